@@ -1,0 +1,60 @@
+"""Roles and scopes as they stand in tokens, and the scopes a client of a role gets by default.
+
+The contract's access rules name them too; a name here that no rule uses grants nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+SCOPES = (
+    "inventory:read",
+    "inventory:write",
+    "inventory:reserve",
+    "catalog:read",
+    "catalog:write",
+    "sales:write",
+    "orders:read",
+    "orders:write",
+    "reviews:read",
+    "reviews:write",
+    "reviews:moderate",
+    "marketing:read",
+    "marketing:write",
+    "admin",
+)
+
+_STOREFRONT = ("catalog:read", "inventory:read", "reviews:read", "orders:write")
+_ASSOCIATE = (
+    "catalog:read",
+    "inventory:read",
+    "inventory:reserve",
+    "inventory:write",
+    "sales:write",
+    "orders:read",
+    "orders:write",
+    "reviews:read",
+)
+
+DEFAULT_SCOPES: dict[str, tuple[str, ...]] = {
+    "storefront": _STOREFRONT,
+    "customer": (*_STOREFRONT, "orders:read", "reviews:write"),
+    "associate": _ASSOCIATE,
+    "store_manager": _ASSOCIATE,
+    "marketer": (
+        "catalog:read",
+        "inventory:read",
+        "orders:read",
+        "marketing:read",
+        "marketing:write",
+        "reviews:read",
+    ),
+    "moderator": ("catalog:read", "reviews:read", "reviews:moderate"),
+    "admin": SCOPES,
+}
+ROLES = tuple(DEFAULT_SCOPES)
+
+
+def ordered(scopes: Collection[str]) -> tuple[str, ...]:
+    """Those of the scopes that exist, each once, in the order above."""
+    return tuple(scope for scope in SCOPES if scope in scopes)

@@ -1,0 +1,122 @@
+"""Codes that name things: SKUs, barcodes, and the words that people look for them by."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from dataclasses import dataclass
+
+GTIN_LENGTHS = (8, 12, 13, 14)
+GTIN_LENGTH = 14  # every GTIN is kept and compared with leading zeros to this length (GS1 General Specifications)
+
+# Letters that Unicode doesn't take apart, as people without them on the keyboard type them.
+_PLAIN = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i", "ħ": "h", "ŧ": "t"}
+)
+_WORD = re.compile(r"[^\W_]+")
+_CODE = re.compile(r"[!-~]{1,64}")
+_SKU = re.compile(r"[a-z0-9._-]{1,64}")
+_PREFIX_LENGTH_MIN = 2  # of one letter, nearly every word is a continuation
+
+
+def sku_key(sku: str) -> str:
+    """What SKUs and codes are compared by: they are the same without regard to case."""
+    return sku.lower()
+
+
+def check_digit(digits: str) -> str:
+    """GS1 check digit of a GTIN's other digits: weights 3 and 1 from the right."""
+    total = sum(int(digit) * (3, 1)[place % 2] for place, digit in enumerate(reversed(digits)))
+    return str(-total % 10)
+
+
+def is_gtin(text: str) -> bool:
+    """Whether text is a GTIN-8, -12, -13 or -14 with a right check digit."""
+    digits = text.isascii() and text.isdigit()
+    return digits and len(text) in GTIN_LENGTHS and text[-1] == check_digit(text[:-1])
+
+
+def barcode_key(text: str) -> str:
+    """How a barcode is kept: a GTIN as 14 digits, an own code as it is. Says nothing about validity."""
+    numeric = text.isascii() and text.isdigit() and len(text) in GTIN_LENGTHS
+    return text.zfill(GTIN_LENGTH) if numeric else text
+
+
+def is_code(text: str) -> bool:
+    """Whether text can be a SKU or a barcode at all."""
+    return _CODE.fullmatch(text) is not None
+
+
+@functools.lru_cache(maxsize=4096)  # brands and categories repeat
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text, folded: without case, accents and punctuation."""
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(each for each in apart if not unicodedata.combining(each))
+    return tuple(_WORD.findall(plain.translate(_PLAIN)))
+
+
+def document(*, names: str, features: str, category: str) -> str:
+    """The words of a variant as PostgreSQL's text of a tsvector: names weigh most, category least.
+
+    Written here and not by to_tsvector: query and document are split by the same rule, whatever a server's locale is.
+    """
+    lexemes: dict[str, list[str]] = {}
+    place = 0
+    for weight, text in (("A", names), ("B", features), ("C", category)):
+        for word in words(text):
+            place += 1
+            lexemes.setdefault(word, []).append(f"{place}{weight}")
+    return " ".join(f"'{word}':{','.join(places)}" for word, places in lexemes.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Half open: from start, below end, by code points."""
+
+    start: str
+    end: str
+
+
+def prefix_range(prefix: str) -> Range:
+    """All texts that begin with a non-empty ASCII prefix."""
+    return Range(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+
+
+def category_path(category: str) -> str:
+    """A category's path without slashes around it."""
+    return category.strip("/")
+
+
+def category_key(category: str) -> str:
+    """What categories are compared by: the path and a slash, so that a category and all below it are one range."""
+    return category_path(category) + "/"
+
+
+def category_range(category: str) -> Range | None:
+    """The keys of a category and all below it; None for the empty one, which is above all."""
+    return prefix_range(category_key(category)) if category_path(category) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a query may mean: the beginning of a SKU, a barcode, words (as a tsquery), or several of them."""
+
+    skus: Range | None
+    barcode: str | None
+    words: str | None
+
+
+def search(query: str) -> Search:
+    """Reads a query of a person or a scanner. The last word may be unfinished."""
+    text = query.strip()
+    key = sku_key(text)
+    found = words(text)
+    terms = [f"'{word}'" for word in found]
+    if found and len(found[-1]) >= _PREFIX_LENGTH_MIN:
+        terms[-1] += ":*"
+    return Search(
+        skus=prefix_range(key) if _SKU.fullmatch(key) else None,
+        barcode=barcode_key(text) if is_code(text) else None,
+        words=" & ".join(terms) or None,
+    )

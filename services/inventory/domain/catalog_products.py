@@ -1,0 +1,169 @@
+"""What products and variants must be, which of them may be made, and how they are edited."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.inventory.domain import catalog, stock_errors
+from services.inventory.domain import catalog_codes as codes
+from services.kit import errors
+
+VARIANTS_MAX = 200  # as the contract has it: a product is read and announced whole
+EACH = 1
+
+
+def _check_variant(draft: catalog.VariantDraft, wrong: catalog.Violations, path: str) -> catalog.VariantDraft:
+    for index, text in enumerate(draft.barcodes):
+        if text.isdigit() and not codes.is_gtin(text):
+            wrong.add(f"{path}barcodes[{index}]", "is not a GTIN of 8, 12, 13 or 14 digits with a right check digit")
+    barcodes = tuple(codes.barcode_key(text) for text in draft.barcodes)
+    for index in catalog.duplicates(barcodes):
+        wrong.add(f"{path}barcodes[{index}]", "is there twice")
+    wrong.check_texts(
+        **{f"{path}name": draft.name, f"{path}tax_category": draft.tax_category},
+        **{f"{path}options": "".join(axis + value for axis, value in draft.options)},
+    )
+    for index in catalog.duplicates(axis for axis, _ in draft.options):
+        wrong.add(f"{path}options[{index}].axis", "has one value")
+    return dataclasses.replace(draft, barcodes=barcodes, stock_unit=draft.stock_unit or EACH)
+
+
+def check_variant(draft: catalog.VariantDraft, path: str = "variant") -> catalog.VariantDraft:
+    """A variant with its barcodes as they are kept. INVALID_REQUEST names fields below path."""
+    wrong = catalog.Violations(path)
+    checked = _check_variant(draft, wrong, "")
+    wrong.refuse()
+    return checked
+
+
+def check_product(draft: catalog.ProductDraft, path: str = "product") -> catalog.ProductDraft:
+    """A product with its code and its variants as they are kept. INVALID_REQUEST names fields below path."""
+    wrong = catalog.Violations(path)
+    wrong.check_texts(name=draft.name, description=draft.description, brand=draft.brand, category=draft.category)
+    if not 0 < len(draft.variants) <= VARIANTS_MAX:
+        wrong.add("variants", f"a product has 1 to {VARIANTS_MAX} variants")
+    variants = tuple(_check_variant(each, wrong, f"variants[{i}].") for i, each in enumerate(draft.variants))
+    for index in catalog.duplicates(codes.sku_key(each.sku) for each in variants):
+        wrong.add(f"variants[{index}].sku", "is there twice")
+    owners = [i for i, each in enumerate(variants) for _ in each.barcodes]
+    for place in catalog.duplicates(barcode for each in variants for barcode in each.barcodes):
+        wrong.add(f"variants[{owners[place]}].barcodes", "one is another variant's too")
+    wrong.refuse()
+    return dataclasses.replace(draft, code=draft.code or variants[0].sku, variants=variants)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Keys that are in use: product codes, SKUs (both folded) and barcodes."""
+
+    codes: frozenset[str] = frozenset()
+    skus: frozenset[str] = frozenset()
+    barcodes: frozenset[str] = frozenset()
+
+
+def admit(
+    drafts: Sequence[catalog.ProductDraft | errors.Error],
+    taken: Taken,
+    *,
+    new_ids: Iterable[uuid.UUID],
+    now: dt.datetime,
+) -> list[catalog.Product | errors.Error]:
+    """Decides on checked drafts in order: a product, or ALREADY_EXISTS for what is taken, by an earlier one too."""
+    used = {"code": set(taken.codes), "SKU": set(taken.skus), "barcode": set(taken.barcodes)}
+    results: list[catalog.Product | errors.Error] = []
+    for draft, product_id in zip(drafts, new_ids, strict=False):
+        if isinstance(draft, errors.Error):
+            results.append(draft)
+            continue
+        wanted = [("code", codes.sku_key(draft.code), draft.code)]
+        wanted += [("SKU", codes.sku_key(each.sku), each.sku) for each in draft.variants]
+        wanted += [("barcode", barcode, barcode) for each in draft.variants for barcode in each.barcodes]
+        clash = next(((kind, text) for kind, key, text in wanted if key in used[kind]), None)
+        if clash is not None:
+            results.append(already_exists(*clash))
+            continue
+        for kind, key, _ in wanted:
+            used[kind].add(key)
+        results.append(_new_product(draft, product_id, now))
+    return results
+
+
+def already_exists(kind: str, text: str) -> errors.AlreadyExists:
+    """What a caller hears whose code, SKU or barcode is taken: always one of the own tenant."""
+    return errors.AlreadyExists(kind, f"the {kind} {text} is taken")
+
+
+def _new_product(draft: catalog.ProductDraft, product_id: uuid.UUID, now: dt.datetime) -> catalog.Product:
+    return catalog.Product(
+        id=product_id,
+        code=draft.code,
+        name=draft.name,
+        description=draft.description,
+        brand=draft.brand,
+        category=codes.category_path(draft.category),
+        variants=tuple(new_variant(each, product_id) for each in draft.variants),
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def new_variant(draft: catalog.VariantDraft, product_id: uuid.UUID) -> catalog.Variant:
+    """The first version of a checked variant."""
+    return catalog.Variant(
+        sku=draft.sku,
+        name=draft.name,
+        options=draft.options,
+        barcodes=draft.barcodes,
+        stock_unit=draft.stock_unit,
+        package=draft.package,
+        lead_time_days=draft.lead_time_days,
+        tax_category=draft.tax_category,
+        discontinued=draft.discontinued,
+        product_id=product_id,
+        version=1,
+    )
+
+
+def edit_product(
+    product: catalog.Product, changes: Mapping[str, Any], *, expected_version: int, now: dt.datetime
+) -> catalog.Product:
+    """The next version of a product. VERSION_MISMATCH."""
+    catalog.check_version(product.version, expected_version)
+    wrong = catalog.Violations("product")
+    wrong.check_texts(**{field: text for field, text in changes.items() if isinstance(text, str)})
+    wrong.refuse()
+    edited = dataclasses.replace(product, **changes)
+    category = codes.category_path(edited.category)
+    return dataclasses.replace(edited, category=category, version=product.version + 1, updated_at=now)
+
+
+def add_variant(product: catalog.Product, draft: catalog.VariantDraft, *, now: dt.datetime) -> catalog.Product:
+    """The next version of a product, with one more variant. INVALID_REQUEST when it is full."""
+    if len(product.variants) >= VARIANTS_MAX:
+        violation = errors.FieldViolation("product_id", f"a product has at most {VARIANTS_MAX} variants")
+        raise errors.InvalidRequest(violations=[violation])
+    variants = (*product.variants, new_variant(draft, product.id))
+    return dataclasses.replace(product, variants=variants, version=product.version + 1, updated_at=now)
+
+
+def edit_variant(
+    product: catalog.Product, sku: str, changes: Mapping[str, Any], *, expected_version: int, now: dt.datetime
+) -> tuple[catalog.Product, catalog.Variant]:
+    """The next version of a product and of one of its variants. SKU_NOT_FOUND, VERSION_MISMATCH, INVALID_REQUEST."""
+    key = codes.sku_key(sku)
+    old = next((each for each in product.variants if each.sku_key == key), None)
+    if old is None:
+        raise stock_errors.SkuNotFound(sku)
+    catalog.check_version(old.version, expected_version)
+    edited = dataclasses.replace(old, **changes, version=old.version + 1)
+    wrong = catalog.Violations("variant")
+    new = dataclasses.replace(edited, barcodes=_check_variant(edited, wrong, "").barcodes)
+    wrong.refuse()
+    variants = tuple(new if each is old else each for each in product.variants)
+    return dataclasses.replace(product, variants=variants, version=product.version + 1, updated_at=now), new

@@ -1,0 +1,159 @@
+"""What can be asked of the stock of a location."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.inventory.domain.levels import HoldState, Incoming, fold
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asked, and when it happened there; None: now."""
+
+    actor: str
+    terminal: str = ""
+    occurred_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Holds all lines or nothing."""
+
+    origin: Origin
+    hold_id: uuid.UUID
+    lines: tuple[tuple[str, int], ...]
+    """SKU as the caller spells it, quantity."""
+    ttl_seconds: float
+    order_ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndHold:
+    """Confirms, releases or extends a hold. keys: the folded SKUs of its lines, which never change."""
+
+    origin: Origin
+    hold_id: uuid.UUID
+    keys: tuple[str, ...]
+    action: HoldState
+    """CONFIRMED or RELEASED; ACTIVE extends."""
+    ttl_seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """Adds or removes units."""
+
+    origin: Origin
+    sku: str
+    delta: int
+    reason: int
+    reference: str = ""
+    ref_type: str = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What was counted of a SKU. expected None: forced, or the newest observation wins."""
+
+    sku: str
+    on_hand: int
+    expected: int | None
+    newest_wins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetCounts:
+    """Sets what was counted, all lines or none."""
+
+    origin: Origin
+    counts: tuple[Count, ...]
+    reason: int
+    reference: str = ""
+    ref_type: str = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Moves units between states that are on hand."""
+
+    origin: Origin
+    sku: str
+    from_state: int
+    to_state: int
+    quantity: int
+    reason: int
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """Edits what governs availability; None leaves a part."""
+
+    origin: Origin
+    sku: str
+    safety_stock: int | None
+    backorder_limit: int | None
+    incoming: tuple[Incoming, ...] | None
+    expected_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Lets what is due on these SKUs end. The batch does that before anything else, so nothing is left to decide."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """A sale that has happened. hold_keys: folded SKUs of the reservation it uses up."""
+
+    order_id: str
+    lines: tuple[tuple[str, int], ...]
+    origin: Origin
+    hold_id: uuid.UUID | None = None
+    hold_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplySales:
+    """The sales of one event, applied once: the consumer's cursor of the key moves in the same transaction."""
+
+    consumer: str
+    epoch: int
+    seq_from: int
+    seq_to: int
+    sales: tuple[Sale, ...]
+
+
+Command = Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales
+
+
+def keys_of(command: Command) -> Iterable[str]:
+    """Folded SKUs whose levels a command needs."""
+    match command:
+        case Reserve():
+            return [fold(sku) for sku, _ in command.lines]
+        case EndHold() | Expire():
+            return command.keys
+        case SetCounts():
+            return [fold(count.sku) for count in command.counts]
+        case ApplySales():
+            return [key for sale in command.sales for key in (*(fold(sku) for sku, _ in sale.lines), *sale.hold_keys)]
+        case _:
+            return (fold(command.sku),)
+
+
+def holds_of(command: Command) -> Sequence[uuid.UUID]:
+    """Holds that a command needs."""
+    match command:
+        case EndHold():
+            return (command.hold_id,)
+        case ApplySales():
+            return [sale.hold_id for sale in command.sales if sale.hold_id]
+        case _:
+            return ()

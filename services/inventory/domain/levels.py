@@ -1,0 +1,216 @@
+"""What stock is made of: states, levels, movements, holds. Values only; stock.py says what may happen to them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import math
+import uuid
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class State(enum.IntEnum):
+    """Where units are. SELLABLE has no counter: it is what on_hand leaves."""
+
+    EXTERNAL = 1
+    SELLABLE = 2
+    RESERVED = 3
+    ALLOCATED = 4
+    DAMAGED = 5
+    QUALITY_CONTROL = 6
+    EXPIRED = 7
+
+
+class Reason(enum.IntEnum):
+    """Why units moved, as in tillmesh.inventory.v1.MovementReason (those that the domain decides by itself)."""
+
+    RECEIVED = 1
+    SALE = 2
+    HOLD = 14
+    HOLD_RELEASED = 15
+    HOLD_EXPIRED = 16
+    HOLD_CONFIRMED = 17
+
+
+class HoldState(enum.IntEnum):
+    """State of a reservation."""
+
+    ACTIVE = 1
+    CONFIRMED = 2
+    RELEASED = 3
+    EXPIRED = 4
+    CONSUMED = 5
+
+
+class ExceptionKind(enum.IntEnum):
+    """What a person has to look at."""
+
+    OVERSOLD = 1
+    UNKNOWN_SKU = 2
+
+
+class Shortage(NamedTuple):
+    """A line that can't be had in full."""
+
+    sku: str
+    requested: int
+    available: int
+    next_available_at: dt.datetime | None
+
+
+class Stale(NamedTuple):
+    """A count whose expectation doesn't hold."""
+
+    sku: str
+    expected_on_hand: int
+    on_hand: int
+
+
+class Incoming(NamedTuple):
+    """Units that are expected."""
+
+    quantity: int
+    eta: dt.datetime
+    reference: str
+
+
+class Movement(NamedTuple):
+    """A line of the ledger."""
+
+    seq: int
+    line: int
+    sku: str
+    from_state: int
+    to_state: int
+    quantity: int
+    reason: int
+    ref_type: str
+    ref_id: str
+    actor: str
+    terminal: str
+    occurred_at: dt.datetime
+
+
+@dataclass(slots=True)
+class Level:
+    """The stock of a SKU at the location. Only Stock changes it."""
+
+    sku: str
+    on_hand: int = 0
+    reserved: int = 0
+    allocated: int = 0
+    damaged: int = 0
+    quality_control: int = 0
+    expired: int = 0
+    safety_stock: int = 0
+    backorder_limit: int = 0
+    incoming: tuple[Incoming, ...] = ()
+    version: int = 0
+    observed_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
+    fresh: bool = False
+    """Not in the database yet."""
+    policy_changed: bool = False
+
+    @property
+    def unsellable(self) -> int:
+        """Units that are there and can't be sold."""
+        return self.damaged + self.quality_control + self.expired
+
+    @property
+    def free(self) -> int:
+        """Units that nobody was promised. Below zero: oversold."""
+        return self.on_hand - self.reserved - self.allocated - self.damaged - self.quality_control - self.expired
+
+    @property
+    def available(self) -> int:
+        """The one formula; store/ has it in SQL and tests hold them equal."""
+        return self.free - self.safety_stock
+
+    def move(self, source: int, target: int, quantity: int) -> None:
+        """Double entry: takes from one state, adds to another. EXTERNAL on one side changes on_hand."""
+        self._add(source, -quantity)
+        self._add(target, quantity)
+
+    def _add(self, state: int, quantity: int) -> None:
+        if state == State.EXTERNAL:
+            self.on_hand -= quantity
+        elif state == State.RESERVED:
+            self.reserved += quantity
+        elif state == State.ALLOCATED:
+            self.allocated += quantity
+        elif state == State.DAMAGED:
+            self.damaged += quantity
+        elif state == State.QUALITY_CONTROL:
+            self.quality_control += quantity
+        elif state == State.EXPIRED:
+            self.expired += quantity
+
+    def in_state(self, state: int) -> int:
+        """Units in a state that is on hand; SELLABLE counts what is physically fit to sell, promised or not."""
+        if state == State.SELLABLE:
+            return self.on_hand - self.unsellable
+        return int(getattr(self, State(state).name.lower()))
+
+
+class HoldLine(NamedTuple):
+    """Units of a SKU in a hold."""
+
+    key: str
+    sku: str
+    quantity: int
+
+
+@dataclass(slots=True)
+class Hold:
+    """A reservation."""
+
+    id: uuid.UUID
+    lines: tuple[HoldLine, ...]
+    state: HoldState
+    expires_at: dt.datetime
+    order_ref: str
+    created_at: dt.datetime
+    created_seq: int
+    fresh: bool = False
+
+    def state_at(self, now: dt.datetime) -> HoldState:
+        """ACTIVE becomes EXPIRED by the clock alone: no row is touched when a hold runs out."""
+        return HoldState.EXPIRED if self.state == HoldState.ACTIVE and self.expires_at <= now else self.state
+
+
+class RaisedException(NamedTuple):
+    """An exception for a person."""
+
+    id: uuid.UUID
+    kind: ExceptionKind
+    sku: str
+    quantity: int
+    ref_type: str
+    ref_id: str
+
+
+@dataclass(slots=True)
+class Step:
+    """What one command did."""
+
+    seq: int
+    touched: dict[str, Level] = field(default_factory=dict)
+    movements: list[Movement] = field(default_factory=list)
+    exceptions: list[RaisedException] = field(default_factory=list)
+
+
+def fold(sku: str) -> str:
+    """The form in which SKUs are compared."""
+    return sku.lower()
+
+
+def ceil_second(at: dt.datetime) -> dt.datetime:
+    """The next whole second: holds that end within a second share a bucket."""
+    return at if not at.microsecond else at.replace(microsecond=0) + dt.timedelta(seconds=1)
+
+
+def ttl_remaining(expires_at: dt.datetime, now: dt.datetime) -> float:
+    """Seconds left, at least 0, in whole milliseconds."""
+    return max(0.0, math.floor((expires_at - now).total_seconds() * 1000) / 1000)

@@ -1,0 +1,372 @@
+"""What may happen to the stock of one location. Pure: values in, values out.
+
+`Stock` is the working set of one batch, loaded under locks. Each command first checks everything and then changes the
+working set, so that a refused command leaves no trace and the next one sees what the earlier ones did. `now` is the
+database's clock, read after the locks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping
+
+from services.inventory.domain.commands import (
+    Adjust,
+    ApplySales,
+    EndHold,
+    Move,
+    Origin,
+    Reserve,
+    Sale,
+    SetCounts,
+    SetPolicy,
+)
+from services.inventory.domain.levels import (
+    ExceptionKind,
+    Hold,
+    HoldLine,
+    HoldState,
+    Level,
+    Movement,
+    RaisedException,
+    Reason,
+    Shortage,
+    Stale,
+    State,
+    Step,
+    ceil_second,
+    fold,
+)
+from services.inventory.domain.stock_errors import (
+    EventAhead,
+    InsufficientStock,
+    LocationNotCapable,
+    ObservationOutdated,
+    QuantityBelowZero,
+    QuantityStale,
+    ReservationEnded,
+    SkuNotFound,
+)
+from services.kit import errors
+
+
+class Stock:
+    """The working set of a batch of one location."""
+
+    def __init__(
+        self,
+        *,
+        location_id: str,
+        seq: int,
+        now: dt.datetime,
+        levels: Mapping[str, Level],
+        variants: Mapping[str, str],
+        holds: Mapping[uuid.UUID, Hold],
+        due: Mapping[str, int],
+        cursors: Mapping[str, tuple[int, int]] | None = None,
+        closed: bool = False,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        """Levels, variants and due (units whose holds have run out) by folded SKU; cursors by consumer."""
+        self.location_id = location_id
+        self.seq = seq
+        self.now = now
+        self.levels = dict(levels)
+        self.variants = variants
+        self.holds = dict(holds)
+        self.due = due
+        self.cursors = dict(cursors or {})
+        self.closed = closed
+        self.steps: list[Step] = []
+        self.step = Step(seq + 1)
+        self.buckets: dict[tuple[str, dt.datetime], int] = {}
+        self.new_holds: list[Hold] = []
+        self.changed_holds: dict[uuid.UUID, Hold] = {}
+        self._new_id = new_id
+
+    # --- the working set ---
+
+    def level(self, sku: str) -> Level:
+        """The level of a SKU; zeros where the location never had it. SKU_NOT_FOUND when no variant has it."""
+        level = self.find(fold(sku))
+        if level is None:
+            raise SkuNotFound(sku)
+        return level
+
+    def find(self, key: str) -> Level | None:
+        """The level of a folded SKU, or None when no variant has it."""
+        level = self.levels.get(key)
+        if level is None and key in self.variants:
+            level = self.levels[key] = Level(self.variants[key], fresh=True)
+        return level
+
+    def move(
+        self,
+        key: str,
+        level: Level,
+        source: int,
+        target: int,
+        quantity: int,
+        reason: int,
+        ref: tuple[str, str],
+        origin: Origin,
+    ) -> None:
+        """Moves units and writes the ledger's line."""
+        level.move(source, target, quantity)
+        step = self.step
+        step.touched[key] = level
+        step.movements.append(
+            Movement(
+                step.seq,
+                len(step.movements) + 1,
+                level.sku,
+                source,
+                target,
+                quantity,
+                reason,
+                ref[0],
+                ref[1],
+                origin.actor,
+                origin.terminal,
+                origin.occurred_at or self.now,
+            )
+        )
+
+    def warn(self, kind: ExceptionKind, sku: str, quantity: int, ref: tuple[str, str]) -> None:
+        """Raises an exception for a person."""
+        self.step.exceptions.append(RaisedException(self._new_id(), kind, sku, quantity, *ref))
+
+    def finish(self) -> Step | None:
+        """Ends a command. None when it changed nothing: then it takes no position in the ledger."""
+        step = self.step
+        if not step.touched and not step.exceptions:
+            return None
+        for level in step.touched.values():
+            level.version += 1
+            level.updated_at = self.now
+        self.seq = step.seq
+        self.steps.append(step)
+        self.step = Step(step.seq + 1)
+        return step
+
+    def _bucket(self, key: str, at: dt.datetime, quantity: int) -> None:
+        self.buckets[key, at] = self.buckets.get((key, at), 0) + quantity
+
+    # --- commands ---
+
+    def expire_due(self) -> None:
+        """Gives back what has run out. Runs before anything is decided, so that `reserved` counts live holds only."""
+        origin = Origin("system")
+        for key, quantity in self.due.items():
+            if quantity and (level := self.levels.get(key)) is not None:
+                self.move(
+                    key, level, State.RESERVED, State.SELLABLE, quantity, Reason.HOLD_EXPIRED, ("expiry", ""), origin
+                )
+
+    def reserve(self, command: Reserve) -> Hold:
+        """Holds all lines or nothing. INSUFFICIENT_STOCK lists every line that is short."""
+        if self.closed:
+            raise LocationNotCapable("SELL")
+        wanted: dict[str, int] = {}
+        for sku, quantity in command.lines:
+            key = fold(sku)
+            wanted[key] = wanted.get(key, 0) + quantity
+        lines, shortages = [], []
+        for sku, _ in command.lines:
+            quantity = wanted.pop(fold(sku), 0)
+            if not quantity:
+                continue  # an earlier line of the same SKU asked for all of it
+            level = self.level(sku)
+            promise = level.available + level.backorder_limit
+            if promise < quantity:
+                eta = min((i.eta for i in level.incoming), default=None)
+                shortages.append(Shortage(sku, quantity, max(promise, 0), eta))
+            lines.append((level, HoldLine(fold(sku), level.sku, quantity)))
+        if shortages:
+            raise InsufficientStock(lines=shortages)
+        expires_at = ceil_second(self.now + dt.timedelta(seconds=command.ttl_seconds))
+        hold = Hold(
+            command.hold_id,
+            tuple(line for _, line in lines),
+            HoldState.ACTIVE,
+            expires_at,
+            command.order_ref,
+            self.now,
+            self.step.seq,
+            fresh=True,
+        )
+        ref = ("reservation", str(hold.id))
+        for level, line in lines:
+            self.move(line.key, level, State.SELLABLE, State.RESERVED, line.quantity, Reason.HOLD, ref, command.origin)
+            self._bucket(line.key, expires_at, line.quantity)
+        self.holds[hold.id] = hold
+        self.new_holds.append(hold)
+        return hold
+
+    def end_hold(self, command: EndHold) -> Hold:
+        """Confirms, releases or extends. RESERVATION_ENDED when it is not active any more."""
+        hold = self.holds.get(command.hold_id)
+        if hold is None:
+            raise errors.NotFound("reservation")
+        state = hold.state_at(self.now)
+        if command.action == HoldState.RELEASED:
+            if state == HoldState.RELEASED:
+                return hold
+            if state == HoldState.CONFIRMED:
+                self._end(
+                    hold, State.ALLOCATED, State.SELLABLE, HoldState.RELEASED, Reason.HOLD_RELEASED, command.origin
+                )
+                return hold
+        if state != HoldState.ACTIVE:
+            raise ReservationEnded(state)
+        if command.action == HoldState.ACTIVE:
+            self._extend(hold, ceil_second(self.now + dt.timedelta(seconds=command.ttl_seconds)))
+        elif command.action == HoldState.CONFIRMED:
+            self._end(hold, State.RESERVED, State.ALLOCATED, HoldState.CONFIRMED, Reason.HOLD_CONFIRMED, command.origin)
+        else:
+            self._end(hold, State.RESERVED, State.SELLABLE, HoldState.RELEASED, Reason.HOLD_RELEASED, command.origin)
+        return hold
+
+    def _extend(self, hold: Hold, until: dt.datetime) -> None:
+        if until > hold.expires_at:
+            for line in hold.lines:
+                self._bucket(line.key, hold.expires_at, -line.quantity)
+                self._bucket(line.key, until, line.quantity)
+            hold.expires_at = until
+            self.changed_holds[hold.id] = hold
+
+    def _end(self, hold: Hold, source: State, target: State, state: HoldState, reason: Reason, origin: Origin) -> None:
+        for line in hold.lines:
+            level = self.levels[line.key]
+            self.move(line.key, level, source, target, line.quantity, reason, ("reservation", str(hold.id)), origin)
+            if source == State.RESERVED:
+                self._bucket(line.key, hold.expires_at, -line.quantity)
+        hold.state = state
+        self.changed_holds[hold.id] = hold
+
+    def adjust(self, command: Adjust) -> Level:
+        """Adds or removes units. QUANTITY_BELOW_ZERO when they aren't there; promised ones may go, and are reported."""
+        level = self.level(command.sku)
+        if command.delta < 0 and level.in_state(State.SELLABLE) < -command.delta:
+            raise QuantityBelowZero(level.sku, State.SELLABLE, level.in_state(State.SELLABLE))
+        self._change(level, command.delta, command.reason, (command.ref_type, command.reference), command.origin)
+        return level
+
+    def _change(self, level: Level, delta: int, reason: int, ref: tuple[str, str], origin: Origin) -> None:
+        """Units enter or leave the sellable state; what was promised and is gone raises an exception."""
+        source, target = (State.EXTERNAL, State.SELLABLE) if delta > 0 else (State.SELLABLE, State.EXTERNAL)
+        self.move(fold(level.sku), level, source, target, abs(delta), reason, ref, origin)
+        self._warn_if_oversold(level, -delta, ref)
+
+    def _warn_if_oversold(self, level: Level, taken: int, ref: tuple[str, str]) -> None:
+        if taken > 0 and level.free < 0:
+            self.warn(ExceptionKind.OVERSOLD, level.sku, min(taken, -level.free), ref)
+
+    def set_counts(self, command: SetCounts) -> list[Level]:
+        """Sets what was counted. QUANTITY_STALE lists every line whose expectation doesn't hold."""
+        levels = [self.level(count.sku) for count in command.counts]
+        pairs = list(zip(levels, command.counts, strict=True))
+        stale = [
+            Stale(c.sku, c.expected, v.on_hand) for v, c in pairs if c.expected is not None and c.expected != v.on_hand
+        ]
+        if stale:
+            raise QuantityStale(lines=stale)
+        observed = command.origin.occurred_at or self.now
+        for level, count in pairs:
+            if count.newest_wins and level.observed_at is not None and level.observed_at >= observed:
+                raise ObservationOutdated(level.sku, level.observed_at)
+        ref = (command.ref_type, command.reference)
+        for level, count in pairs:
+            if count.on_hand != level.on_hand:
+                self._change(level, count.on_hand - level.on_hand, command.reason, ref, command.origin)
+            level.observed_at = max(observed, level.observed_at or observed)
+            level.policy_changed = True
+            self.step.touched[fold(level.sku)] = level
+        return levels
+
+    def move_states(self, command: Move) -> Level:
+        """Moves units between states that are on hand. QUANTITY_BELOW_ZERO when the first has fewer."""
+        level = self.level(command.sku)
+        if level.in_state(command.from_state) < command.quantity:
+            raise QuantityBelowZero(level.sku, State(command.from_state), level.in_state(command.from_state))
+        ref = ("reference", command.reference)
+        self.move(
+            fold(level.sku),
+            level,
+            command.from_state,
+            command.to_state,
+            command.quantity,
+            command.reason,
+            ref,
+            command.origin,
+        )
+        self._warn_if_oversold(level, command.quantity if command.from_state == State.SELLABLE else 0, ref)
+        return level
+
+    def set_policy(self, command: SetPolicy) -> Level:
+        """Edits what governs availability. VERSION_MISMATCH when the level has changed since it was read."""
+        level = self.level(command.sku)
+        if command.expected_version and command.expected_version != level.version:
+            raise errors.VersionMismatch(level.version)
+        if command.safety_stock is not None:
+            level.safety_stock = command.safety_stock
+        if command.backorder_limit is not None:
+            level.backorder_limit = command.backorder_limit
+        if command.incoming is not None:
+            level.incoming = tuple(sorted(command.incoming, key=lambda incoming: incoming.eta))
+        level.policy_changed = True
+        self.step.touched[fold(level.sku)] = level
+        return level
+
+    # --- sales ---
+
+    def admit(self, event: ApplySales) -> bool:
+        """Whether an event is the next of its key: False when it was applied already. EventAhead when one is missing.
+
+        A higher epoch means that the owner was restored from a backup: its positions begin anew from what it sends.
+        """
+        epoch, seq = self.cursors.get(event.consumer, (event.epoch, 0))
+        if event.epoch < epoch or (event.epoch == epoch and event.seq_to <= seq):
+            return False
+        if event.epoch == epoch and event.seq_from > seq + 1:
+            raise EventAhead
+        return True
+
+    def apply_sale(self, sale: Sale) -> None:
+        """Takes what was sold, whatever the stock says: first from the sale's own hold, then from what is there."""
+        ref = ("sale", sale.order_id)
+        held = self._consume(sale)
+        for sku, quantity in sale.lines:
+            key = fold(sku)
+            level = self.find(key)
+            if level is None:
+                self.warn(ExceptionKind.UNKNOWN_SKU, sku, quantity, ref)
+                continue
+            source, have = held.get(key, (State.SELLABLE, 0))
+            from_hold = min(have, quantity)
+            if from_hold:
+                self.move(key, level, source, State.EXTERNAL, from_hold, Reason.SALE, ref, sale.origin)
+                held[key] = (source, have - from_hold)
+            if rest := quantity - from_hold:
+                self.move(key, level, State.SELLABLE, State.EXTERNAL, rest, Reason.SALE, ref, sale.origin)
+                self._warn_if_oversold(level, rest, ref)
+        for key, (source, left) in held.items():
+            if left:  # held at the scan, not sold in the end
+                self.move(key, self.levels[key], source, State.SELLABLE, left, Reason.HOLD_RELEASED, ref, sale.origin)
+
+    def _consume(self, sale: Sale) -> dict[str, tuple[State, int]]:
+        """Uses up the sale's hold: where its units are, by folded SKU. A hold that has ended gives nothing."""
+        hold = self.holds.get(sale.hold_id) if sale.hold_id else None
+        if hold is None:
+            return {}
+        state = hold.state_at(self.now)
+        if state not in (HoldState.ACTIVE, HoldState.CONFIRMED):
+            return {}
+        source = State.RESERVED if state == HoldState.ACTIVE else State.ALLOCATED
+        for line in hold.lines:
+            if source == State.RESERVED:
+                self._bucket(line.key, hold.expires_at, -line.quantity)
+        hold.state = HoldState.CONSUMED
+        self.changed_holds[hold.id] = hold
+        return {line.key: (source, line.quantity) for line in hold.lines}

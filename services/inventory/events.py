@@ -1,0 +1,51 @@
+"""What Inventory tells the others: domain facts to events of the contract (tillmesh.inventory.v1, *_events.proto)."""
+
+from __future__ import annotations
+
+from google.protobuf import timestamp_pb2
+
+from services.inventory.domain import levels as values
+from services.inventory.domain import stock
+from services.inventory.mapping import stock as mapping
+from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
+
+STOCK_CHANGED = events_pb.StockChanged.DESCRIPTOR.full_name
+
+
+def change(
+    working: stock.Stock, step: values.Step, recorded_at: timestamp_pb2.Timestamp
+) -> events_pb.StockChanged.Change:
+    """One command, with levels as it left them: taken before the next command runs."""
+    location_id = working.location_id
+    message = events_pb.StockChanged.Change(
+        seq=step.seq, levels=[mapping.level_to_proto(location_id, level) for level in step.touched.values()]
+    )
+    for m in step.movements:
+        row = message.movements.add(
+            location_id=location_id,
+            seq=m.seq,
+            line=m.line,
+            sku=m.sku,
+            from_state=m.from_state,
+            to_state=m.to_state,
+            quantity=m.quantity,
+            reason=m.reason,
+            reference_type=m.ref_type,
+            reference_id=m.ref_id,
+            actor=m.actor,
+            terminal_id=m.terminal,
+            recorded_at=recorded_at,
+        )
+        row.occurred_at.FromDatetime(m.occurred_at)
+    for x in step.exceptions:
+        message.exceptions.add(
+            id=str(x.id),
+            location_id=location_id,
+            kind=x.kind,
+            sku=x.sku,
+            quantity=x.quantity,
+            reference_type=x.ref_type,
+            reference_id=x.ref_id,
+            recorded_at=recorded_at,
+        )
+    return message

@@ -1,0 +1,167 @@
+"""Use cases of stock: writes go through the lane of their location, reads straight to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from services.inventory import lane, reading
+from services.inventory.domain import commands, stock_errors
+from services.inventory.domain import levels as values
+from services.inventory.mapping import stock as mapping
+from services.inventory.store import stock as store
+from services.kit import database, errors, idempotency, lanes, principal, telemetry
+
+M = TypeVar("M", bound=Message)
+StockLanes = lanes.Lanes[lane.LaneKey, lane.Submission, Message]
+
+BULK_CONCURRENCY = 256  # lines of one call that wait at once: two batches of a lane, so that others get in between
+
+
+def lane_key(tenant_id: str, location_id: str) -> lane.LaneKey:
+    """The lane of a location (TypeID texts)."""
+    return lane.LaneKey(mapping.tenant_uuid(tenant_id), mapping.location_uuid(location_id), tenant_id, location_id)
+
+
+class StockHandlers:
+    """Writes and reads of stock for one process."""
+
+    def __init__(self, db: database.Database, stock_lanes: StockLanes, reader: reading.LevelReader) -> None:
+        self._db = db
+        self._lanes = stock_lanes
+        self._reader = reader
+
+    # --- writes ---
+
+    async def write(
+        self,
+        location_id: str,
+        command: commands.Command,
+        key: idempotency.Key,
+        answer: type[M],
+        reply: mapping.Reply,
+    ) -> M:
+        """Runs a command in the lane of its location."""
+        submission = lane.Submission(command, key, answer, reply, telemetry.traceparent())
+        caller = principal.current()
+        return await self._lanes.submit(lane_key(caller.tenant_id, location_id), submission)  # type: ignore[return-value]  # the answer's type is the submission's
+
+    async def end_hold(
+        self, hold_id: uuid.UUID, action: values.HoldState, ttl_seconds: float, key: idempotency.Key, answer: type[M]
+    ) -> M:
+        """Confirms, releases or extends a reservation. NOT_FOUND; LOCATION_SCOPE; RESERVATION_ENDED."""
+        caller = principal.current()
+        placed = await self._find_hold(caller, hold_id)
+        keys = tuple(line.key for line in placed.hold.lines)
+        command = commands.EndHold(mapping.origin(caller), hold_id, keys, action, ttl_seconds)
+        location_id = mapping.location_text(placed.location)
+        return await self.write(location_id, command, key, answer, mapping.reply_reservation)
+
+    async def bulk_update(
+        self, lines: Sequence[mapping.BulkLine], key: idempotency.Key
+    ) -> list[Message | errors.Error]:
+        """Applies each line by itself. The key of the whole is claimed first, each line's own follows from it."""
+        await idempotency.run(self._db, key, mapping.BulkClaim, _claimed)
+        limit = asyncio.Semaphore(BULK_CONCURRENCY)
+
+        async def apply(index: int, line: mapping.BulkLine) -> Message | errors.Error:
+            line_key = idempotency.Key(
+                key.tenant, key.principal, "BulkUpdateStock/line", f"{key.key}:{index}", line.fingerprint
+            )
+            async with limit:
+                try:
+                    return await self.write(line.location_id, line.command, line_key, mapping.LevelMessage, line.reply)
+                except errors.Error as refusal:
+                    return refusal
+
+        return await asyncio.gather(*(apply(index, line) for index, line in enumerate(lines)))
+
+    async def resolve_exception(self, location: uuid.UUID, exception: uuid.UUID, resolution: str, key: idempotency.Key) -> Message:  # fmt: skip
+        """Notes what was done about an exception. NOT_FOUND."""
+
+        async def effect(session: database.WriteSession) -> mapping.ExceptionMessage:
+            row = await store.resolve_exception(session, location, exception, resolution)
+            if row is None:
+                raise errors.NotFound("exception")
+            return mapping.exception_to_proto(row)
+
+        return await idempotency.run(self._db, key, mapping.ExceptionMessage, effect)
+
+    # --- reads ---
+
+    async def get_level(self, location_id: str, sku: str) -> values.Level:
+        """The level of a SKU; zeros where the location never had it. NOT_FOUND, SKU_NOT_FOUND."""
+        key = lane_key(principal.current().tenant_id, location_id)
+        answer = await self._reader.read(key.tenant, key.location, values.fold(sku))
+        if isinstance(answer, store.Missing):
+            raise stock_errors.SkuNotFound(sku) if answer.location_known else errors.NotFound("location")
+        return answer
+
+    async def list_levels(self, location_id: str, **query: Any) -> list[store.Placed]:
+        """A page of a location's levels (store.list_levels). NOT_FOUND."""
+        async with self._at(location_id) as (session, location):
+            return await store.list_levels(session, location, **query)
+
+    async def list_sku(
+        self, sku: str, after: uuid.UUID | None, limit: int
+    ) -> tuple[list[store.Placed], tuple[int, ...]]:
+        """A page of a SKU's levels and the sums of all, over the locations the caller may see. SKU_NOT_FOUND."""
+        caller = principal.current()
+        allowed = None if caller.all_locations else [mapping.location_uuid(text) for text in sorted(caller.locations)]
+        async with self._db.read(mapping.tenant_uuid(caller.tenant_id), snapshot=True) as session:
+            if await store.variant_sku(session, values.fold(sku)) is None:
+                raise stock_errors.SkuNotFound(sku)
+            page = await store.list_sku(session, values.fold(sku), allowed, after, limit)
+            return page, await store.sum_sku(session, values.fold(sku), allowed)
+
+    async def get_hold(self, hold_id: uuid.UUID) -> store.PlacedHold:
+        """A reservation. NOT_FOUND; LOCATION_SCOPE."""
+        return await self._find_hold(principal.current(), hold_id)
+
+    async def list_holds(self, location_id: str, **query: Any) -> list[store.PlacedHold]:
+        """A page of a location's reservations (store.list_holds). NOT_FOUND."""
+        async with self._at(location_id) as (session, location):
+            return await store.list_holds(session, location, **query)
+
+    async def list_movements(
+        self, location_id: str, keep: store.MovementFilter, after: Sequence[Any] | None, limit: int
+    ) -> Sequence[Any]:
+        """A page of a location's ledger. NOT_FOUND."""
+        async with self._at(location_id) as (session, location):
+            return await store.list_movements(session, location, keep, after, limit)
+
+    async def list_exceptions(self, location_id: str, **query: Any) -> Sequence[Any]:
+        """A page of a location's exceptions (store.list_exceptions). NOT_FOUND."""
+        async with self._at(location_id) as (session, location):
+            return await store.list_exceptions(session, location, **query)
+
+    async def applied_position(self, location_id: str, consumer: str) -> int:
+        """How far a consumer has applied the events of a location. NOT_FOUND."""
+        async with self._at(location_id) as (session, _):
+            return await store.applied_position(session, consumer, location_id)
+
+    async def _find_hold(self, caller: principal.Principal, hold_id: uuid.UUID) -> store.PlacedHold:
+        async with self._db.read(mapping.tenant_uuid(caller.tenant_id)) as session:
+            placed = await store.find_hold(session, hold_id)
+        if placed is None:
+            raise errors.NotFound("reservation")
+        caller.require_location(mapping.location_text(placed.location))
+        return placed
+
+    @contextlib.asynccontextmanager
+    async def _at(self, location_id: str) -> AsyncIterator[tuple[database.ReadSession, uuid.UUID]]:
+        """A read at a location that exists. NOT_FOUND."""
+        location = mapping.location_uuid(location_id)
+        async with self._db.read(mapping.tenant_uuid(principal.current().tenant_id)) as session:
+            if not await store.location_exists(session, location):
+                raise errors.NotFound("location")
+            yield session, location
+
+
+async def _claimed(_session: database.WriteSession) -> mapping.BulkClaim:
+    return mapping.BulkClaim()

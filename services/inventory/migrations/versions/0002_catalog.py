@@ -1,0 +1,120 @@
+"""The catalogue: locations, products, variants, barcodes, prices, and the function that searches them."""
+
+from alembic import op
+
+from services.kit import schema
+
+revision = "0002"
+down_revision = "0001"
+
+# Keys that are compared by range (prefixes) or folded have the collation C: `>= x AND < y` must follow code points,
+# whatever locale an outside server was made with.
+STATEMENTS = [
+    # For an index over tenant and words. A trusted extension: the owner of a database may make it.
+    "CREATE EXTENSION IF NOT EXISTS btree_gin",
+    """CREATE TABLE location (
+        tenant_id uuid NOT NULL, id uuid NOT NULL, code text NOT NULL, code_key text COLLATE "C" NOT NULL,
+        name text NOT NULL, type smallint NOT NULL CHECK (type BETWEEN 1 AND 4), timezone text NOT NULL,
+        business_day_cutoff text NOT NULL, currency_code text NOT NULL CHECK (currency_code ~ '^[A-Z]{3}$'),
+        capabilities smallint[] NOT NULL, address jsonb, closed boolean NOT NULL,
+        version bigint NOT NULL, created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL,
+        PRIMARY KEY (tenant_id, id),
+        CONSTRAINT location_code UNIQUE (tenant_id, code_key)
+    )""",
+    # category_key is the category with a slash behind it: a category and all below it are one range.
+    """CREATE TABLE product (
+        tenant_id uuid NOT NULL, id uuid NOT NULL, code text NOT NULL, code_key text COLLATE "C" NOT NULL,
+        name text NOT NULL, description text NOT NULL, brand text NOT NULL,
+        category text NOT NULL, category_key text COLLATE "C" NOT NULL,
+        version bigint NOT NULL, created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL,
+        PRIMARY KEY (tenant_id, id),
+        CONSTRAINT product_code UNIQUE (tenant_id, code_key)
+    )""",
+    "CREATE INDEX product_category ON product (tenant_id, category_key, id)",
+    "CREATE INDEX product_brand ON product (tenant_id, brand, id)",
+    # words and category_key repeat what search needs of the product; an edit of the product writes them again.
+    """CREATE TABLE variant (
+        tenant_id uuid NOT NULL, sku_key text COLLATE "C" NOT NULL, sku text NOT NULL,
+        product_id uuid NOT NULL, position int NOT NULL, name text NOT NULL, options jsonb NOT NULL,
+        stock_unit smallint NOT NULL CHECK (stock_unit BETWEEN 1 AND 4), package int[] CHECK (cardinality(package) = 4),
+        lead_time_days int NOT NULL, tax_category text NOT NULL, discontinued boolean NOT NULL,
+        version bigint NOT NULL, category_key text COLLATE "C" NOT NULL, words tsvector NOT NULL,
+        PRIMARY KEY (tenant_id, sku_key),
+        CHECK (sku_key = lower(sku COLLATE "C")),
+        FOREIGN KEY (tenant_id, product_id) REFERENCES product (tenant_id, id)
+    )""",
+    "CREATE INDEX variant_product ON variant (tenant_id, product_id, position)",
+    # Without fastupdate: a search would have to read what a bulk import has left in the pending list.
+    "CREATE INDEX variant_words ON variant USING gin (tenant_id, words) WITH (fastupdate = off)",
+    """CREATE TABLE barcode (
+        tenant_id uuid NOT NULL, barcode text COLLATE "C" NOT NULL,
+        sku_key text COLLATE "C" NOT NULL, position int NOT NULL,
+        PRIMARY KEY (tenant_id, barcode),
+        FOREIGN KEY (tenant_id, sku_key) REFERENCES variant (tenant_id, sku_key)
+    )""",
+    "CREATE INDEX barcode_sku ON barcode (tenant_id, sku_key, position)",
+    # location_id NULL: everywhere. The unique key also finds the price that holds: the newest start at or before now.
+    """CREATE TABLE price (
+        tenant_id uuid NOT NULL, id uuid NOT NULL, sku_key text COLLATE "C" NOT NULL, location_id uuid,
+        currency_code text NOT NULL CHECK (currency_code ~ '^[A-Z]{3}$'),
+        minor_units bigint NOT NULL CHECK (minor_units >= 0),
+        valid_from timestamptz NOT NULL, valid_until timestamptz NOT NULL,
+        PRIMARY KEY (tenant_id, id),
+        CONSTRAINT price_start UNIQUE NULLS NOT DISTINCT (tenant_id, sku_key, location_id, currency_code, valid_from),
+        CHECK (valid_from < valid_until),
+        FOREIGN KEY (tenant_id, sku_key) REFERENCES variant (tenant_id, sku_key),
+        FOREIGN KEY (tenant_id, location_id) REFERENCES location (tenant_id, id)
+    )""",
+    *schema.tenant_table("inventory", "location", app="SELECT, INSERT, UPDATE"),
+    *schema.tenant_table("inventory", "product", app="SELECT, INSERT, UPDATE"),
+    *schema.tenant_table("inventory", "variant", app="SELECT, INSERT, UPDATE"),
+    *schema.tenant_table("inventory", "barcode"),
+    *schema.tenant_table("inventory", "price", app="SELECT, INSERT, UPDATE"),
+    # `@@` is not leakproof, so row-level security would keep it from the index. This role, which nobody logs in as,
+    # sees the search columns of every tenant; its only function filters by the tenant of the transaction and returns
+    # keys, which the caller joins again under its own policy.
+    "CREATE POLICY search ON variant FOR SELECT TO inventory_search USING (true)",
+    "CREATE POLICY search ON barcode FOR SELECT TO inventory_search USING (true)",
+    "GRANT SELECT (tenant_id, sku_key, category_key, words) ON variant TO inventory_search",
+    "GRANT SELECT (tenant_id, sku_key, barcode) ON barcode TO inventory_search",
+    # EXECUTE: which plan is best depends on how common the words are, so each call is planned with its values.
+    # The common table expression is planned for all of its rows and run only until `candidates` have been read: words
+    # that half of a catalogue has cost no more than rare ones.
+    """CREATE FUNCTION search_variants(
+        sku_from text, sku_until text, code text, query tsquery, category_from text, category_until text,
+        candidates int, rows int
+    ) RETURNS TABLE (found_key text, score real)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+    BEGIN
+        RETURN QUERY EXECUTE $sql$
+            WITH matched AS MATERIALIZED (
+                SELECT v.sku_key, v.words FROM variant v
+                WHERE v.tenant_id = $1 AND v.words @@ $5
+                  AND ($6 IS NULL OR (v.category_key >= $6 AND v.category_key < $7))
+            )
+            SELECT f.sku_key, max(f.score) FROM (
+                SELECT v.sku_key, 4::real AS score FROM barcode b JOIN variant v USING (tenant_id, sku_key)
+                WHERE b.tenant_id = $1 AND b.barcode = $4
+                  AND ($6 IS NULL OR (v.category_key >= $6 AND v.category_key < $7))
+                UNION ALL
+                (SELECT v.sku_key, CASE WHEN v.sku_key = $2 THEN 4 ELSE 3 END::real FROM variant v
+                 WHERE v.tenant_id = $1 AND v.sku_key >= $2 AND v.sku_key < $3
+                   AND ($6 IS NULL OR (v.category_key >= $6 AND v.category_key < $7))
+                 ORDER BY v.sku_key LIMIT $9)
+                UNION ALL
+                SELECT c.sku_key, 1 + ts_rank(c.words, $5)
+                FROM (SELECT m.sku_key, m.words FROM matched m LIMIT $8) c
+            ) f GROUP BY f.sku_key ORDER BY 2 DESC, 1 LIMIT $9
+        $sql$
+        USING nullif(current_setting('app.tenant_id', true), '')::uuid,
+              sku_from, sku_until, code, query, category_from, category_until, candidates, rows;
+    END $$""",
+    "REVOKE ALL ON FUNCTION search_variants FROM PUBLIC",
+    "GRANT EXECUTE ON FUNCTION search_variants TO inventory_app",
+    "ALTER FUNCTION search_variants OWNER TO inventory_search",
+]
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)

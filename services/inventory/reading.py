@@ -1,0 +1,81 @@
+"""Strong reads of single levels, together: what is asked while a statement runs is answered by the next one.
+
+A read begins after it was asked, so it sees every change that was acknowledged before. One statement serves all callers
+of a tenant that wait; the same level asked twice is read once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import psycopg
+import psycopg_pool
+
+from services.inventory.domain import levels as values
+from services.inventory.store import stock as store
+from services.kit import database, errors
+
+BATCH_MAX = 500
+QUEUE_MAX = 10_000
+
+Wanted = tuple[uuid.UUID, str]
+Answer = values.Level | store.Missing
+
+
+class LevelReader:
+    """Coalesces reads in this process. in_flight: statements at once."""
+
+    def __init__(self, db: database.Database, *, in_flight: int = 2) -> None:
+        self._db = db
+        self._in_flight = in_flight
+        self._waiting: dict[str, dict[Wanted, asyncio.Future[Answer]]] = {}
+        self._ready = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Starts the workers in the running loop."""
+        self._tasks = [asyncio.create_task(self._work(), name=f"read-{n}") for n in range(self._in_flight)]
+
+    async def stop(self) -> None:
+        """Ends the workers; what waits is cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def read(self, tenant: str, location: uuid.UUID, key: str) -> Answer:
+        """The level of a folded SKU, or why there is none. OVERLOADED when too many wait."""
+        waiting = self._waiting.setdefault(tenant, {})
+        future = waiting.get((location, key))
+        if future is None:
+            if len(waiting) >= QUEUE_MAX:
+                raise errors.Overloaded
+            future = waiting[location, key] = asyncio.get_running_loop().create_future()
+            self._ready.set()
+        return await asyncio.shield(future)  # others may wait for the same level
+
+    async def _work(self) -> None:
+        while True:
+            await self._ready.wait()
+            if not self._waiting:
+                self._ready.clear()
+                continue
+            tenant = next(iter(self._waiting))  # tenants take turns: a new dict entry goes to the end
+            waiting = self._waiting.pop(tenant)
+            batch = dict(list(waiting.items())[:BATCH_MAX])
+            if rest := dict(list(waiting.items())[BATCH_MAX:]):
+                self._waiting[tenant] = rest
+            await self._read(tenant, batch)
+
+    async def _read(self, tenant: str, batch: dict[Wanted, asyncio.Future[Answer]]) -> None:
+        try:
+            async with self._db.lane_connection() as connection:
+                answers = await store.read_levels(connection, tenant, list(batch))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the callers get it; the worker goes on
+            broken = isinstance(error, psycopg.OperationalError | psycopg_pool.PoolTimeout)
+            for future in batch.values():
+                future.set_exception(errors.Unavailable() if broken else error)
+                future.exception()  # a caller that went away leaves it unread
+            return
+        for future, answer in zip(batch.values(), answers, strict=True):
+            future.set_result(answer)

@@ -1,0 +1,179 @@
+"""InventoryService on the wire: translate, call, translate."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc.aio
+
+from services.inventory import watch
+from services.inventory.consumers import SALES_CONSUMER
+from services.inventory.domain import commands
+from services.inventory.domain import levels as values
+from services.inventory.handlers import stock as handlers
+from services.inventory.mapping import stock as mapping
+from services.kit import database, dead_letters, ids, paging, principal
+from tillmesh.common.v1 import event_pb2 as event_pb
+from tillmesh.inventory.v1 import inventory_service_pb2 as pb
+from tillmesh.inventory.v1 import inventory_service_pb2_grpc as rpc
+from tillmesh.inventory.v1 import stock_pb2 as stock_pb
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StockServicer(rpc.InventoryServiceServicer):
+    """Stock of a tenant's locations."""
+
+    def __init__(
+        self, stock: handlers.StockHandlers, watches: watch.StockWatch, letters: dead_letters.DeadLetters
+    ) -> None:
+        self._stock = stock
+        self._watches = watches
+        self._letters = letters
+
+    async def GetStock(self, request: pb.GetStockRequest, context: Context) -> stock_pb.StockLevel:
+        level = await self._stock.get_level(request.location_id, request.sku)
+        return mapping.level_to_proto(request.location_id, level)
+
+    async def ListStock(self, request: pb.ListStockRequest, context: Context) -> pb.ListStockResponse:
+        limit, keep = paging.page_size(request.page_size), request.filter
+        page = await self._stock.list_levels(
+            request.location_id,
+            prefix=values.fold(keep.sku_prefix),
+            at_most=keep.available_max if keep.HasField("available_max") else None,
+            at_least=keep.available_min if keep.HasField("available_min") else None,
+            order_by=request.order_by or "sku",
+            after=_start(request, int, str),
+            limit=limit + 1,
+        )
+        token = _next(request, page, limit, lambda p: (p.sort_available, values.fold(p.level.sku)))
+        return pb.ListStockResponse(levels=mapping.level_page(page[:limit]), next_page_token=token)
+
+    async def ListSkuStock(self, request: pb.ListSkuStockRequest, context: Context) -> pb.ListSkuStockResponse:
+        limit, after = paging.page_size(request.page_size), _start(request, str)
+        page, sums = await self._stock.list_sku(request.sku, uuid.UUID(after[0]) if after else None, limit + 1)
+        token = _next(request, page, limit, lambda p: (str(p.location),))
+        levels = mapping.level_page(page[:limit])
+        return pb.ListSkuStockResponse(levels=levels, next_page_token=token, totals=mapping.totals_to_proto(sums))
+
+    async def SetStockCounts(self, request: pb.SetStockCountsRequest, context: Context) -> pb.SetStockCountsResponse:
+        command = mapping.set_stock_counts(request, principal.current())
+        return await self._write("SetStockCounts", request, command, pb.SetStockCountsResponse, mapping.reply_levels)
+
+    async def AdjustStock(self, request: pb.AdjustStockRequest, context: Context) -> stock_pb.StockLevel:
+        command = mapping.adjust_stock(request, principal.current())
+        return await self._write("AdjustStock", request, command, stock_pb.StockLevel, mapping.reply_level)
+
+    async def MoveStock(self, request: pb.MoveStockRequest, context: Context) -> stock_pb.StockLevel:
+        command = mapping.move_stock(request, principal.current())
+        return await self._write("MoveStock", request, command, stock_pb.StockLevel, mapping.reply_level)
+
+    async def UpdateStockPolicy(self, request: pb.UpdateStockPolicyRequest, context: Context) -> stock_pb.StockLevel:
+        command = mapping.update_stock_policy(request, principal.current())
+        return await self._write("UpdateStockPolicy", request, command, stock_pb.StockLevel, mapping.reply_level)
+
+    async def BulkUpdateStock(self, request: pb.BulkUpdateStockRequest, context: Context) -> pb.BulkUpdateStockResponse:
+        caller = principal.current()
+        lines = [mapping.bulk_line(line, caller) for line in request.lines]
+        outcomes = await self._stock.bulk_update(lines, mapping.key(caller, "BulkUpdateStock", request))
+        return mapping.bulk_results(outcomes)
+
+    async def ReserveStock(self, request: pb.ReserveStockRequest, context: Context) -> stock_pb.Reservation:
+        command = mapping.reserve_stock(request, principal.current())
+        return await self._write("ReserveStock", request, command, stock_pb.Reservation, mapping.reply_reservation)
+
+    async def CreateReservation(self, request: pb.CreateReservationRequest, context: Context) -> stock_pb.Reservation:
+        command = mapping.create_reservation(request, principal.current())
+        return await self._write("CreateReservation", request, command, stock_pb.Reservation, mapping.reply_reservation)
+
+    async def GetReservation(self, request: pb.GetReservationRequest, context: Context) -> stock_pb.Reservation:
+        return mapping.hold_to_proto(await self._stock.get_hold(ids.decode("rsv", request.reservation_id)))
+
+    async def ListReservations(
+        self, request: pb.ListReservationsRequest, context: Context
+    ) -> pb.ListReservationsResponse:
+        limit, after, keep = paging.page_size(request.page_size), _start(request, str), request.filter
+        page = await self._stock.list_holds(
+            request.location_id,
+            state=keep.state,
+            order_ref=keep.order_ref,
+            sku=keep.sku,
+            after=uuid.UUID(after[0]) if after else None,
+            limit=limit + 1,
+        )
+        token = _next(request, page, limit, lambda p: (str(p.hold.id),))
+        return pb.ListReservationsResponse(
+            reservations=[mapping.hold_to_proto(placed) for placed in page[:limit]], next_page_token=token
+        )
+
+    async def ExtendReservation(self, request: pb.ExtendReservationRequest, context: Context) -> stock_pb.Reservation:
+        return await self._end_hold("ExtendReservation", request, values.HoldState.ACTIVE, mapping.ttl(request))
+
+    async def ConfirmReservation(self, request: pb.ConfirmReservationRequest, context: Context) -> stock_pb.Reservation:
+        return await self._end_hold("ConfirmReservation", request, values.HoldState.CONFIRMED)
+
+    async def ReleaseReservation(self, request: pb.ReleaseReservationRequest, context: Context) -> stock_pb.Reservation:
+        return await self._end_hold("ReleaseReservation", request, values.HoldState.RELEASED)
+
+    async def ListMovements(self, request: pb.ListMovementsRequest, context: Context) -> pb.ListMovementsResponse:
+        limit, after = paging.page_size(request.page_size), _start(request, int, int)
+        keep = mapping.movement_filter(request)
+        page = await self._stock.list_movements(request.location_id, keep, after, limit + 1)
+        token = _next(request, page, limit, lambda row: (row.seq, row.line))
+        return pb.ListMovementsResponse(
+            movements=[mapping.movement_to_proto(row) for row in page[:limit]], next_page_token=token
+        )
+
+    async def WatchStock(self, request: pb.WatchStockRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # frames are serialised once for all streams
+        async for frame in self._watches.watch(request, principal.current(), context):
+            yield frame
+
+    async def ListStockExceptions(self, request: pb.ListStockExceptionsRequest, context: Context) -> pb.ListStockExceptionsResponse:  # fmt: skip
+        limit, after = paging.page_size(request.page_size), _start(request, str)
+        page = await self._stock.list_exceptions(
+            request.location_id,
+            resolved=request.include_resolved,
+            after=uuid.UUID(after[0]) if after else None,
+            limit=limit + 1,
+        )
+        token = _next(request, page, limit, lambda row: (str(row.id),))
+        return pb.ListStockExceptionsResponse(
+            exceptions=[mapping.exception_to_proto(row) for row in page[:limit]], next_page_token=token
+        )
+
+    async def ResolveStockException(self, request: pb.ResolveStockExceptionRequest, context: Context) -> stock_pb.StockException:  # fmt: skip
+        where = mapping.location_uuid(request.location_id), uuid.UUID(request.exception_id)
+        key = mapping.key(principal.current(), "ResolveStockException", request)
+        return await self._stock.resolve_exception(*where, request.resolution, key)  # type: ignore[return-value]  # an exception
+
+    async def GetAppliedPosition(self, request: pb.GetAppliedPositionRequest, context: Context) -> pb.GetAppliedPositionResponse:  # fmt: skip
+        position = await self._stock.applied_position(request.location_id, SALES_CONSUMER)
+        return pb.GetAppliedPositionResponse(sales_seq=position)
+
+    async def ListDeadLetters(self, request: event_pb.ListDeadLettersRequest, context: Context) -> event_pb.ListDeadLettersResponse:  # fmt: skip
+        return await self._letters.list(principal.current().tenant_id, request)
+
+    async def ReplayDeadLetter(self, request: event_pb.ReplayDeadLetterRequest, context: Context) -> event_pb.ReplayDeadLetterResponse:  # fmt: skip
+        return await self._letters.replay(principal.current().tenant_id, request)
+
+    async def _write(self, method: str, request: Any, command: commands.Command, answer: type[Any], reply: mapping.Reply) -> Any:  # fmt: skip
+        key = mapping.key(principal.current(), method, request)
+        return await self._stock.write(request.location_id, command, key, answer, reply)
+
+    async def _end_hold(self, method: str, request: Any, action: values.HoldState, ttl_seconds: float = 0) -> stock_pb.Reservation:  # fmt: skip
+        key = mapping.key(principal.current(), method, request)
+        hold_id = ids.decode("rsv", request.reservation_id)
+        return await self._stock.end_hold(hold_id, action, ttl_seconds, key, stock_pb.Reservation)
+
+
+def _start(request: Any, *kinds: type) -> list[Any] | None:
+    return paging.start(principal.current().tenant_id, request, kinds)
+
+
+def _next(request: Any, page: Any, limit: int, key: Callable[[Any], paging.Key]) -> str:
+    """Token of the next page, when one row more than the page was found."""
+    if len(page) <= limit:
+        return ""
+    return paging.next_token(principal.current().tenant_id, request, key(page[limit - 1]))

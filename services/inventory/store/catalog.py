@@ -1,0 +1,42 @@
+"""What the catalogue's SQL shares: the tenant of the session, the database's clock, violated unique keys.
+
+Row-level security picks the tenant's rows in every statement; only inserts name it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+from services.kit import database, errors
+
+Session = sa_asyncio.AsyncConnection
+TENANT: sa.TextClause = sa.text("current_setting('app.tenant_id')::uuid")
+
+
+async def now(session: database.WriteSession) -> dt.datetime:
+    """The database's clock. Read it after the locks."""
+    return (await session.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+
+
+def rows(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records as the JSON text that json_to_recordset takes: one parameter, whatever the number of rows."""
+    return json.dumps(records, default=str)
+
+
+@contextlib.contextmanager
+def unique(taken: Mapping[str, errors.AlreadyExists]) -> Iterator[None]:
+    """Raises the error that belongs to the unique key (by its name) that a statement violates."""
+    try:
+        yield
+    except sa.exc.IntegrityError as error:
+        name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+        if name in taken:
+            raise taken[name] from None
+        raise

@@ -1,0 +1,272 @@
+"""SQL of products, variants and barcodes. Many rows at once where a caller may send many."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.inventory.domain import catalog as values
+from services.inventory.domain import catalog_codes as codes
+from services.inventory.domain import catalog_products as products
+from services.inventory.store import catalog as common
+from services.inventory.tables import catalog as tables
+from services.kit import database
+
+PRODUCT, VARIANT, BARCODE = tables.product, tables.variant, tables.barcode
+
+TAKEN = sa.text("""
+SELECT 'code' AS kind, code_key AS key FROM product WHERE code_key = ANY(CAST(:codes AS text[]))
+UNION ALL SELECT 'SKU', sku_key FROM variant WHERE sku_key = ANY(CAST(:skus AS text[]))
+UNION ALL SELECT 'barcode', barcode FROM barcode WHERE barcode = ANY(CAST(:barcodes AS text[]))
+""")
+# Rows of all three are inserted in the order of their unique keys, and the tables always in this order, so that two
+# imports of the same goods wait for each other but never in a circle.
+INSERT_PRODUCTS = sa.text("""
+INSERT INTO product (tenant_id, id, code, code_key, name, description, brand, category, category_key,
+                     version, created_at, updated_at)
+SELECT current_setting('app.tenant_id')::uuid, r.*
+FROM json_to_recordset(CAST(:rows AS json)) AS r (
+    id uuid, code text, code_key text, name text, description text, brand text, category text, category_key text,
+    version bigint, created_at timestamptz, updated_at timestamptz
+) ORDER BY r.code_key ON CONFLICT DO NOTHING
+""")
+INSERT_VARIANTS = sa.text("""
+INSERT INTO variant (tenant_id, sku_key, sku, product_id, position, name, options, stock_unit, package, lead_time_days,
+                     tax_category, discontinued, version, category_key, words)
+SELECT current_setting('app.tenant_id')::uuid, r.*
+FROM json_to_recordset(CAST(:rows AS json)) AS r (
+    sku_key text, sku text, product_id uuid, position int, name text, options jsonb, stock_unit smallint, package int[],
+    lead_time_days int, tax_category text, discontinued boolean, version bigint, category_key text, words tsvector
+) ORDER BY r.sku_key ON CONFLICT DO NOTHING
+""")
+INSERT_BARCODES = sa.text("""
+INSERT INTO barcode (tenant_id, barcode, sku_key, position)
+SELECT current_setting('app.tenant_id')::uuid, r.*
+FROM json_to_recordset(CAST(:rows AS json)) AS r (barcode text, sku_key text, position int)
+ORDER BY r.barcode ON CONFLICT DO NOTHING
+""")
+REINDEX_VARIANTS = sa.text("""
+UPDATE variant v SET category_key = r.category_key, words = r.words
+FROM json_to_recordset(CAST(:rows AS json)) AS r (sku_key text, category_key text, words tsvector)
+WHERE v.sku_key = r.sku_key
+""")
+BARCODES_OF = (
+    sa.select(sa.func.array(sa.select(BARCODE.c.barcode).where(
+        BARCODE.c.tenant_id == VARIANT.c.tenant_id, BARCODE.c.sku_key == VARIANT.c.sku_key
+    ).order_by(BARCODE.c.position).correlate(VARIANT).scalar_subquery()))
+)  # fmt: skip
+VARIANT_COLUMNS = (
+    VARIANT.c.sku,
+    VARIANT.c.product_id,
+    VARIANT.c.name,
+    VARIANT.c.options,
+    VARIANT.c.stock_unit,
+    VARIANT.c.package,
+    VARIANT.c.lead_time_days,
+    VARIANT.c.tax_category,
+    VARIANT.c.discontinued,
+    VARIANT.c.version,
+    BARCODES_OF.scalar_subquery().label("barcodes"),
+)
+
+
+async def taken(session: database.WriteSession, drafts: Iterable[values.ProductDraft]) -> products.Taken:
+    """Which codes, SKUs and barcodes of the drafts are in use."""
+    wanted: dict[str, list[str]] = {"codes": [], "skus": [], "barcodes": []}
+    for draft in drafts:
+        wanted["codes"].append(codes.sku_key(draft.code))
+        wanted["skus"] += [codes.sku_key(variant.sku) for variant in draft.variants]
+        wanted["barcodes"] += [barcode for variant in draft.variants for barcode in variant.barcodes]
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in await session.execute(TAKEN, wanted):
+        found[row.kind].add(row.key)
+    return products.Taken(frozenset(found["code"]), frozenset(found["SKU"]), frozenset(found["barcode"]))
+
+
+async def insert(session: database.WriteSession, new: Sequence[values.Product]) -> bool:
+    """Keeps new products with all that is theirs. False, and nothing kept, when a key was taken meanwhile."""
+    savepoint = await session.begin_nested()
+    variants = [row for product in new for row in _variant_rows(product, product.variants)]
+    barcodes = [row for product in new for variant in product.variants for row in _barcode_rows(variant)]
+    for statement, records in (
+        (INSERT_PRODUCTS, [_product_row(product) for product in new]),
+        (INSERT_VARIANTS, variants),
+        (INSERT_BARCODES, barcodes),
+    ):
+        made = await session.execute(statement, {"rows": common.rows(records)})
+        if made.rowcount != len(records):
+            await savepoint.rollback()
+            return False
+    await savepoint.commit()
+    return True
+
+
+async def insert_variant(session: database.WriteSession, product: values.Product, variant: values.Variant) -> None:
+    """Keeps a new variant of a product that is locked. ALREADY_EXISTS names the SKU or the barcode that is taken."""
+    records = _variant_rows(product, [variant], first=len(product.variants))
+    made = await session.execute(INSERT_VARIANTS, {"rows": common.rows(records)})
+    if made.rowcount == 0:
+        raise products.already_exists("SKU", variant.sku)
+    await _insert_barcodes(session, variant, _barcode_rows(variant))
+
+
+async def update_variant(session: database.WriteSession, product: values.Product, variant: values.Variant) -> None:
+    """Keeps the next version of a variant of a product that is locked. ALREADY_EXISTS names the barcode that is taken."""
+    record = _variant_rows(product, [variant])[0]
+    kept = ("name", "options", "package", "lead_time_days", "tax_category", "discontinued", "version", "words")
+    statement = sa.update(VARIANT).where(VARIANT.c.sku_key == variant.sku_key)
+    package = None if variant.package is None else list(variant.package)  # the driver takes a tuple for a row
+    await session.execute(statement.values({**{name: record[name] for name in kept}, "package": package}))
+    await session.execute(sa.delete(BARCODE).where(BARCODE.c.sku_key == variant.sku_key))
+    await _insert_barcodes(session, variant, _barcode_rows(variant))
+
+
+async def _insert_barcodes(session: database.WriteSession, variant: values.Variant, records: list[dict[str, Any]]) -> None:
+    made = await session.execute(INSERT_BARCODES, {"rows": common.rows(records)})
+    if made.rowcount == len(records):
+        return
+    statement = sa.select(BARCODE.c.barcode).where(
+        BARCODE.c.barcode.in_(variant.barcodes), BARCODE.c.sku_key != variant.sku_key
+    )
+    raise products.already_exists("barcode", (await session.execute(statement)).scalars().first() or "")
+
+
+async def update(session: database.WriteSession, product: values.Product, *, reindex: bool = False) -> None:
+    """Keeps the next version of a product that is locked. reindex: its name, brand or category changed."""
+    columns = _product_row(product)
+    statement = sa.update(PRODUCT).where(PRODUCT.c.id == columns.pop("id"))
+    await session.execute(statement.values(**columns))
+    if reindex:
+        records = _variant_rows(product, product.variants)
+        indexed = [{name: row[name] for name in ("sku_key", "category_key", "words")} for row in records]
+        await session.execute(REINDEX_VARIANTS, {"rows": common.rows(indexed)})
+
+
+async def product_of(session: common.Session, sku: str) -> uuid.UUID | None:
+    """Which product a SKU belongs to. It never moves to another."""
+    statement = sa.select(VARIANT.c.product_id).where(VARIANT.c.sku_key == codes.sku_key(sku))
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def get(session: common.Session, product_id: uuid.UUID, *, lock: bool = False) -> values.Product | None:
+    """The product with its variants. lock: nobody else edits either until the end of the transaction."""
+    statement = sa.select(PRODUCT).where(PRODUCT.c.id == product_id)
+    found = (await session.execute(statement.with_for_update(key_share=True) if lock else statement)).all()
+    return next(iter(await _with_variants(session, found)), None)
+
+
+async def get_variant(session: common.Session, sku: str) -> values.Variant | None:
+    """The variant."""
+    statement = sa.select(*VARIANT_COLUMNS).where(VARIANT.c.sku_key == codes.sku_key(sku))
+    found = (await session.execute(statement)).one_or_none()
+    return None if found is None else variant_of(found)
+
+
+async def page(
+    session: common.Session, *, category: str, brand: str, after: uuid.UUID | None, limit: int
+) -> list[values.Product]:
+    """Products in the order they were made. category: it and all below; empty: any."""
+    statement = sa.select(PRODUCT).order_by(PRODUCT.c.id).limit(limit)
+    if (within := codes.category_range(category)) is not None:
+        key = PRODUCT.c.category_key
+        statement = statement.where(key >= within.start, key < within.end)
+    if brand:
+        statement = statement.where(PRODUCT.c.brand == brand)
+    if after is not None:
+        statement = statement.where(PRODUCT.c.id > after)
+    return await _with_variants(session, (await session.execute(statement)).all())
+
+
+async def _with_variants(session: common.Session, found: Sequence[sa.Row[Any]]) -> list[values.Product]:
+    wanted = sa.any_(sa.cast([row.id for row in found], pg.ARRAY(pg.UUID)))
+    statement = sa.select(*VARIANT_COLUMNS).where(VARIANT.c.product_id == wanted).order_by(VARIANT.c.position)
+    variants: dict[uuid.UUID, list[values.Variant]] = defaultdict(list)
+    for row in await session.execute(statement):
+        variants[row.product_id].append(variant_of(row))
+    return [
+        values.Product(
+            id=row.id,
+            code=row.code,
+            name=row.name,
+            description=row.description,
+            brand=row.brand,
+            category=row.category,
+            variants=tuple(variants[row.id]),
+            version=row.version,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+        for row in found
+    ]
+
+
+def variant_of(row: sa.Row[Any]) -> values.Variant:
+    """A variant from a row that has VARIANT_COLUMNS."""
+    return values.Variant(
+        sku=row.sku,
+        product_id=row.product_id,
+        name=row.name,
+        options=tuple((axis, value) for axis, value in row.options),
+        barcodes=tuple(row.barcodes),
+        stock_unit=row.stock_unit,
+        package=None if row.package is None else tuple(row.package),  # type: ignore[arg-type]  # a CHECK has its length
+        lead_time_days=row.lead_time_days,
+        tax_category=row.tax_category,
+        discontinued=row.discontinued,
+        version=row.version,
+    )
+
+
+def _product_row(product: values.Product) -> dict[str, Any]:
+    return {
+        "id": product.id,
+        "code": product.code,
+        "code_key": codes.sku_key(product.code),
+        "name": product.name,
+        "description": product.description,
+        "brand": product.brand,
+        "category": product.category,
+        "category_key": codes.category_key(product.category),
+        "version": product.version,
+        "created_at": product.created_at,
+        "updated_at": product.updated_at,
+    }
+
+
+def _variant_rows(
+    product: values.Product, variants: Sequence[values.Variant], first: int = 0
+) -> list[dict[str, Any]]:
+    category_key = codes.category_key(product.category)
+    return [
+        {
+            "sku_key": variant.sku_key,
+            "sku": variant.sku,
+            "product_id": product.id,
+            "position": position,
+            "name": variant.name,
+            "options": variant.options,
+            "stock_unit": variant.stock_unit,
+            "package": variant.package,
+            "lead_time_days": variant.lead_time_days,
+            "tax_category": variant.tax_category,
+            "discontinued": variant.discontinued,
+            "version": variant.version,
+            "category_key": category_key,
+            "words": codes.document(
+                names=f"{product.name} {variant.name}",
+                features=" ".join((product.brand, *(value for _, value in variant.options))),
+                category=product.category,
+            ),
+        }
+        for position, variant in enumerate(variants, first)
+    ]
+
+
+def _barcode_rows(variant: values.Variant) -> list[dict[str, Any]]:
+    key = variant.sku_key
+    return [{"barcode": code, "sku_key": key, "position": n} for n, code in enumerate(variant.barcodes)]

@@ -1,0 +1,111 @@
+"""SQL that finds variants: by words and codes (through the definer function of 0002), and what codes stand for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.inventory.domain import catalog as values
+from services.inventory.domain import catalog_codes as codes
+from services.inventory.store import catalog as common
+from services.inventory.store import catalog_products as products
+from services.inventory.tables import catalog as tables
+
+#: More matches than this aren't ranked against each other: a query that finds so many needs another word.
+CANDIDATES_MAX = 2000
+_FUNCTION = sa.text("""
+SELECT found_key, score FROM search_variants(:sku_from, :sku_until, :code, CAST(:query AS tsquery),
+                                             :category_from, :category_until, :candidates, :rows)
+""").columns(found_key=sa.Text, score=sa.Float)
+_FOUND = _FUNCTION.subquery("f")
+SEARCH = (
+    sa.select(
+        *products.VARIANT_COLUMNS,
+        tables.product.c.name.label("product_name"),
+        tables.product.c.category,
+        tables.product.c.brand,
+    )
+    .select_from(_FOUND)
+    .join(tables.variant, tables.variant.c.sku_key == _FOUND.c.found_key)
+    .join(tables.product, tables.product.c.id == tables.variant.c.product_id)
+    .order_by(_FOUND.c.score.desc(), _FOUND.c.found_key)
+)
+# The price of the location and the general one are two look-ups of one row each, however many prices a SKU has had.
+_PRICE = """
+LEFT JOIN LATERAL (
+    SELECT x.id, x.minor_units FROM price x
+    WHERE x.tenant_id = v.tenant_id AND x.sku_key = v.sku_key AND x.location_id {place} AND x.currency_code = :currency
+      AND x.valid_from <= now() AND x.valid_until > now()
+    ORDER BY x.valid_from DESC LIMIT 1
+) {name} ON true
+"""
+RESOLVE = sa.text(f"""
+WITH asked AS (
+    SELECT true AS by_sku, sku_key AS code, sku_key FROM variant WHERE sku_key = ANY(CAST(:skus AS text[]))
+    UNION ALL
+    SELECT false, barcode, sku_key FROM barcode WHERE barcode = ANY(CAST(:barcodes AS text[]))
+)
+SELECT a.by_sku, a.code, v.sku, v.product_id, v.name, v.options, v.stock_unit, v.tax_category, v.discontinued,
+       p.name AS product_name, p.category,
+       coalesce(own.id, general.id) AS price_id, coalesce(own.minor_units, general.minor_units) AS minor_units
+FROM asked a JOIN variant v ON v.sku_key = a.sku_key JOIN product p ON p.id = v.product_id
+{_PRICE.format(place="= CAST(:location AS uuid)", name="own")}
+{_PRICE.format(place="IS NULL", name="general")}
+""")
+
+
+async def search(session: common.Session, query: str, category: str, limit: int) -> list[values.Match]:
+    """The best matches of a query, best first. category: only it and all below; empty: any."""
+    wanted = codes.search(query)
+    within = codes.category_range(category)
+    parameters = {
+        "sku_from": wanted.skus.start if wanted.skus else None,
+        "sku_until": wanted.skus.end if wanted.skus else None,
+        "code": wanted.barcode,
+        "query": wanted.words,
+        "category_from": within.start if within else None,
+        "category_until": within.end if within else None,
+        "candidates": CANDIDATES_MAX,
+        "rows": limit,
+    }
+    return [
+        values.Match(products.variant_of(row), row.product_name, row.category, row.brand)
+        for row in await session.execute(SEARCH, parameters)
+    ]
+
+
+async def resolve(
+    session: common.Session, asked: Sequence[str], *, location_id: uuid.UUID, currency_code: str
+) -> list[values.Item | None]:
+    """What each code stands for, a SKU before a barcode, with the price at the location now; None for unknown ones."""
+    known = [code for code in asked if codes.is_code(code)]
+    parameters = {
+        "skus": [codes.sku_key(code) for code in known],
+        "barcodes": [codes.barcode_key(code) for code in known],
+        "location": location_id,
+        "currency": currency_code,
+    }
+    by_sku: dict[str, values.Item] = {}
+    by_barcode: dict[str, values.Item] = {}
+    if known:
+        for row in await session.execute(RESOLVE, parameters):
+            (by_sku if row.by_sku else by_barcode)[row.code] = _item(row)
+    return [by_sku.get(codes.sku_key(code)) or by_barcode.get(codes.barcode_key(code)) for code in asked]
+
+
+def _item(row: sa.Row[Any]) -> values.Item:
+    return values.Item(
+        sku=row.sku,
+        product_id=row.product_id,
+        name=", ".join(filter(None, (row.product_name, row.name))),
+        category=row.category,
+        tax_category=row.tax_category,
+        stock_unit=row.stock_unit,
+        options=tuple((axis, value) for axis, value in row.options),
+        discontinued=row.discontinued,
+        price_id=row.price_id,
+        minor_units=row.minor_units,
+    )

@@ -1,0 +1,309 @@
+"""SQL that reads stock, reservations, the ledger and exceptions. What writes stock is in lane.py."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.inventory.domain import levels as values
+from services.inventory.store import lane
+from services.inventory.tables import stock as tables
+from services.kit import database
+
+LEVEL = tables.stock_level.c
+NOW = sa.func.clock_timestamp()
+
+# One statement for all reads that wait: a level each, with what has run out by the database's clock added back.
+READ = """
+SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allocated, l.damaged, l.quality_control,
+       l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at, l.updated_at
+FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY q (location_id, sku_key, n)
+JOIN stock_level l ON l.tenant_id = %s AND l.location_id = q.location_id AND l.sku_key = q.sku_key
+LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
+    WHERE tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= clock_timestamp()
+) b ON true
+"""
+# What is missing above: a SKU that the location never had reads as zeros, unless catalogue or location don't know it.
+KNOWN = """
+SELECT q.n, v.sku, EXISTS (SELECT FROM location x WHERE x.tenant_id = %s AND x.id = q.location_id)
+FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY q (location_id, sku_key, n)
+LEFT JOIN variant v ON v.tenant_id = %s AND v.sku_key = q.sku_key
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a level can't be read."""
+
+    location_known: bool
+
+
+async def read_levels(
+    connection: database.LaneConnection, tenant: str, wanted: Sequence[tuple[uuid.UUID, str]]
+) -> list[values.Level | Missing]:
+    """Levels of (location, folded SKU), in order; one round trip unless some are not there."""
+    locations, keys = [w[0] for w in wanted], [w[1] for w in wanted]
+    async with connection.pipeline():
+        await connection.execute(lane.ENTER, (tenant,), prepare=True)
+        found = await connection.execute(READ, (locations, keys, tenant), prepare=True, binary=True)
+    levels: list[values.Level | Missing | None] = [None] * len(wanted)
+    for row in await found.fetchall():
+        levels[row[0] - 1] = lane.level_of(row[1:])
+    missing = [n for n, level in enumerate(levels) if level is None]
+    if missing:
+        pairs = ([locations[n] for n in missing], [keys[n] for n in missing])
+        for row in await (await connection.execute(KNOWN, (tenant, *pairs, tenant), prepare=True)).fetchall():
+            known = values.Level(row[1]) if row[1] is not None and row[2] else Missing(row[2])
+            levels[missing[row[0] - 1]] = known
+    return levels  # type: ignore[return-value]  # each is filled by now
+
+
+def _due() -> sa.ScalarSelect[int]:
+    bucket = tables.hold_bucket.c
+    return (
+        sa.select(sa.func.coalesce(sa.cast(sa.func.sum(bucket.quantity), sa.BigInteger), 0))
+        .where(
+            bucket.tenant_id == LEVEL.tenant_id,
+            bucket.location_id == LEVEL.location_id,
+            bucket.sku_key == LEVEL.sku_key,
+            bucket.expires_at <= NOW,
+        )
+        .scalar_subquery()
+    )
+
+
+def _levels() -> sa.Select[Any]:
+    live = (LEVEL.reserved - _due()).label("live")
+    return sa.select(
+        LEVEL.sku_key, LEVEL.sku, LEVEL.on_hand, live, LEVEL.allocated, LEVEL.damaged, LEVEL.quality_control,
+        LEVEL.expired, LEVEL.safety_stock, LEVEL.backorder_limit, LEVEL.incoming, LEVEL.version, LEVEL.observed_at,
+        LEVEL.updated_at, LEVEL.location_id, LEVEL.available,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A level and where it is; sort_available is what it was sorted by."""
+
+    location: uuid.UUID
+    level: values.Level
+    sort_available: int
+
+
+def _placed(rows: Sequence[Any]) -> list[Placed]:
+    return [Placed(row.location_id, lane.level_of(row[:14]), row.available) for row in rows]
+
+
+async def list_levels(
+    session: database.ReadSession, location: uuid.UUID, *, prefix: str, at_most: int | None, at_least: int | None,
+    order_by: str, after: Sequence[Any] | None, limit: int,
+) -> list[Placed]:  # fmt: skip
+    """Levels of a location. after: the last row's (available, folded SKU)."""
+    query = _levels().where(LEVEL.location_id == location)
+    if prefix:
+        query = query.where(LEVEL.sku_key >= prefix, LEVEL.sku_key < prefix + "\x7f")
+    if at_most is not None:
+        query = query.where(LEVEL.available <= at_most)
+    if at_least is not None:
+        query = query.where(LEVEL.available >= at_least)
+    columns = [LEVEL.available, LEVEL.sku_key] if order_by.startswith("available") else [LEVEL.sku_key]
+    descending = order_by.endswith(" desc")
+    if after is not None:
+        position = sa.tuple_(*[sa.literal(part) for part in after[-len(columns) :]])
+        row = sa.tuple_(*columns)
+        query = query.where(row < position if descending else row > position)
+    query = query.order_by(*[column.desc() if descending else column.asc() for column in columns]).limit(limit)
+    return _placed((await session.execute(query)).all())
+
+
+async def list_sku(
+    session: database.ReadSession, key: str, locations: Sequence[uuid.UUID] | None, after: uuid.UUID | None, limit: int
+) -> list[Placed]:
+    """Levels of a folded SKU by location; locations None: all."""
+    query = _of_sku(_levels(), key, locations)
+    if after is not None:
+        query = query.where(LEVEL.location_id > after)
+    return _placed((await session.execute(query.order_by(LEVEL.location_id).limit(limit))).all())
+
+
+async def sum_sku(session: database.ReadSession, key: str, locations: Sequence[uuid.UUID] | None) -> tuple[int, ...]:
+    """on_hand, reserved, allocated, unsellable, available (each location's at least 0) and the number of locations."""
+    due = _due()
+    columns = [
+        LEVEL.on_hand,
+        LEVEL.reserved - due,
+        LEVEL.allocated,
+        LEVEL.damaged + LEVEL.quality_control + LEVEL.expired,
+        sa.func.greatest(LEVEL.available + due, 0),
+    ]
+    sums = [sa.func.coalesce(sa.cast(sa.func.sum(column), sa.BigInteger), 0) for column in columns]
+    query = _of_sku(sa.select(*sums, sa.func.count()).select_from(tables.stock_level), key, locations)
+    return tuple((await session.execute(query)).one())
+
+
+def _of_sku(query: sa.Select[Any], key: str, locations: Sequence[uuid.UUID] | None) -> sa.Select[Any]:
+    query = query.where(LEVEL.sku_key == key)
+    if locations is None:
+        return query
+    return query.where(LEVEL.location_id == sa.any_(sa.literal(list(locations), pg.ARRAY(pg.UUID))))
+
+
+async def variant_sku(session: database.ReadSession, key: str) -> str | None:
+    """How the catalogue spells a folded SKU."""
+    query = sa.text("SELECT sku FROM variant WHERE sku_key = :key")  # the policy adds the tenant
+    return (await session.execute(query, {"key": key})).scalar_one_or_none()
+
+
+async def location_exists(session: database.ReadSession, location: uuid.UUID) -> bool:
+    """Whether the tenant has the location."""
+    head = tables.stock_head.c
+    query = sa.select(sa.literal(1)).where(head.location_id == location)
+    return (await session.execute(query)).scalar_one_or_none() is not None
+
+
+# --- reservations ---
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedHold:
+    """A reservation and where it is, and the database's clock when it was read."""
+
+    location: uuid.UUID
+    hold: values.Hold
+    now: dt.datetime
+
+
+def _holds(rows: Sequence[Any]) -> list[PlacedHold]:
+    lines: dict[uuid.UUID, list[Any]] = {}
+    for row in rows:
+        lines.setdefault(row.id, []).append(row)
+    return [
+        PlacedHold(
+            first.location_id,
+            values.Hold(
+                hold_id,
+                tuple(values.HoldLine(values.fold(row.sku), row.sku, row.quantity) for row in group),
+                values.HoldState(first.state), first.expires_at, first.order_ref, first.created_at, first.created_seq,
+            ),
+            first.now,
+        )
+        for hold_id, group in lines.items()
+        for first in group[:1]
+    ]  # fmt: skip
+
+
+async def find_hold(session: database.ReadSession, hold_id: uuid.UUID) -> PlacedHold | None:
+    """A reservation, unlocked: its location and SKUs never change, its state may."""
+    hold = tables.hold.c
+    query = sa.select(tables.hold, NOW.label("now")).where(hold.id == hold_id).order_by(hold.line)
+    return next(iter(_holds((await session.execute(query)).all())), None)
+
+
+async def list_holds(
+    session: database.ReadSession, location: uuid.UUID, *, state: int, order_ref: str, sku: str, after: uuid.UUID | None,
+    limit: int,
+) -> list[PlacedHold]:  # fmt: skip
+    """Reservations of a location, newest first. state by the clock: 0 any."""
+    hold = tables.hold.c
+    ids = sa.select(hold.id).distinct().where(hold.location_id == location)
+    if state in (values.HoldState.ACTIVE, values.HoldState.EXPIRED):
+        live = hold.expires_at > NOW
+        ids = ids.where(hold.state == values.HoldState.ACTIVE, live if state == values.HoldState.ACTIVE else ~live)
+    elif state:
+        ids = ids.where(hold.state == state)
+    if order_ref:
+        ids = ids.where(hold.order_ref == order_ref)
+    if sku:
+        ids = ids.where(sa.func.lower(hold.sku) == values.fold(sku))
+    if after is not None:
+        ids = ids.where(hold.id < after)
+    page = ids.order_by(hold.id.desc()).limit(limit).subquery()
+    query = (
+        sa.select(tables.hold, NOW.label("now")).join(page, page.c.id == hold.id).order_by(hold.id.desc(), hold.line)
+    )
+    return _holds((await session.execute(query)).all())
+
+
+# --- ledger and exceptions ---
+
+
+@dataclass(frozen=True, slots=True)
+class MovementFilter:
+    """What to keep of the ledger; None or empty: all."""
+
+    sku: str = ""
+    reason: int = 0
+    recorded_from: dt.datetime | None = None
+    recorded_until: dt.datetime | None = None
+    reference_id: str = ""
+
+
+async def list_movements(
+    session: database.ReadSession, location: uuid.UUID, keep: MovementFilter, after: Sequence[Any] | None, limit: int
+) -> Sequence[Any]:
+    """Rows of the ledger, newest first. after: (seq, line) of the last row."""
+    row = tables.ledger.c
+    query = sa.select(tables.ledger).where(row.location_id == location)
+    if keep.sku:
+        query = query.where(sa.func.lower(row.sku) == values.fold(keep.sku))
+    if keep.reason:
+        query = query.where(row.reason == keep.reason)
+    if keep.recorded_from:
+        query = query.where(row.recorded_at >= keep.recorded_from)
+    if keep.recorded_until:
+        query = query.where(row.recorded_at < keep.recorded_until)
+    if keep.reference_id:
+        query = query.where(row.ref_id == keep.reference_id)
+    if after is not None:
+        query = query.where(sa.tuple_(row.seq, row.line) < sa.tuple_(*[sa.literal(part) for part in after]))
+    return (await session.execute(query.order_by(row.seq.desc(), row.line.desc()).limit(limit))).all()
+
+
+async def list_exceptions(
+    session: database.ReadSession, location: uuid.UUID, *, resolved: bool, after: uuid.UUID | None, limit: int
+) -> Sequence[Any]:
+    """Exceptions of a location, newest first."""
+    row = tables.stock_exception.c
+    query = sa.select(tables.stock_exception).where(row.location_id == location)
+    if not resolved:
+        query = query.where(row.resolved_at.is_(None))
+    if after is not None:
+        query = query.where(row.id < after)
+    return (await session.execute(query.order_by(row.id.desc()).limit(limit))).all()
+
+
+async def resolve_exception(
+    session: database.WriteSession, location: uuid.UUID, exception: uuid.UUID, resolution: str
+) -> Any | None:
+    """Notes what was done; the first note stays. None when there is no such exception."""
+    row = tables.stock_exception.c
+    here = sa.and_(row.location_id == location, row.id == exception)
+    values_ = {"resolved_at": NOW, "resolution": resolution}
+    await session.execute(sa.update(tables.stock_exception).where(here, row.resolved_at.is_(None)).values(values_))
+    return (await session.execute(sa.select(tables.stock_exception).where(here))).one_or_none()
+
+
+async def applied_position(session: database.ReadSession, consumer: str, key: str) -> int:
+    """How far a consumer has come with a key; 0: not at all."""
+    query = sa.text("SELECT seq FROM inbox_cursor WHERE consumer = :consumer AND key = :key")
+    return (await session.execute(query, {"consumer": consumer, "key": key})).scalar_one_or_none() or 0
+
+
+# --- expiry ---
+
+DUE = sa.text("""
+SELECT tenant_id, location_id, array_agg(DISTINCT sku_key) AS keys FROM (
+    SELECT tenant_id, location_id, sku_key FROM hold_bucket WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT :limit
+) due GROUP BY tenant_id, location_id
+""")
+
+
+async def due_holds(session: database.WorkerSession, limit: int) -> Sequence[Any]:
+    """Where holds have run out that no batch has come by: tenant_id, location_id, keys. Over all tenants."""
+    return (await session.execute(DUE, {"limit": limit})).all()

@@ -1,0 +1,148 @@
+"""Connections and transactions of a service. Every transaction has a tenant, a time limit and one way to end.
+
+`transaction` and `read` are for use cases (SQLAlchemy Core); `Lanes` in a service borrow raw psycopg connections with
+`lane_connection`, whose unit of work ends in `commit`, the only one in the code. Worker sessions have no tenant until
+they take one with `become_app`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, NewType
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import psycopg.types.numeric
+import psycopg_pool
+import sqlalchemy as sa
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+from services.kit import deadline, errors
+
+ReadSession = NewType("ReadSession", sa_asyncio.AsyncConnection)
+WriteSession = NewType("WriteSession", sa_asyncio.AsyncConnection)
+WorkerSession = NewType("WorkerSession", sa_asyncio.AsyncConnection)
+LaneConnection = psycopg.AsyncConnection[Any]
+
+SERVER_VERSION_MIN = 170006  # CVE-2025-8713: before it, statistics leak rows past row-level security
+STATEMENT_SECONDS_MAX = 30.0
+ENTER = sa.text("SELECT set_config('app.tenant_id', :tenant, true), set_config('statement_timeout', :timeout, true)")
+CHECK_ROLE = """
+SELECT current_setting('server_version_num')::int, r.rolsuper OR r.rolbypassrls,
+       EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = 'public' AND pg_has_role(r.oid, c.relowner, 'USAGE'))
+FROM pg_roles r WHERE r.rolname = current_user
+"""
+
+
+class UnsafeRole(Exception):
+    """The role a service logs in with could bypass row-level security."""
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same URL with the driver's name that SQLAlchemy asks for."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(scheme="postgresql+psycopg", netloc=parts.netloc or "")).replace(":/?", ":///?")
+
+
+def _timeout() -> str:
+    """What is left of the caller's time, as a statement_timeout."""
+    remaining = deadline.remaining()
+    seconds = STATEMENT_SECONDS_MAX if remaining is None else min(remaining, STATEMENT_SECONDS_MAX)
+    if seconds <= 0:
+        raise errors.DeadlineExceeded
+    return f"{max(1, int(seconds * 1000))}ms"
+
+
+class Database:
+    """The pools of one process of a service: app role (use cases), app role (lanes), worker role."""
+
+    def __init__(self, app_url: str, worker_url: str, *, pool_size: int = 8, lane_connections: int = 2) -> None:
+        options = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5, "pool_pre_ping": False}
+        self._app = sa_asyncio.create_async_engine(sqlalchemy_url(app_url), **options)
+        self._worker = sa_asyncio.create_async_engine(sqlalchemy_url(worker_url), **{**options, "pool_size": 4})
+        self._lanes = psycopg_pool.AsyncConnectionPool(
+            app_url,
+            min_size=lane_connections,
+            max_size=lane_connections,
+            open=False,
+            timeout=5,
+            configure=_configure_lane,
+            # Generic plans: the lane's statements take arrays of any length, and planning cost as much as executing.
+            # enable_seqscan=off: on a fresh table, before statistics exist, a look-up took 7 ms instead of 0.08.
+            kwargs={
+                "prepare_threshold": 0,
+                "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c statement_timeout=10s",
+            },
+        )
+
+    async def open(self) -> None:
+        """Connects, and refuses a server or a role that can't keep tenants apart."""
+        await self._lanes.open(wait=True, timeout=15)
+        async with self._lanes.connection() as connection:
+            row = await (await connection.execute(CHECK_ROLE)).fetchone()
+        if row is None or row[0] < SERVER_VERSION_MIN:
+            raise UnsafeRole("PostgreSQL 17.6 or newer is needed: older ones leak rows past row-level security")
+        if row[1] or row[2]:
+            raise UnsafeRole("the service's role owns tables or bypasses row-level security: give it the _app role")
+
+    async def close(self) -> None:
+        """Closes all pools."""
+        await self._lanes.close(timeout=5)
+        await self._app.dispose()
+        await self._worker.dispose()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, tenant: str) -> AsyncIterator[WriteSession]:
+        """A unit of work of one tenant (uuid text): all of it, or on an error nothing."""
+        async with self._app.begin() as connection:
+            await connection.execute(ENTER, {"tenant": tenant, "timeout": _timeout()})
+            yield WriteSession(connection)
+
+    @contextlib.asynccontextmanager
+    async def read(self, tenant: str, *, snapshot: bool = False) -> AsyncIterator[ReadSession]:
+        """Reads of one tenant. snapshot: all statements see the same moment."""
+        async with self._app.connect() as connection:
+            if snapshot:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            async with connection.begin():
+                await connection.execute(ENTER, {"tenant": tenant, "timeout": _timeout()})
+                yield ReadSession(connection)
+
+    @contextlib.asynccontextmanager
+    async def worker(self) -> AsyncIterator[WorkerSession]:
+        """A unit of background work over all tenants, limited by the worker's policies."""
+        async with self._worker.begin() as connection:
+            yield WorkerSession(connection)
+
+    @contextlib.asynccontextmanager
+    async def lane_connection(self) -> AsyncIterator[LaneConnection]:
+        """A raw connection for a batch. It is rolled back unless `commit` was reached."""
+        async with self._lanes.connection() as connection:
+            try:
+                yield connection
+            finally:
+                if not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                    await connection.rollback()
+
+    def lane_statistics(self) -> dict[str, int]:
+        """Counters of the lane pool, for metrics."""
+        return self._lanes.get_stats()
+
+
+async def _configure_lane(connection: LaneConnection) -> None:
+    """Sends every int as bigint. By default the type follows the value, and each would be a statement of its own."""
+    connection.adapters.register_dumper(int, psycopg.types.numeric.Int8BinaryDumper)
+
+
+async def become_app(session: WorkerSession, service: str, tenant: str) -> WriteSession:
+    """Turns the worker's transaction into one of the app role, for one tenant (uuid text)."""
+    await session.execute(sa.text(f"SET LOCAL ROLE {service}_app"))
+    await session.execute(ENTER, {"tenant": tenant, "timeout": f"{int(STATEMENT_SECONDS_MAX * 1000)}ms"})
+    return WriteSession(session)
+
+
+async def commit(connection: LaneConnection) -> None:
+    """Ends a lane's unit of work. In pipeline mode it travels with the statements before it."""
+    await connection.commit()

@@ -1,0 +1,35 @@
+"""Ids: TypeID text at the surface (`ord_` + base32 of a UUIDv7), uuid in SQL."""
+
+from __future__ import annotations
+
+import uuid
+
+import typeid
+import uuid_utils
+from typeid.core import errors as typeid_errors
+
+
+def new_uuid() -> uuid.UUID:
+    """A UUIDv7: ids made later sort later, which keeps indexes append-only."""
+    return uuid.UUID(int=uuid_utils.uuid7().int)
+
+
+def encode(prefix: str, value: uuid.UUID) -> str:
+    """TypeID text of a UUID."""
+    return str(typeid.TypeID.from_uuid(suffix=uuid_utils.UUID(int=value.int), prefix=prefix))
+
+
+def decode(prefix: str, text: str) -> uuid.UUID:
+    """UUID of a TypeID text. ValueError when it isn't one with this prefix."""
+    try:
+        parsed = typeid.TypeID.from_string(text)
+    except typeid_errors.TypeIDException as error:
+        raise ValueError(f"not an id of the kind {prefix}_") from error
+    if parsed.prefix != prefix:
+        raise ValueError(f"not an id of the kind {prefix}_")
+    return uuid.UUID(int=parsed.uuid.int)
+
+
+def new(prefix: str) -> str:
+    """A new TypeID text."""
+    return encode(prefix, new_uuid())

@@ -1,0 +1,234 @@
+"""Lanes: requests on the same rows queue while a batch of them is in the database, and leave together in the next.
+
+One lane a key, e.g. (tenant, location). A fixed number of batches is in flight in a process, whatever the number of
+lanes: waiting for a place is what fills a batch. Lanes hold no state; correctness is the database's (row locks, checks).
+What a batch does is the service's Runner. Here: order, bounds, deadlines, failures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import prometheus_client
+import psycopg
+import psycopg_pool
+import structlog
+
+from services.kit import deadline, errors
+
+log = structlog.get_logger()
+
+K = TypeVar("K", bound=Hashable)
+C = TypeVar("C")
+R = TypeVar("R")
+K_contra = TypeVar("K_contra", contravariant=True)
+C_contra = TypeVar("C_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+RETRIES_MAX = 3
+BATCH_SIZE = prometheus_client.Histogram(
+    "tillmesh_lane_batch_size", "Requests a batch.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+BATCH_SECONDS = prometheus_client.Histogram(
+    "tillmesh_lane_batch_seconds",
+    "From the first lock to the commit.",
+    ["lane"],
+    buckets=(0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 1),
+)
+QUEUED = prometheus_client.Gauge("tillmesh_lane_queued", "Requests that wait.", ["lane"])
+FAILED = prometheus_client.Counter(
+    "tillmesh_lane_failures_total", "Batches that failed, by what was done.", ["lane", "action"]
+)
+
+
+class CommitLost(Exception):
+    """The connection broke between COMMIT and its answer: it may have happened."""
+
+
+class Runner(Protocol[K_contra, C_contra, R_co]):
+    """What a batch does. Both answer one result or error a command, in order."""
+
+    async def run(self, key: K_contra, commands: Sequence[C_contra]) -> Sequence[R_co | errors.Error]:
+        """Runs a batch in one transaction. CommitLost when its end is unknown."""
+
+    async def resolve(self, key: K_contra, commands: Sequence[C_contra]) -> Sequence[R_co | errors.Error] | None:
+        """After CommitLost, on a new connection: the answers if the batch was committed, None if it was not."""
+
+
+@dataclass(slots=True)
+class _Entry(Generic[C, R]):
+    command: C
+    future: asyncio.Future[R]
+    expires_at: float | None
+
+
+class _Lane(Generic[K, C, R]):
+    __slots__ = ("entries", "key", "scheduled")
+
+    def __init__(self, key: K) -> None:
+        self.key = key
+        self.entries: collections.deque[_Entry[C, R]] = collections.deque()
+        self.scheduled = False
+
+
+class Lanes(Generic[K, C, R]):
+    """All lanes of a kind in this process."""
+
+    def __init__(
+        self, name: str, runner: Runner[K, C, R], *, in_flight: int = 2, batch_max: int = 128, queue_max: int = 2000
+    ) -> None:
+        """in_flight: batches at once, 1 or 2 a core. queue_max: requests that may wait in a lane."""
+        self._runner = runner
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._in_flight = in_flight
+        self._lanes: dict[K, _Lane[K, C, R]] = {}
+        self._ready: asyncio.Queue[_Lane[K, C, R]] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._name = name
+        self._queued = QUEUED.labels(name)
+        self._batch_size = BATCH_SIZE.labels(name)
+        self._batch_seconds = BATCH_SECONDS.labels(name)
+
+    def start(self) -> None:
+        """Starts the workers in the running loop."""
+        self._tasks = [asyncio.create_task(self._work(), name=f"lane-{self._name}-{n}") for n in range(self._in_flight)]
+
+    async def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Lets what is queued finish, within a limit."""
+        limit = time.monotonic() + timeout_seconds
+        while self._lanes and time.monotonic() < limit:
+            await asyncio.sleep(0.01)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def submit(self, key: K, command: C) -> R:
+        """Runs command in the lane's next batch. OVERLOADED when too many wait; DEADLINE_EXCEEDED before it began.
+
+        A caller that goes away after the batch has begun changes nothing: the batch commits.
+        """
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(key)
+        if len(lane.entries) >= self._queue_max:
+            raise errors.Overloaded
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        lane.entries.append(_Entry(command, future, deadline.at()))
+        if not lane.scheduled:
+            lane.scheduled = True
+            self._ready.put_nowait(lane)
+        return await future
+
+    async def _work(self) -> None:
+        while True:
+            lane = await self._ready.get()
+            entries = self._take(lane)
+            try:
+                if entries:
+                    with self._batch_seconds.time():
+                        await self._run(lane.key, entries)
+            except Exception as error:  # a lane must go on, whatever a batch met
+                log.exception("lane.batch_failed", lane=self._name)
+                _fail(entries, error)
+            if lane.entries:
+                self._ready.put_nowait(lane)
+            else:
+                lane.scheduled = False
+                del self._lanes[lane.key]
+
+    def _take(self, lane: _Lane[K, C, R]) -> list[_Entry[C, R]]:
+        """The next batch: what still has a caller and time."""
+        now = time.monotonic()
+        taken: list[_Entry[C, R]] = []
+        while lane.entries and len(taken) < self._batch_max:
+            entry = lane.entries.popleft()
+            if entry.future.done():
+                continue  # the caller went away before the batch began
+            if entry.expires_at is not None and entry.expires_at <= now:
+                entry.future.set_exception(errors.DeadlineExceeded())
+                continue
+            taken.append(entry)
+        self._queued.set(len(lane.entries))
+        self._batch_size.observe(len(taken))
+        return taken
+
+    async def _run(self, key: K, entries: list[_Entry[C, R]], attempt: int = 0) -> None:
+        commands = [entry.command for entry in entries]
+        results: Sequence[R | errors.Error] | None
+        try:
+            results = await self._runner.run(key, commands)
+        except CommitLost:
+            FAILED.labels(self._name, "resolved").inc()
+            results = await self._resolve(key, entries, attempt)
+            if results is None:
+                return
+        except (
+            psycopg.errors.SerializationFailure,
+            psycopg.errors.DeadlockDetected,
+            psycopg.OperationalError,
+        ) as error:
+            await self._again(key, entries, attempt, error)
+            return
+        except Exception as error:  # a defect, or data that a constraint refuses: find whose it is
+            await self._bisect(key, entries, error)
+            return
+        _answer(entries, results)
+
+    async def _resolve(self, key: K, entries: list[_Entry[C, R]], attempt: int) -> Sequence[R | errors.Error] | None:
+        commands = [entry.command for entry in entries]
+        for pause in (0.0, 0.2, 1.0, 3.0):
+            await asyncio.sleep(pause)
+            try:
+                results = await self._runner.resolve(key, commands)
+            except (psycopg.OperationalError, psycopg_pool.PoolTimeout):
+                continue
+            if results is None:
+                await self._again(key, entries, attempt, errors.Unavailable())
+            return results
+        _fail(entries, errors.OutcomeUnknown())
+        return None
+
+    async def _again(self, key: K, entries: list[_Entry[C, R]], attempt: int, error: Exception) -> None:
+        """Nothing was done: the same batch once more, a bounded number of times.
+
+        A unique key that another batch took meanwhile (the same idempotency key in two lanes) is seen at the next try.
+        """
+        FAILED.labels(self._name, "retried").inc()
+        if attempt >= RETRIES_MAX:
+            conflict = isinstance(error, psycopg.errors.TransactionRollback | psycopg.errors.UniqueViolation)
+            _fail(entries, errors.Conflict() if conflict else errors.Unavailable())
+            return
+        await asyncio.sleep(0.02 * 4**attempt)
+        await self._run(key, entries, attempt + 1)
+
+    async def _bisect(self, key: K, entries: list[_Entry[C, R]], error: Exception) -> None:
+        """One bad request never fails its neighbours: halve the batch until it stands alone."""
+        FAILED.labels(self._name, "bisected").inc()
+        if len(entries) == 1:
+            _fail(entries, error)
+            return
+        middle = len(entries) // 2
+        await self._run(key, entries[:middle])
+        await self._run(key, entries[middle:])
+
+
+def _answer(entries: Sequence[_Entry[C, R]], results: Sequence[R | errors.Error]) -> None:
+    for entry, result in zip(entries, results, strict=True):
+        if entry.future.done():
+            continue  # cancelled by its caller: the others must still be answered
+        if isinstance(result, errors.Error):
+            entry.future.set_exception(result)
+        else:
+            entry.future.set_result(result)
+
+
+def _fail(entries: Sequence[_Entry[C, R]], error: Exception) -> None:
+    for entry in entries:
+        if not entry.future.done():
+            entry.future.set_exception(error)

@@ -1,0 +1,342 @@
+"""A sale: what a till says of it, and the order that becomes of it. Amounts are counts of the currency's smallest unit.
+
+Values in, values out: items and the location come from a catalogue, time and ids from the caller.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from services.kit import errors
+from services.orders.domain import business_day
+
+AMOUNT_MAX = 10**15  # of Money, in the contract
+CLOCK_SKEW = dt.timedelta(minutes=5)
+
+
+class LineKind(enum.IntEnum):
+    """What a line is; numbers of the contract."""
+
+    ITEM = 1
+    ADJUSTMENT = 2
+
+
+class TenderType(enum.IntEnum):
+    """Means of payment; numbers of the contract."""
+
+    CASH = 1
+    CARD = 2
+    GIFT_CARD = 3
+    STORE_CREDIT = 4
+    OTHER = 5
+
+
+class Channel(enum.IntEnum):
+    """Where an order comes from; numbers of the contract."""
+
+    POS = 1
+    WEB = 2
+    PHONE = 3
+    MARKETPLACE = 4
+
+
+class OrderState(enum.IntEnum):
+    """State of an order; numbers of the contract."""
+
+    DRAFT = 1
+    PENDING = 2
+    PLACED = 3
+    COMPLETED = 4
+    CANCELLED = 5
+    EXPIRED = 6
+
+
+class SaleUnbalanced(errors.Error):
+    """The tenders don't add up to the total."""
+
+    reason = "SALE_UNBALANCED"
+
+    def __init__(self, due: int, tendered: int) -> None:
+        super().__init__(metadata={"due": str(due), "tendered": str(tendered)})
+
+
+class CurrencyMismatch(errors.Error):
+    """The currency is not the location's."""
+
+    reason = "CURRENCY_MISMATCH"
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(metadata={"expected": expected})
+
+
+class SaleIdReused(errors.Error):
+    """The till used this client_sale_id for another sale."""
+
+    reason = "SALE_ID_REUSED"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(metadata={"order_id": order_id})
+
+
+class LocationNotCapable(errors.Error):
+    """The location is closed or doesn't sell."""
+
+    reason = "LOCATION_NOT_CAPABLE"
+
+    def __init__(self) -> None:
+        super().__init__(metadata={"capability": "SELL"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tax:
+    """A tax on a line. rate is a decimal string."""
+
+    name: str
+    rate: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discount:
+    """Already taken off the line's net amount."""
+
+    name: str
+    amount: int
+    campaign_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaleLine:
+    """A line as the till sends it. code is a SKU or a barcode; empty on some adjustments."""
+
+    kind: LineKind
+    code: str
+    quantity: int
+    unit_price: int | None
+    net_amount: int
+    taxes: tuple[Tax, ...]
+    discounts: tuple[Discount, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tender:
+    """A payment, change already deducted."""
+
+    type: TenderType
+    amount: int
+    currency_code: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """A sale as the till sends it. occurred_at None: now. currency_code empty: the location's."""
+
+    location_id: uuid.UUID
+    terminal_id: str
+    client_sale_id: str
+    occurred_at: dt.datetime | None
+    currency_code: str
+    tax_inclusive: bool
+    lines: tuple[SaleLine, ...]
+    tenders: tuple[Tender, ...]
+    customer_id: uuid.UUID | None
+    campaign_id: str
+    reservation_id: uuid.UUID | None
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What a sale needs to know of its location. sells is false when it is closed or has no tills."""
+
+    timezone: str
+    cutoff_minutes: int
+    currency_code: str
+    sells: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What the catalogue said a code stands for, at the time of the sale."""
+
+    sku: str
+    product_id: uuid.UUID | None
+    name: str
+    category: str
+    price_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """A line of an order, with all that must not change afterwards. tax and discount are sums."""
+
+    id: uuid.UUID
+    number: int
+    kind: LineKind
+    sku: str
+    quantity: int
+    unit_price: int | None
+    net_amount: int
+    taxes: tuple[Tax, ...]
+    discounts: tuple[Discount, ...]
+    tax_amount: int
+    discount_amount: int
+    name: str
+    category: str
+    product_id: uuid.UUID | None
+    price_id: str
+    unresolved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order. seq is its position among the location's orders."""
+
+    id: uuid.UUID
+    seq: int
+    channel: Channel
+    state: OrderState
+    location_id: uuid.UUID
+    terminal_id: str
+    client_sale_id: str
+    currency_code: str
+    tax_inclusive: bool
+    lines: Sequence[OrderLine]
+    tenders: Sequence[Tender]
+    net_total: int
+    tax_total: int
+    discount_total: int
+    total: int
+    customer_id: uuid.UUID | None
+    campaign_id: str
+    reservation_id: uuid.UUID | None
+    business_date: dt.date
+    business_hour: int
+    occurred_at: dt.datetime
+    recorded_at: dt.datetime
+    clock_skewed: bool
+    actor: str
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums of a sale's lines; total is what was to be paid."""
+
+    net: int
+    tax: int
+    discount: int
+    total: int
+
+
+def totals(lines: Sequence[OrderLine], *, tax_inclusive: bool) -> Totals:
+    """Sums lines. InvalidRequest when a sum is more than Money holds."""
+    net = sum(line.net_amount for line in lines)
+    tax = sum(line.tax_amount for line in lines)
+    discount = sum(line.discount_amount for line in lines)
+    total = net if tax_inclusive else net + tax
+    if max(abs(net), abs(tax), abs(total), discount) > AMOUNT_MAX:
+        raise errors.InvalidRequest(f"the sums of a sale are at most {AMOUNT_MAX}")
+    return Totals(net, tax, discount, total)
+
+
+def book(
+    sale: Sale,
+    items: Mapping[str, Item | None],
+    store: Store,
+    *,
+    seq: int,
+    order_id: uuid.UUID,
+    line_ids: Sequence[uuid.UUID],
+    at: dt.datetime,
+) -> Order:
+    """The order that a sale becomes at the position seq, recorded at `at`. items maps codes; what it lacks is unknown.
+
+    LocationNotCapable, CurrencyMismatch, SaleUnbalanced, InvalidRequest.
+    """
+    if not store.sells:
+        raise LocationNotCapable
+    currency = store.currency_code
+    if any(code and code != currency for code in (sale.currency_code, *[t.currency_code for t in sale.tenders])):
+        raise CurrencyMismatch(currency)
+    lines = [
+        _line(line, number, line_id, items.get(line.code))
+        for number, (line, line_id) in enumerate(zip(sale.lines, line_ids, strict=True), start=1)
+    ]
+    sums = totals(lines, tax_inclusive=sale.tax_inclusive)
+    occurred_at = sale.occurred_at or at
+    try:
+        business_date, business_hour = business_day.of(occurred_at, store.timezone, store.cutoff_minutes)
+    except OverflowError:
+        raise errors.InvalidRequest("occurred_at is out of range") from None
+    return Order(
+        id=order_id,
+        seq=seq,
+        channel=Channel.POS,
+        state=OrderState.COMPLETED,
+        location_id=sale.location_id,
+        terminal_id=sale.terminal_id,
+        client_sale_id=sale.client_sale_id,
+        currency_code=currency,
+        tax_inclusive=sale.tax_inclusive,
+        lines=lines,
+        tenders=_settle(sale.tenders, sums.total, currency),
+        net_total=sums.net,
+        tax_total=sums.tax,
+        discount_total=sums.discount,
+        total=sums.total,
+        customer_id=sale.customer_id,
+        campaign_id=sale.campaign_id,
+        reservation_id=sale.reservation_id,
+        business_date=business_date,
+        business_hour=business_hour,
+        occurred_at=occurred_at,
+        recorded_at=at,
+        clock_skewed=occurred_at > at + CLOCK_SKEW,
+        actor=sale.actor,
+    )
+
+
+def _line(line: SaleLine, number: int, line_id: uuid.UUID, item: Item | None) -> OrderLine:
+    return OrderLine(
+        id=line_id,
+        number=number,
+        kind=line.kind,
+        sku=item.sku if item else line.code,
+        quantity=line.quantity,
+        unit_price=line.unit_price,
+        net_amount=line.net_amount,
+        taxes=line.taxes,
+        discounts=line.discounts,
+        tax_amount=sum(tax.amount for tax in line.taxes),
+        discount_amount=sum(discount.amount for discount in line.discounts),
+        name=_name(line, item),
+        category=item.category if item else "",
+        product_id=item.product_id if item else None,
+        price_id=item.price_id if item else "",
+        # An adjustment moves no stock: what its code stands for is nobody's exception.
+        unresolved=item is None and line.kind is LineKind.ITEM,
+    )
+
+
+def _name(line: SaleLine, item: Item | None) -> str:
+    """An item is called as in the catalogue, an adjustment as on the receipt."""
+    if item is None:
+        return line.name
+    return item.name if line.kind is LineKind.ITEM else line.name or item.name
+
+
+def _settle(tenders: tuple[Tender, ...], due: int, currency: str) -> tuple[Tender, ...]:
+    """The tenders of a sale; none given: cash."""
+    if not tenders:
+        return (Tender(TenderType.CASH, due, currency, ""),)
+    tendered = sum(tender.amount for tender in tenders)
+    if tendered != due:
+        raise SaleUnbalanced(due, tendered)
+    return tenders

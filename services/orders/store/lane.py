@@ -1,0 +1,281 @@
+"""SQL of the sales lane: what a batch locks and looks up, and the statement that writes it. Raw psycopg, pipelined.
+
+The location's head row is the only lock, in a statement of its own: in READ COMMITTED a statement's snapshot is older
+than its wait. Look-up and clock come after it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.kit import database, events, outbox
+from services.orders.domain import sale as domain
+from services.orders.store import arrays
+
+ENTER = "SELECT set_config('app.tenant_id', %s, true)"
+HEAD = "SELECT seq, epoch FROM order_head WHERE tenant_id = %s::uuid AND location_id = %s::uuid FOR UPDATE"
+MAKE_HEAD = "INSERT INTO order_head (tenant_id, location_id) VALUES (%s::uuid, %s::uuid) ON CONFLICT DO NOTHING"
+# The clock, and which of the sales are recorded already. Always at least one row.
+RECORDED = """
+SELECT clock_timestamp(), x.n, x.id, x.fingerprint
+FROM (SELECT 1) one LEFT JOIN LATERAL (
+    SELECT u.n, o.id, o.fingerprint
+    FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY u (terminal_id, client_sale_id, n)
+    JOIN sales_order o
+        ON o.tenant_id = %s::uuid AND o.terminal_id = u.terminal_id AND o.client_sale_id = u.client_sale_id
+) x ON true
+"""
+ANSWERED = """
+SELECT u.n, i.response, i.fingerprint
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY u (principal, key, n)
+JOIN idempotency i ON i.tenant_id = %s::uuid AND i.principal = u.principal AND i.method = %s::text AND i.key = u.key
+WHERE i.response IS NOT NULL AND i.day >= date_trunc('day', now(), 'UTC') - interval '3 days'
+    AND i.day <= date_trunc('day', now(), 'UTC') + interval '1 day'
+"""
+REMEMBER = """
+INSERT INTO idempotency (tenant_id, principal, method, key, fingerprint, response, day)
+SELECT %s::uuid, u.principal, %s::text, u.key, u.fingerprint, uuid_send(u.order_id), d.day
+FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::uuid[]) u (principal, key, fingerprint, order_id),
+     unnest(%s::timestamptz[]) d (day)
+"""
+WRITE = f"""
+WITH head AS (
+    UPDATE order_head SET seq = %(seq)s::bigint WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid
+), orders AS (
+    INSERT INTO sales_order (tenant_id, location_id, recorded_at, channel, state, id, seq, terminal_id, client_sale_id,
+        fingerprint, currency_code, tax_inclusive, net_total, tax_total, discount_total, total, line_count, unit_count,
+        customer_id, campaign_id, reservation_id, business_date, business_hour, occurred_at, clock_skewed, actor)
+    SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, {domain.Channel.POS:d},
+        {domain.OrderState.COMPLETED:d}, u.*
+    FROM unnest(%(o_id)s::uuid[], %(o_seq)s::bigint[], %(o_terminal)s::text[], %(o_sale)s::text[], %(o_print)s::bytea[],
+        %(o_currency)s::text[], %(o_inclusive)s::boolean[], %(o_net)s::bigint[], %(o_tax)s::bigint[],
+        %(o_discount)s::bigint[], %(o_total)s::bigint[], %(o_lines)s::int[], %(o_units)s::bigint[],
+        %(o_customer)s::uuid[], %(o_campaign)s::text[], %(o_reservation)s::uuid[], %(o_date)s::date[],
+        %(o_hour)s::smallint[], %(o_occurred)s::timestamptz[], %(o_skewed)s::boolean[], %(o_actor)s::text[]) u
+), lines AS (
+    INSERT INTO order_line (tenant_id, location_id, order_id, business_date, business_hour, currency_code, campaign_id,
+        id, number, kind, unresolved, quantity, unit_price, net_amount, tax_amount, discount_amount, product_id, sku,
+        name, category, price_id, taxes, discounts)
+    SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
+    FROM unnest(%(l_order)s::uuid[], %(l_date)s::date[], %(l_hour)s::smallint[], %(l_currency)s::text[],
+        %(l_campaign)s::text[], %(l_id)s::uuid[], %(l_number)s::smallint[], %(l_kind)s::smallint[],
+        %(l_unresolved)s::boolean[], %(l_quantity)s::bigint[], %(l_price)s::bigint[], %(l_net)s::bigint[],
+        %(l_tax)s::bigint[], %(l_discount)s::bigint[], %(l_product)s::uuid[], %(l_sku)s::text[], %(l_name)s::text[],
+        %(l_category)s::text[], %(l_price_id)s::text[], %(l_taxes)s::jsonb[], %(l_discounts)s::jsonb[]) u
+), tenders AS (
+    INSERT INTO order_tender (tenant_id, location_id, order_id, business_date, business_hour, currency_code,
+        campaign_id, number, type, amount, details)
+    SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
+    FROM unnest(%(t_order)s::uuid[], %(t_date)s::date[], %(t_hour)s::smallint[], %(t_currency)s::text[],
+        %(t_campaign)s::text[], %(t_number)s::smallint[], %(t_type)s::smallint[], %(t_amount)s::bigint[],
+        %(t_details)s::text[]) u
+)
+{outbox.LANE_INSERT}
+"""
+
+# Position among the batch's commands -> order id and fingerprint of what was recorded before.
+Found = dict[int, tuple[uuid.UUID, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The key of a location's lane. tenant_id and location_id are TypeID texts, the others their uuids."""
+
+    tenant: str
+    location: uuid.UUID
+    tenant_id: str
+    location_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a batch looks up, a value a command. request_keys: (principal, key), or None where no key was sent."""
+
+    sales: Sequence[tuple[str, str]]
+    request_keys: Sequence[tuple[str, str] | None]
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The head under its lock, the clock after it, and what was recorded before."""
+
+    seq: int
+    epoch: int
+    now: dt.datetime
+    recorded: Found
+    answered: Found
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A request key whose sale was recorded."""
+
+    principal: str
+    key: str
+    fingerprint: bytes
+    order_id: uuid.UUID
+
+
+async def load(connection: database.LaneConnection, key: Key, wanted: Wanted) -> Loaded:
+    """Locks the head (made by a location's first sale), then looks up the sales and reads the clock."""
+    scope = (key.tenant, key.location.hex)
+    asked = [n for n, pair in enumerate(wanted.request_keys) if pair is not None]
+    async with connection.pipeline():
+        run = functools.partial(connection.execute, binary=True)
+        await run(ENTER, (key.tenant,))
+        head = await run(HEAD, scope)
+        recorded = await run(RECORDED, (*_pairs(wanted.sales), key.tenant))
+        pairs = _pairs([pair for pair in wanted.request_keys if pair is not None])
+        answered = await run(ANSWERED, (*pairs, key.tenant, wanted.method)) if asked else None
+    found = await head.fetchone()
+    if found is None:
+        await connection.execute(MAKE_HEAD, scope)
+        return await load(connection, key, wanted)
+    rows = await recorded.fetchall()
+    earlier = await answered.fetchall() if answered else []
+    return Loaded(
+        seq=found[0],
+        epoch=found[1],
+        now=rows[0][0],
+        recorded={row[1] - 1: (row[2], row[3]) for row in rows if row[1] is not None},
+        answered={asked[row[0] - 1]: (uuid.UUID(bytes=row[1]), row[2]) for row in earlier},
+    )
+
+
+async def write(
+    connection: database.LaneConnection,
+    key: Key,
+    now: dt.datetime,
+    orders: Sequence[domain.Order],
+    fingerprints: Sequence[bytes],
+    remembered: Sequence[Remembered],
+    method: str,
+    event: events.Event,
+) -> None:
+    """Writes a batch and commits, in one round trip."""
+    # Numbers travel as texts: psycopg types an int by its size, and each size would be a prepared statement of its own.
+    event_row = {n: str(v) if isinstance(v, int) else v for n, v in outbox.lane_parameters(event, now).items()}
+    values: dict[str, Any] = {
+        "tenant": key.tenant,
+        "location": key.location.hex,
+        "now": now,
+        "seq": str(event.seq_to),
+        **_orders(orders, fingerprints),
+        **_lines(orders),
+        **_tenders(orders),
+        **event_row,
+    }
+    async with connection.pipeline():
+        await connection.execute(WRITE, values)
+        if remembered:
+            days = arrays.moments(_days(now))
+            await connection.execute(REMEMBER, (key.tenant, method, *_remembered(remembered), days))
+        await database.commit(connection)
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    return arrays.texts([pair[0] for pair in pairs]), arrays.texts([pair[1] for pair in pairs])
+
+
+def _orders(orders: Sequence[domain.Order], fingerprints: Sequence[bytes]) -> dict[str, str]:
+    return {
+        "o_id": arrays.uuids([o.id for o in orders]),
+        "o_seq": arrays.numbers([o.seq for o in orders]),
+        "o_terminal": arrays.texts([o.terminal_id for o in orders]),
+        "o_sale": arrays.texts([o.client_sale_id for o in orders]),
+        "o_print": arrays.octets(fingerprints),
+        "o_currency": arrays.texts([o.currency_code for o in orders]),
+        "o_inclusive": arrays.booleans([o.tax_inclusive for o in orders]),
+        "o_net": arrays.numbers([o.net_total for o in orders]),
+        "o_tax": arrays.numbers([o.tax_total for o in orders]),
+        "o_discount": arrays.numbers([o.discount_total for o in orders]),
+        "o_total": arrays.numbers([o.total for o in orders]),
+        "o_lines": arrays.numbers([len(o.lines) for o in orders]),
+        "o_units": arrays.numbers([sum([line.quantity for line in o.lines]) for o in orders]),
+        "o_customer": arrays.optional_uuids([o.customer_id for o in orders]),
+        "o_campaign": arrays.texts([o.campaign_id for o in orders]),
+        "o_reservation": arrays.optional_uuids([o.reservation_id for o in orders]),
+        "o_date": arrays.moments([o.business_date for o in orders]),
+        "o_hour": arrays.numbers([o.business_hour for o in orders]),
+        "o_occurred": arrays.moments([o.occurred_at for o in orders]),
+        "o_skewed": arrays.booleans([o.clock_skewed for o in orders]),
+        "o_actor": arrays.texts([o.actor for o in orders]),
+    }
+
+
+def _owners(prefix: str, owners: Sequence[domain.Order]) -> dict[str, str]:
+    """What every line or tender repeats of its order."""
+    return {
+        f"{prefix}_order": arrays.uuids([o.id for o in owners]),
+        f"{prefix}_date": arrays.moments([o.business_date for o in owners]),
+        f"{prefix}_hour": arrays.numbers([o.business_hour for o in owners]),
+        f"{prefix}_currency": arrays.texts([o.currency_code for o in owners]),
+        f"{prefix}_campaign": arrays.texts([o.campaign_id for o in owners]),
+    }
+
+
+def _lines(orders: Sequence[domain.Order]) -> dict[str, str]:
+    lines = [line for order in orders for line in order.lines]
+    return {
+        **_owners("l", [order for order in orders for _ in order.lines]),
+        "l_id": arrays.uuids([line.id for line in lines]),
+        "l_number": arrays.numbers([line.number for line in lines]),
+        "l_kind": arrays.numbers([line.kind for line in lines]),
+        "l_unresolved": arrays.booleans([line.unresolved for line in lines]),
+        "l_quantity": arrays.numbers([line.quantity for line in lines]),
+        "l_price": arrays.optional_numbers([line.unit_price for line in lines]),
+        "l_net": arrays.numbers([line.net_amount for line in lines]),
+        "l_tax": arrays.numbers([line.tax_amount for line in lines]),
+        "l_discount": arrays.numbers([line.discount_amount for line in lines]),
+        "l_product": arrays.optional_uuids([line.product_id for line in lines]),
+        "l_sku": arrays.texts([line.sku for line in lines]),
+        "l_name": arrays.texts([line.name for line in lines]),
+        "l_category": arrays.texts([line.category for line in lines]),
+        "l_price_id": arrays.texts([line.price_id for line in lines]),
+        "l_taxes": arrays.optional_texts([_taxes_json(line.taxes) for line in lines]),
+        "l_discounts": arrays.optional_texts([_discounts_json(line.discounts) for line in lines]),
+    }
+
+
+def _taxes_json(taxes: Sequence[domain.Tax]) -> str | None:
+    return json.dumps([{"name": t.name, "rate": t.rate, "amount": t.amount} for t in taxes]) if taxes else None
+
+
+def _discounts_json(discounts: Sequence[domain.Discount]) -> str | None:
+    if not discounts:
+        return None
+    return json.dumps([{"name": d.name, "amount": d.amount, "campaign_id": d.campaign_id} for d in discounts])
+
+
+def _tenders(orders: Sequence[domain.Order]) -> dict[str, str]:
+    tenders = [tender for order in orders for tender in order.tenders]
+    return {
+        **_owners("t", [order for order in orders for _ in order.tenders]),
+        "t_number": arrays.numbers([number for o in orders for number in range(1, len(o.tenders) + 1)]),
+        "t_type": arrays.numbers([tender.type for tender in tenders]),
+        "t_amount": arrays.numbers([tender.amount for tender in tenders]),
+        "t_details": arrays.texts([tender.details for tender in tenders]),
+    }
+
+
+def _remembered(remembered: Sequence[Remembered]) -> tuple[str, ...]:
+    return (
+        arrays.texts([r.principal for r in remembered]),
+        arrays.texts([r.key for r in remembered]),
+        arrays.octets([r.fingerprint for r in remembered]),
+        arrays.uuids([r.order_id for r in remembered]),
+    )
+
+
+def _days(now: dt.datetime) -> list[dt.datetime]:
+    """UTC days that now, give or take 5 minutes, touches (services/kit/idempotency.py says why)."""
+    margin = dt.timedelta(minutes=5)
+    moments = ((now + offset).astimezone(dt.UTC) for offset in (-margin, margin))
+    return sorted({moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in moments})
