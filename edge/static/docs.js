@@ -82,6 +82,14 @@ function drawSchema(schema, label) {
   return details;
 }
 
+/** What has to be there, the first of each choice; everything when nothing has to. */
+function exampleObject(target, depth) {
+  const chosen = (target.allOf || []).map((part) => part.oneOf?.[0]?.required?.[0]).filter(Boolean);
+  const needed = [...(target.required || []), ...chosen];
+  const entries = Object.entries(target.properties || {}).filter(([name, property]) => !property.readOnly && (!needed.length || needed.includes(name)));
+  return Object.fromEntries(entries.map(([name, property]) => [name, example(property, depth + 1)]));
+}
+
 function example(schema, depth = 0) {
   const target = resolve(schema?.allOf?.length === 1 ? schema.allOf[0] : schema);
   if (target.example !== undefined) return target.example;
@@ -90,10 +98,7 @@ function example(schema, depth = 0) {
   if (target.enum) return target.enum.find((name) => !String(name).endsWith("_UNSPECIFIED")) ?? target.enum[0];
   const type = [].concat(target.type || "object")[0];
   if (type === "array") return depth > 3 ? [] : [example(target.items, depth + 1)];
-  if (type === "object") {
-    const entries = Object.entries(target.properties || {}).filter(([, property]) => !property.readOnly && !resolve(property).readOnly);
-    return depth > 3 ? {} : Object.fromEntries(entries.map(([name, property]) => [name, example(property, depth + 1)]));
-  }
+  if (type === "object") return depth > 3 ? {} : exampleObject(target, depth);
   if (type === "integer" || type === "number") return target.minimum > 0 ? target.minimum : 0;
   if (type === "boolean") return false;
   if (target.format === "date-time") return new Date().toISOString();

@@ -82,14 +82,17 @@ async def append(
 
 
 def lane_parameters(event: events.Event, recorded_at: dt.datetime) -> dict[str, Any]:
-    """Parameters of LANE_INSERT. recorded_at: clock_timestamp() of a statement after the lane's locks."""
+    """Parameters of LANE_INSERT. recorded_at: clock_timestamp() of a statement after the lane's locks.
+
+    Integers come as text: psycopg would type them by their size, and prepare the statement anew for each combination.
+    """
     return {
         "outbox_key": event.key,
-        "outbox_seq_from": event.seq_from,
-        "outbox_seq_to": event.seq_to,
-        "outbox_epoch": event.epoch,
+        "outbox_seq_from": str(event.seq_from),
+        "outbox_seq_to": str(event.seq_to),
+        "outbox_epoch": str(event.epoch),
         "outbox_id": event.id,
-        "outbox_shard": subjects.shard(event.key),
+        "outbox_shard": str(subjects.shard(event.key)),
         "outbox_type": event.type,
         "outbox_occurred_at": event.occurred_at,
         "outbox_recorded_at": recorded_at,

@@ -52,6 +52,10 @@ class Outcome(enum.Enum):
     AHEAD = "ahead"
 
 
+class Transient(Exception):
+    """Base of a consumer's own reasons to try an event again later without counting it as poison."""
+
+
 class Effect(Protocol):
     """What a consumer does with an event. The cursor check belongs inside, in the transaction of the effect."""
 
@@ -102,4 +106,4 @@ def is_transient(error: BaseException) -> bool:
         if error.sqlstate is None:
             return isinstance(error, psycopg.OperationalError)
         return error.sqlstate.startswith(_TRANSIENT_SQLSTATES) or error.sqlstate == _LOCK_NOT_AVAILABLE
-    return isinstance(error, (TimeoutError, OSError, sqlalchemy.exc.TimeoutError, psycopg_pool.PoolTimeout))
+    return isinstance(error, (Transient, TimeoutError, OSError, sqlalchemy.exc.TimeoutError, psycopg_pool.PoolTimeout))

@@ -10,9 +10,12 @@ import grpc
 from google.protobuf import timestamp_pb2
 from tillmesh.common.v1 import event_pb2, events_service_pb2_grpc
 
-from services.kit import errors
+from services.kit import errors, status
 
 CALL_SECONDS: Final = 10.0
+#: Metadata of RESYNC_REQUIRED: the position right before the oldest event that is kept, from which reading works again.
+OLDEST_EPOCH: Final = "oldest_epoch"
+OLDEST_SEQ: Final = "oldest_seq"
 
 
 class Owner(Protocol):
@@ -23,7 +26,7 @@ class Owner(Protocol):
     ) -> Sequence[event_pb2.EventEnvelope]:
         """Events of a key after a position, in order, at most limit; none: there are no more.
 
-        errors.ResyncRequired when some of them are no longer kept.
+        errors.ResyncRequired, with OLDEST_EPOCH and OLDEST_SEQ in its metadata, when some are no longer kept.
         """
         ...
 
@@ -35,7 +38,7 @@ class Owner(Protocol):
 
 
 class StubOwner:
-    """An owner over gRPC. The channel brings identity and retries."""
+    """An owner over gRPC, by a stub on a `channels.ServiceChannel` (or a bare channel)."""
 
     def __init__(self, stub: events_service_pb2_grpc.EventsServiceAsyncStub) -> None:
         self._stub = stub
@@ -48,9 +51,7 @@ class StubOwner:
         try:
             response = await self._stub.ReadEvents(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.OUT_OF_RANGE:
-                raise errors.ResyncRequired from error
-            raise
+            raise status.received(error, reads=True) or error from error
         return response.events
 
     async def list_event_heads(
@@ -63,3 +64,11 @@ class StubOwner:
             after.FromDatetime(recorded_after)
         request = event_pb2.ListEventHeadsRequest(recorded_after=after, page_size=page_size, page_token=page_token)
         return await self._stub.ListEventHeads(request, timeout=CALL_SECONDS)
+
+
+def kept_after(error: errors.ResyncRequired) -> tuple[int, int] | None:
+    """(epoch, seq) right before the oldest event that is kept; None when the owner didn't say."""
+    try:
+        return int(error.metadata[OLDEST_EPOCH]), int(error.metadata[OLDEST_SEQ])
+    except (KeyError, ValueError):
+        return None
