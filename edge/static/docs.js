@@ -97,7 +97,7 @@ function example(schema, depth = 0) {
   if (target.default !== undefined) return target.default;
   if (target.enum) return target.enum.find((name) => !String(name).endsWith("_UNSPECIFIED")) ?? target.enum[0];
   const type = [].concat(target.type || "object")[0];
-  if (type === "array") return depth > 3 ? [] : [example(target.items, depth + 1)];
+  if (type === "array") return target.minItems || depth <= 1 ? [example(target.items, depth + 1)] : [];
   if (type === "object") return depth > 3 ? {} : exampleObject(target, depth);
   if (type === "integer" || type === "number") return target.minimum > 0 ? target.minimum : 0;
   if (type === "boolean") return false;

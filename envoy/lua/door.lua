@@ -43,8 +43,8 @@ end
 -- Calls about one location prefer one process (the header is hashed, see service.yaml). Only speed depends on it.
 local function hint_location(request)
   local headers = request:headers()
-  local location = string.match(headers:get(":path"), "^/v1/locations/([%w%-_%.]+)")
-  if location ~= nil and #location <= LOCATION_LENGTH_MAX then
+  local location = string.match(headers:get(":path"), "^/v1/locations/([^/?]+)")
+  if location ~= nil and #location <= LOCATION_LENGTH_MAX and string.find(location, "^[%w%-_%.]+$") then
     headers:replace("x-tillmesh-location", location)
   end
 end

@@ -7,6 +7,7 @@ of a tenant that wait; the same level asked twice is read once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 
 import psycopg
@@ -69,13 +70,20 @@ class LevelReader:
 
     async def _read(self, tenant: str, batch: dict[Wanted, asyncio.Future[Answer]]) -> None:
         try:
-            async with self._db.lane_connection() as connection:
-                answers = await store.read_levels(connection, tenant, list(batch))
+            answers = await self._ask(tenant, list(batch))
         except Exception as error:  # noqa: BLE001  # whatever it is, the callers get it; the worker goes on
-            broken = isinstance(error, psycopg.OperationalError | psycopg_pool.PoolTimeout)
             for future in batch.values():
-                future.set_exception(errors.Unavailable() if broken else error)
+                future.set_exception(error)
                 future.exception()  # a caller that went away leaves it unread
             return
         for future, answer in zip(batch.values(), answers, strict=True):
             future.set_result(answer)
+
+    async def _ask(self, tenant: str, wanted: list[Wanted]) -> list[Answer]:
+        """One statement; again on another connection when the server went away meanwhile. UNAVAILABLE."""
+        for pause in (0.0, 0.05, 0.2):
+            await asyncio.sleep(pause)
+            with contextlib.suppress(psycopg.OperationalError, psycopg_pool.PoolTimeout):
+                async with self._db.lane_connection() as connection:
+                    return await store.read_levels(connection, tenant, wanted)
+        raise errors.Unavailable

@@ -119,7 +119,9 @@ class Broker:
             self._client = client
             self._jetstream = client.jetstream(publish_async_max_pending=PUBLISHES_MAX)
             for callback in self._on_client:
-                with contextlib.suppress(nats.errors.Error):  # closed again meanwhile: the next client is called back too
+                with contextlib.suppress(
+                    nats.errors.Error
+                ):  # closed again meanwhile: the next client is called back too
                     await callback(client)
             self._mark_up()
             await self._closed.wait()

@@ -59,7 +59,7 @@ class Database:
     """The pools of one process of a service: app role (use cases), app role (lanes), worker role."""
 
     def __init__(self, app_url: str, worker_url: str, *, pool_size: int = 8, lane_connections: int = 2) -> None:
-        options = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5, "pool_pre_ping": False}
+        options = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5, "pool_pre_ping": True}
         self._app = sa_asyncio.create_async_engine(sqlalchemy_url(app_url), **options)
         self._worker = sa_asyncio.create_async_engine(sqlalchemy_url(worker_url), **{**options, "pool_size": 4})
         self._lanes = psycopg_pool.AsyncConnectionPool(

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
-from tillmesh.common.v1 import event_pb2
 
 from services.kit import ids, subjects, telemetry
+from tillmesh.common.v1 import event_pb2
 
 M = TypeVar("M", bound=Message)
 
@@ -76,13 +76,14 @@ class Row:
 
 
 COLUMNS: Final = (
-    "tenant_id, key, seq_from, seq_to, epoch, id, shard, type, occurred_at, recorded_at, traceparent, causation_id, data"
+    "tenant_id, key, seq_from, seq_to, epoch, id, shard, type, occurred_at, recorded_at, "
+    "traceparent, causation_id, data"
 )
 
 
 def row(of: sa.Row[Any]) -> Row:
     """A Row from a result that selects COLUMNS, in that order."""
-    return Row(*of)
+    return Row(*tuple(of))
 
 
 def envelope(of: Row) -> event_pb2.EventEnvelope:
@@ -123,7 +124,7 @@ def tenant_text(tenant: uuid.UUID) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def tenant_uuid(tenant_id: str) -> str:
-    """uuid text of a tenant's TypeID, as the database layer takes it. ValueError when it isn't one."""
+    """Text of the uuid in a tenant's TypeID, as the database layer takes it. ValueError when it isn't one."""
     return str(ids.decode(TENANT_PREFIX, tenant_id))
 
 

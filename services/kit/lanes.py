@@ -168,11 +168,7 @@ class Lanes(Generic[K, C, R]):
             results = await self._resolve(key, entries, attempt)
             if results is None:
                 return
-        except (
-            psycopg.errors.SerializationFailure,
-            psycopg.errors.DeadlockDetected,
-            psycopg.OperationalError,
-        ) as error:
+        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, psycopg_pool.PoolTimeout) as error:
             await self._again(key, entries, attempt, error)
             return
         except Exception as error:  # a defect, or data that a constraint refuses: find whose it is

@@ -1,7 +1,7 @@
 """One process at a time: leases for background jobs, by database time, with a fence.
 
-For what is merely wasteful to do twice (sweeping, maintenance). What must not happen twice is guarded by row locks in the
-job itself, or by the fence.
+For what is merely wasteful to do twice (sweeping, maintenance). What must not happen twice is guarded by row locks in
+the job itself, or by the fence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ RETRY_SECONDS_MAX: Final = 30.0
 ACQUIRE = sa.text("""
 INSERT INTO worker_lease (name, holder, fence, expires_at)
 VALUES (:name, :holder, 1, clock_timestamp() + CAST(:ttl AS interval))
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = worker_lease.fence + 1, expires_at = excluded.expires_at
+ON CONFLICT (name) DO UPDATE
+SET holder = excluded.holder, fence = worker_lease.fence + 1, expires_at = excluded.expires_at
 WHERE worker_lease.expires_at < clock_timestamp()
 RETURNING fence
 """)

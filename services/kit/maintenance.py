@@ -1,4 +1,4 @@
-"""Hourly upkeep of a service's database: partitions ahead of time, old ones dropped. What is kept how long is `schema`'s."""
+"""Hourly upkeep of a service's database: partitions made ahead, old ones dropped. What is kept how long: `schema`."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ Kept 7 days by partition. `append` serves use cases; LANE_INSERT is for lanes th
 own. After the commit the writer calls `pings.Pings.send`. Publishing belongs to `relay`.
 
 Order: the owner of a key (a location's head row, an aggregate) is locked before the key's positions are taken, so
-positions are gap-free and rise in commit order, and recorded_at, read from clock_timestamp() after that lock, rises with
-them. No id or sequence of the table itself means anything.
+positions are gap-free and rise in commit order, and recorded_at, read from clock_timestamp() after that lock, rises
+with them. No id or sequence of the table itself means anything.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from services.kit import database, events, subjects
 
 APPEND = sa.text(f"""
 INSERT INTO outbox ({events.COLUMNS})
-SELECT current_setting('app.tenant_id')::uuid, n.key, n.seq_from, n.seq_to, n.epoch, n.id, n.shard, n.type, n.occurred_at,
-       coalesce(CAST(:recorded_at AS timestamptz), (SELECT clock_timestamp())), n.traceparent, n.causation_id, n.data
+SELECT current_setting('app.tenant_id')::uuid, n.key, n.seq_from, n.seq_to, n.epoch, n.id, n.shard, n.type,
+       n.occurred_at, coalesce(CAST(:recorded_at AS timestamptz), (SELECT clock_timestamp())),
+       n.traceparent, n.causation_id, n.data
 FROM unnest(CAST(:keys AS text[]), CAST(:seq_froms AS bigint[]), CAST(:seq_tos AS bigint[]), CAST(:epochs AS bigint[]),
             CAST(:ids AS uuid[]), CAST(:shards AS smallint[]), CAST(:types AS text[]), CAST(:occurred AS timestamptz[]),
             CAST(:traceparents AS text[]), CAST(:causations AS text[]), CAST(:datas AS bytea[]))
@@ -35,10 +36,10 @@ INSERT INTO outbox ({events.COLUMNS})
 VALUES (current_setting('app.tenant_id')::uuid, %(outbox_key)s, %(outbox_seq_from)s, %(outbox_seq_to)s, %(outbox_epoch)s,
         %(outbox_id)s, %(outbox_shard)s, %(outbox_type)s, %(outbox_occurred_at)s, %(outbox_recorded_at)s,
         %(outbox_traceparent)s, %(outbox_causation_id)s, %(outbox_data)s)
-"""  # noqa: S608
+"""
 
-# The bytes are bounded in the statement: a page of large events would not fit in memory or in an answer. The first event
-# is always returned, else a large one could never be read.
+# The bytes are bounded in the statement: a page of large events would not fit in memory or in an answer. The first
+# event is always returned, else a large one could never be read.
 READ_AFTER = sa.text(f"""
 SELECT {events.COLUMNS} FROM (
     SELECT o.*, sum(octet_length(o.data)) OVER (ORDER BY o.seq_to) - octet_length(o.data) AS bytes_before
@@ -105,7 +106,7 @@ def lane_parameters(event: events.Event, recorded_at: dt.datetime) -> dict[str, 
 async def read_after(
     session: sa_asyncio.AsyncConnection, tenant: str, key: str, after_seq: int, limit: int
 ) -> list[events.Row]:
-    """The events of a key whose seq_to is greater, in order; fewer than limit when they are large. tenant: uuid text."""
+    """The events of a key whose seq_to is greater, in order; fewer than limit if they are large. tenant: uuid text."""
     parameters = {"tenant": tenant, "key": key, "after_seq": after_seq, "limit": limit, "bytes_max": READ_BYTES_MAX}
     return [events.row(found) for found in await session.execute(READ_AFTER, parameters)]
 

@@ -225,7 +225,7 @@ class Server:
             await _finish(name, callback, CLOSE_SECONDS)
         await asyncio.to_thread(telemetry.shutdown)
         if self._metrics is not None:
-            await asyncio.to_thread(self._metrics.close)
+            self._metrics.close()
         if self._socket is not None:
             self._socket.unlink(missing_ok=True)
         log.info("server.stopped")

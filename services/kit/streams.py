@@ -48,7 +48,9 @@ class Publisher(Protocol):
 class JetStreamPublisher:
     """Publishes a service's events to its stream."""
 
-    def __init__(self, connection: broker.Broker, service: str, *, bytes_max: int = BYTES_MAX, replicas: int = 1) -> None:
+    def __init__(
+        self, connection: broker.Broker, service: str, *, bytes_max: int = BYTES_MAX, replicas: int = 1
+    ) -> None:
         """replicas: 3 on a cluster."""
         self._broker = connection
         self._service = service
@@ -81,9 +83,7 @@ class JetStreamPublisher:
 
     async def ensure_stream(self) -> None:
         """Makes or updates the service's stream."""
-        await ensure_stream(
-            self._broker.jetstream, self._service, bytes_max=self._bytes_max, replicas=self._replicas
-        )
+        await ensure_stream(self._broker.jetstream, self._service, bytes_max=self._bytes_max, replicas=self._replicas)
 
 
 async def ensure_stream(
@@ -109,9 +109,7 @@ async def ensure_stream(
         await jetstream.update_stream(configuration)
 
 
-async def ensure_consumer(
-    jetstream: nats.js.JetStreamContext, stream: str, durable: str, **settings: Any
-) -> None:
+async def ensure_consumer(jetstream: nats.js.JetStreamContext, stream: str, durable: str, **settings: Any) -> None:
     """Makes or updates a pull consumer. NotFoundError while its owner hasn't made the stream."""
     await jetstream.add_consumer(
         stream,

@@ -42,7 +42,7 @@ UNKNOWN_KID_SECONDS: Final = 0.2  # A made-up kid costs a stat() at most five ti
 _TENANT = re.compile(r"ten_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _LOCATION = re.compile(r"loc_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _SERVICE_KID = re.compile(r"svc-([a-z][a-z0-9_]*)-[0-9]+")
-# Unknown header members are allowed (and ignored); `crit` is refused by joserfc because it knows none.
+# Unknown header members are allowed and ignored, as RFC 7515 asks; `crit` is refused, since we know no extension.
 _REGISTRY = JWSRegistry(algorithms=[ALGORITHM], strict_check_header=False)
 
 log = structlog.get_logger(__name__)
@@ -189,7 +189,7 @@ class Verifier:
         header = token.headers()
         kid = header.get("kid")
         typ = str(header.get("typ", "")).lower()
-        if header.get("alg") != ALGORITHM or typ not in TYPES or not isinstance(kid, str):
+        if header.get("alg") != ALGORITHM or typ not in TYPES or not isinstance(kid, str) or "crit" in header:
             raise errors.Unauthenticated
         keys = self._services if _SERVICE_KID.fullmatch(kid) else self._users
         key = keys.find(kid)

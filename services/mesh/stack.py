@@ -57,7 +57,6 @@ class Stack:
         self._embedded = [service for service, database in outside.items() if database is None]
         self._chosen = ports.choose(settings)
         self.endpoints = endpoints.plan(place, settings, self._chosen)
-        files.private_folder(place.run)
         secret_files.ensure_service_keys(place)
         self._cluster = self._make_cluster() if self._embedded else None
         self._nats = self._make_nats(self._chosen.nats) if self._chosen.nats is not None else None
@@ -80,6 +79,7 @@ class Stack:
 
     async def up(self) -> None:
         """Starts everything and returns when the door answers. Raises ``Fault``; call ``down`` in any case."""
+        files.private_folder(self.place.run)
         self._metrics.serve(self._chosen.metrics["supervisor"])
         self._trimming = asyncio.create_task(self._trim_logs())
         seconds = self.settings.start_timeout_seconds

@@ -17,7 +17,7 @@ from services.inventory.store import catalog_products as store
 from services.inventory.store import catalog_search
 from services.kit import database, errors, events, ids
 
-Outcomes = list[values.Product | errors.Error]
+Outcomes = Sequence[values.Product | errors.Error]
 ATTEMPTS_MAX = 5  # each time, another import took a key between look-up and insert
 SEARCHED = frozenset({"name", "brand", "category"})
 
@@ -166,10 +166,8 @@ def _checked(draft: values.ProductDraft, path: str) -> values.ProductDraft | err
         return refusal
 
 
-async def _create(
-    session: database.WriteSession, checked: Sequence[values.ProductDraft | errors.Error]
-) -> Outcomes:
-    """Looks up what is taken, decides, inserts all at once; anew when a concurrent import was first at one of the keys."""
+async def _create(session: database.WriteSession, checked: Sequence[values.ProductDraft | errors.Error]) -> Outcomes:
+    """Looks up what is taken, decides, inserts all at once; anew when a concurrent import was first at a key."""
     new_ids = sorted(ids.new_uuid() for _ in checked)
     now = await common.now(session)
     for _ in range(ATTEMPTS_MAX):

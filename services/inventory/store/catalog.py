@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
 
@@ -22,7 +23,8 @@ TENANT: sa.TextClause = sa.text("current_setting('app.tenant_id')::uuid")
 
 async def now(session: database.WriteSession) -> dt.datetime:
     """The database's clock. Read it after the locks."""
-    return (await session.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    at: dt.datetime = (await session.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    return at
 
 
 def rows(records: Sequence[Mapping[str, Any]]) -> str:
@@ -36,7 +38,7 @@ def unique(taken: Mapping[str, errors.AlreadyExists]) -> Iterator[None]:
     try:
         yield
     except sa.exc.IntegrityError as error:
-        name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-        if name in taken:
+        name = error.orig.diag.constraint_name if isinstance(error.orig, psycopg.Error) else None
+        if name is not None and name in taken:
             raise taken[name] from None
         raise

@@ -54,7 +54,7 @@ async def page(
     after: str | None,
     limit: int,
 ) -> list[values.Location]:
-    """Locations by code. within: only these; None: all. kind and capability 0, code empty: any. after: a folded code."""
+    """Locations by code. within: only these; None: all. kind, capability 0; code empty: any. after: a folded code."""
     statement = sa.select(LOCATION).order_by(LOCATION.c.code_key).limit(limit)
     if within is not None:
         statement = statement.where(LOCATION.c.id == sa.any_(sa.cast(list(within), pg.ARRAY(pg.UUID))))
@@ -63,7 +63,7 @@ async def page(
     if code:
         statement = statement.where(LOCATION.c.code_key == codes.sku_key(code))
     if capability:
-        statement = statement.where(capability == sa.any_(LOCATION.c.capabilities))
+        statement = statement.where(sa.literal(capability, sa.SmallInteger) == sa.any_(LOCATION.c.capabilities))
     if after is not None:
         statement = statement.where(LOCATION.c.code_key > after)
     return [_location(found) for found in await session.execute(statement)]

@@ -91,7 +91,7 @@ async def page(
     return [_price(row, sku) for row in await session.execute(statement)]
 
 
-def _price(row: sa.Row[Any], sku: str) -> values.Price:
+def _price(row: Any, sku: str) -> values.Price:
     return values.Price(
         id=row.id,
         sku=sku,

@@ -55,11 +55,13 @@ UPDATE variant v SET category_key = r.category_key, words = r.words
 FROM json_to_recordset(CAST(:rows AS json)) AS r (sku_key text, category_key text, words tsvector)
 WHERE v.sku_key = r.sku_key
 """)
-BARCODES_OF = (
-    sa.select(sa.func.array(sa.select(BARCODE.c.barcode).where(
-        BARCODE.c.tenant_id == VARIANT.c.tenant_id, BARCODE.c.sku_key == VARIANT.c.sku_key
-    ).order_by(BARCODE.c.position).correlate(VARIANT).scalar_subquery()))
-)  # fmt: skip
+_BARCODES = (
+    sa.select(BARCODE.c.barcode)
+    .where(BARCODE.c.tenant_id == VARIANT.c.tenant_id, BARCODE.c.sku_key == VARIANT.c.sku_key)
+    .order_by(BARCODE.c.position)
+    .correlate(VARIANT)
+    .scalar_subquery()
+)
 VARIANT_COLUMNS = (
     VARIANT.c.sku,
     VARIANT.c.product_id,
@@ -71,7 +73,7 @@ VARIANT_COLUMNS = (
     VARIANT.c.tax_category,
     VARIANT.c.discontinued,
     VARIANT.c.version,
-    BARCODES_OF.scalar_subquery().label("barcodes"),
+    sa.func.array(_BARCODES).label("barcodes"),
 )
 
 
@@ -116,7 +118,7 @@ async def insert_variant(session: database.WriteSession, product: values.Product
 
 
 async def update_variant(session: database.WriteSession, product: values.Product, variant: values.Variant) -> None:
-    """Keeps the next version of a variant of a product that is locked. ALREADY_EXISTS names the barcode that is taken."""
+    """Keeps the next version of a variant of a product that is locked. ALREADY_EXISTS names a barcode that is taken."""
     record = _variant_rows(product, [variant])[0]
     kept = ("name", "options", "package", "lead_time_days", "tax_category", "discontinued", "version", "words")
     statement = sa.update(VARIANT).where(VARIANT.c.sku_key == variant.sku_key)
@@ -126,7 +128,9 @@ async def update_variant(session: database.WriteSession, product: values.Product
     await _insert_barcodes(session, variant, _barcode_rows(variant))
 
 
-async def _insert_barcodes(session: database.WriteSession, variant: values.Variant, records: list[dict[str, Any]]) -> None:
+async def _insert_barcodes(
+    session: database.WriteSession, variant: values.Variant, records: list[dict[str, Any]]
+) -> None:
     made = await session.execute(INSERT_BARCODES, {"rows": common.rows(records)})
     if made.rowcount == len(records):
         return
@@ -205,7 +209,7 @@ async def _with_variants(session: common.Session, found: Sequence[sa.Row[Any]]) 
     ]
 
 
-def variant_of(row: sa.Row[Any]) -> values.Variant:
+def variant_of(row: Any) -> values.Variant:
     """A variant from a row that has VARIANT_COLUMNS."""
     return values.Variant(
         sku=row.sku,
@@ -214,7 +218,7 @@ def variant_of(row: sa.Row[Any]) -> values.Variant:
         options=tuple((axis, value) for axis, value in row.options),
         barcodes=tuple(row.barcodes),
         stock_unit=row.stock_unit,
-        package=None if row.package is None else tuple(row.package),  # type: ignore[arg-type]  # a CHECK has its length
+        package=None if row.package is None else tuple(row.package),
         lead_time_days=row.lead_time_days,
         tax_category=row.tax_category,
         discontinued=row.discontinued,
@@ -238,9 +242,7 @@ def _product_row(product: values.Product) -> dict[str, Any]:
     }
 
 
-def _variant_rows(
-    product: values.Product, variants: Sequence[values.Variant], first: int = 0
-) -> list[dict[str, Any]]:
+def _variant_rows(product: values.Product, variants: Sequence[values.Variant], first: int = 0) -> list[dict[str, Any]]:
     category_key = codes.category_key(product.category)
     return [
         {

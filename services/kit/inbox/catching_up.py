@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from tillmesh.common.v1 import event_pb2
 
 from services.kit import database, errors, events
 from services.kit.inbox import effects, owners, positions, subscriptions
+from tillmesh.common.v1 import event_pb2
 
 log = structlog.get_logger()
 
@@ -22,11 +22,15 @@ EVENTS_MAX: Final = 10_000  # of one run: a key that lacks more goes on in a lat
 
 
 class ReplayFailed(Exception):
-    """The effect failed for an event of the replay; the ones before it are applied. The cause is the effect's error."""
+    """The effect failed for an event of the replay. The cause is the effect's error.
 
-    def __init__(self, envelope: event_pb2.EventEnvelope) -> None:
+    applied: how many events before it were applied, and stay so.
+    """
+
+    def __init__(self, envelope: event_pb2.EventEnvelope, applied: int = 0) -> None:
         super().__init__(envelope.type)
         self.envelope = envelope
+        self.applied = applied
 
 
 class Inconsistent(effects.Transient):
@@ -75,7 +79,12 @@ class CatchUp:
             if not page:
                 break
             for envelope in page:
-                position, done = await self._apply(position, envelope)
+                try:
+                    position, done = await self._apply(position, envelope)
+                except effects.Transient:
+                    raise
+                except Exception as error:
+                    raise ReplayFailed(envelope, applied) from error
                 applied += done
         return CaughtUp(position, applied)
 
@@ -85,10 +94,7 @@ class CatchUp:
         if position != positions.START and envelope.epoch > position.epoch:  # restored in the middle of what we lack
             begin = positions.Position(envelope.epoch, envelope.seq_from - 1)
             await self._adopt(envelope.tenant_id, envelope.key, begin)
-        try:
-            outcome = await self._subscription.effect.apply(envelope)
-        except Exception as error:
-            raise ReplayFailed(envelope) from error
+        outcome = await self._subscription.effect.apply(envelope)
         if outcome is effects.Outcome.AHEAD:
             raise Inconsistent
         return positions.of(envelope), outcome is effects.Outcome.APPLIED

@@ -1,4 +1,4 @@
-"""What is done with an event: the protocol, the effect that is one transaction, and which errors may pass by themselves."""
+"""What is done with an event: the protocol, the effect that is one transaction, and which errors may pass."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import grpc
 import psycopg
 import psycopg_pool
 import sqlalchemy.exc
-from tillmesh.common.v1 import event_pb2
 
 from services.kit import database, errors, events
 from services.kit.inbox import positions
+from tillmesh.common.v1 import event_pb2
 
 Handler = Callable[[database.WriteSession, event_pb2.EventEnvelope], Awaitable[None]]
 """Applies an event in the session's transaction, under row-level security of the event's tenant. No other network."""
@@ -60,7 +60,7 @@ class Effect(Protocol):
     """What a consumer does with an event. The cursor check belongs inside, in the transaction of the effect."""
 
     async def apply(self, envelope: event_pb2.EventEnvelope) -> Outcome:
-        """Applies the event if it is next, and moves the cursor. Raises when it can't be applied; then nothing was done."""
+        """Applies the event if it is next, and moves the cursor. Raises when it can't; then nothing was done."""
         ...
 
 

@@ -8,9 +8,9 @@ from typing import Final, Protocol
 
 import grpc
 from google.protobuf import timestamp_pb2
-from tillmesh.common.v1 import event_pb2, events_service_pb2_grpc
 
 from services.kit import errors, status
+from tillmesh.common.v1 import event_pb2, events_service_pb2_grpc
 
 CALL_SECONDS: Final = 10.0
 #: Metadata of RESYNC_REQUIRED: the position right before the oldest event that is kept, from which reading works again.

@@ -1,11 +1,11 @@
 """Where a consumer stands in a key, and what that means for an event. The rule is pure; the cursor is one row.
 
-The cursor row of (tenant, consumer, key) is locked in the transaction of the effect and moved in it, so an effect and its
-position are committed together or not at all. Lanes use the same rule and LANE_LOCK / LANE_ADVANCE.
+The cursor row of (tenant, consumer, key) is locked in the transaction of the effect and moved in it, so an effect and
+its position are committed together or not at all. Lanes use the same rule and LANE_LOCK / LANE_ADVANCE.
 
 A newer epoch means: the owner was restored from a backup, and its positions went on from an earlier one. An event of a
-newer epoch is AHEAD whatever its position, because only the owner knows where the epoch begins; the replay asks it, moves
-the cursor there (`adopt`) and goes on. An event of an older epoch never happened as far as the owner is concerned.
+newer epoch is AHEAD whatever its position, because only the owner knows where the epoch begins; the replay asks it,
+moves the cursor there (`adopt`) and goes on. An event of an older epoch never happened as far as the owner is concerned.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
-from tillmesh.common.v1 import event_pb2
 
 from services.kit import database
+from tillmesh.common.v1 import event_pb2
 
 LOCK = sa.text("""
 SELECT epoch, seq FROM inbox_cursor
@@ -88,7 +88,7 @@ def of(envelope: event_pb2.EventEnvelope) -> Position:
 
 
 def decide(cursor: Position, envelope: event_pb2.EventEnvelope) -> Decision:
-    """The rule: at or below the cursor ALREADY, right after it APPLY, else AHEAD. Misaligned for a defect of the owner."""
+    """The rule: at or below the cursor ALREADY, right after it APPLY, else AHEAD. Misaligned: a defect of the owner."""
     if cursor == START:  # of this key nothing is known, not even the epoch
         return Decision.APPLY if envelope.seq_from == 1 else Decision.AHEAD
     if envelope.epoch != cursor.epoch:
@@ -122,9 +122,7 @@ async def adopt(session: database.WriteSession, consumer: str, key: str, positio
     await session.execute(ADOPT, given)
 
 
-async def read(
-    session: sa_asyncio.AsyncConnection, consumer: str, keys: Sequence[tuple[str, str]]
-) -> list[Position]:
+async def read(session: sa_asyncio.AsyncConnection, consumer: str, keys: Sequence[tuple[str, str]]) -> list[Position]:
     """The positions of (tenant uuid text, key), in the same order; START where there is no cursor."""
     positions = [START] * len(keys)
     given = {"consumer": consumer, "tenants": [tenant for tenant, _ in keys], "keys": [key for _, key in keys]}

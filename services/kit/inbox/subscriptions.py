@@ -18,12 +18,12 @@ class Subscription:
     """One consumer of one source.
 
     Positions run through all events of a key, so a consumer takes all event types of the keys that it takes, and its
-    effect passes over those it has no use for. types and keys narrow it to whole families of keys: name all types of those
-    families in types, and admit exactly their keys in keys (reconciliation has only keys to go by).
+    effect passes over those it has no use for. types and keys narrow it to whole families of keys: name all types of
+    those families in types, and admit exactly their keys in keys (reconciliation has only keys to go by).
     """
 
     consumer: str
-    """Name of the cursor and the first half of the durable's: usually the consuming service."""
+    """Name of the cursor, and the first half of the durable's: usually the consuming service."""
     source: str
     """The service whose events they are."""
     effect: effects.Effect
@@ -32,7 +32,7 @@ class Subscription:
     """Full names of event messages; none: all."""
     keys: Callable[[str], bool] = _every_key
     skip_lost: bool = False
-    """When events are needed that the owner keeps no longer: True goes on with what it has, False makes a dead letter."""
+    """When events are needed that the owner no longer keeps: True goes on with what it has, False: dead letter."""
 
     @property
     def durable(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -13,14 +13,13 @@ from google.protobuf.message import DecodeError, Message
 from services.kit import access, deadline, errors, metrics, principal, status, telemetry, validation
 from services.kit.interceptors import conditions, methods
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that calls may take, and how many at once."""
+    """How long streams may live, in seconds, and how many calls there may be at once."""
 
-    unary_seconds: float
     stream_seconds: float
     concurrency: int
 
@@ -43,6 +42,7 @@ class Frame:
     meter: metrics.Meter
     load: Load
     limits: Limits
+    overdue: Overdue
 
     def begin(self, context: Context) -> Call:
         """A call arrives. `end` must follow, whatever happens."""
@@ -75,14 +75,15 @@ class Call:
         access.authorize(rule, caller)
         return caller
 
-    def start_clock(self) -> float | None:
-        """Seconds the caller gave; None when it gave none."""
+    def start_clock(self) -> bool:
+        """Starts the caller's deadline; False when it gave none."""
         remaining = self._context.time_remaining()
-        if remaining is not None:
-            if remaining <= 0:
-                raise errors.DeadlineExceeded
-            deadline.enter(remaining)
-        return remaining
+        if remaining is None:
+            return False
+        if remaining <= 0:
+            raise errors.DeadlineExceeded
+        deadline.enter(remaining)
+        return True
 
     def read(self, raw: Message | Malformed, caller: principal.Principal) -> Message:
         """The request, filled from headers, valid, and within what the caller may touch."""
@@ -97,10 +98,9 @@ class Call:
 
     async def answer(self, response: Any) -> None:
         """Sends the headers that a REST caller gets with a success."""
-        if conditions.REST_MARK in self.headers:
-            sent = conditions.answer_headers(response, self.headers, self._frame.method)
-            if sent:
-                await self._context.send_initial_metadata(sent)
+        sent = conditions.answer_headers(response, self.headers, self._frame.method)
+        if sent:
+            await self._context.send_initial_metadata(sent)
 
     async def refuse(self, error: Exception) -> NoReturn:
         """Ends the call with what the error means."""
@@ -124,6 +124,53 @@ class Call:
         frame.meter.handled(self.code, time.perf_counter() - self._began, self.reason)
         if self._span is not None:
             self._span.end(self.code, self.reason)
+
+
+class Overdue:
+    """Ends unary calls of callers that gave no deadline. One timer for all of them: asyncio.timeout costs 10 us a call."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._waiting: dict[Call, tuple[float, asyncio.Task[Any]]] = {}  # In the order of their ends.
+        self._ended: set[Call] = set()
+        self._armed = False
+
+    def watch(self, call: Call) -> None:
+        """The running task has `seconds` from now."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting[call] = (time.monotonic() + self.seconds, task)
+        if not self._armed:
+            self._arm(self.seconds)
+
+    def forget(self, call: Call) -> None:
+        """The call ended."""
+        self._waiting.pop(call, None)
+        self._ended.discard(call)
+
+    def ended(self, call: Call) -> bool:
+        """Whether the call was interrupted because its time is over; then it goes on, to say so."""
+        if call not in self._ended:
+            return False
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return True
+
+    def _arm(self, seconds: float) -> None:
+        self._armed = True
+        asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._armed = False
+        now = time.monotonic()
+        for call, (end, task) in list(self._waiting.items()):
+            if end > now:
+                self._arm(max(end - now, 0.1))
+                return
+            del self._waiting[call]
+            self._ended.add(call)
+            task.cancel()
 
 
 class Malformed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 
@@ -14,7 +14,7 @@ from services.kit.interceptors import calls, methods, shapes
 UNTOUCHED: Final = frozenset({"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"})
 UNARY_SECONDS_MAX: Final = 30.0
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
@@ -29,9 +29,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
         concurrency: int = 20_000,
     ) -> None:
         """unary_seconds_max: the time of a caller that gave none. concurrency: calls at once, more are OVERLOADED."""
-        self._limits = calls.Limits(unary_seconds_max, stream_seconds_max, concurrency)
+        self._limits = calls.Limits(stream_seconds_max, concurrency)
         self._guard = guard
         self._load = calls.Load()
+        self._overdue = calls.Overdue(unary_seconds_max)
         self._wrapped: dict[str, Handler] = {}
         self._unknown = _unknown()
 
@@ -77,7 +78,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         labels = metrics.labels(
             path, request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
         )
-        frame = calls.Frame(method, self._guard, metrics.Meter(labels), self._load, self._limits)
+        frame = calls.Frame(method, self._guard, metrics.Meter(labels), self._load, self._limits, self._overdue)
         return shapes.wrap(handler, frame), method
 
 

@@ -10,15 +10,15 @@ import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
 from services.kit import deadline, errors, principal
-from services.kit.interceptors import calls
+from services.kit.interceptors import calls, conditions
 
-Handler = grpc.RpcMethodHandler[Any, Any]
-Context = calls.Context
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "calls.Context"
 Prepare = Callable[[calls.Call, Any, principal.Principal], Any]
 # After its end a stream gets so long to say so in band; then it is ended from outside.
 STREAM_GRACE_SECONDS = 10.0
@@ -47,29 +47,31 @@ def wrap(handler: Handler, frame: calls.Frame) -> Handler:
 
 
 def _unary_unary(behavior: Callable[..., Awaitable[Any]], frame: calls.Frame) -> Callable[..., Awaitable[Any]]:
-    seconds_max = frame.limits.unary_seconds
+    overdue = frame.overdue
 
     async def handle(raw: Any, context: Context) -> Any:
         call = frame.begin(context)
         interrupted: BaseException | None = None
         try:
             caller = call.admit()
-            if call.start_clock() is None:
-                deadline.enter(seconds_max)
-                request = call.read(raw, caller)
-                async with asyncio.timeout(seconds_max):
-                    response = await behavior(request, context)
-            else:
-                response = await behavior(call.read(raw, caller), context)
-            await call.answer(response)
+            timed = call.start_clock()
+            if not timed:
+                deadline.enter(overdue.seconds)
+                overdue.watch(call)
+            response = await behavior(call.read(raw, caller), context)
+            if conditions.REST_MARK in call.headers:
+                await call.answer(response)
         except Exception as error:  # noqa: BLE001 - the funnel
             return await call.refuse(error)
         except BaseException as error:
+            if overdue.ended(call):
+                return await call.refuse(errors.DeadlineExceeded())
             interrupted = error
             raise
         else:
             return response
         finally:
+            overdue.forget(call)
             call.end(interrupted)
 
     return handle
@@ -84,7 +86,8 @@ def _stream_unary(behavior: Callable[..., Awaitable[Any]], frame: calls.Frame) -
             call.start_clock()
             with _Lifetime(frame, caller):
                 response = await behavior(_requests(call, raws, caller), context)
-            await call.answer(response)
+            if conditions.REST_MARK in call.headers:
+                await call.answer(response)
         except Exception as error:  # noqa: BLE001 - the funnel
             return await call.refuse(error)
         except BaseException as error:

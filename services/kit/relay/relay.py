@@ -3,8 +3,8 @@
 A shard is one unit: while something of it is in flight, nothing more of it is fetched. Its keys are published side by
 side, the events of one key one after the other: the next is sent when the stream has acknowledged the one before, so no
 failure, timeout or reconnect can change the order of a key. (A key's commits queue at a row lock too; one round trip to
-NATS is shorter than one commit, so this keeps up.) A relay that dies after publishing publishes again; Nats-Msg-Id and the
-consumers' cursors drop that.
+NATS is shorter than one commit, so this keeps up.) A relay that dies after publishing publishes again; Nats-Msg-Id and
+the consumers' cursors drop that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ log = structlog.get_logger()
 
 LAG = prometheus_client.Gauge("tillmesh_outbox_lag_seconds", "Age of the oldest unpublished event.", ["service"])
 UNPUBLISHED = prometheus_client.Gauge("tillmesh_outbox_unpublished", "Events that wait for the relay.", ["service"])
-PUBLISHED = prometheus_client.Counter("tillmesh_relay_published_total", "Events that the stream has stored.", ["service"])
+PUBLISHED = prometheus_client.Counter(
+    "tillmesh_relay_published_total", "Events that the stream has stored.", ["service"]
+)
 UNPUBLISHABLE = prometheus_client.Counter(
     "tillmesh_relay_unpublishable_total", "Events too large for NATS: consumers read them from the owner.", ["service"]
 )
@@ -275,9 +277,9 @@ class Relay:
                 try:
                     await self._publish(row)
                 except streams.Unpublishable as error:
-                    # Not lost: a consumer that misses it reads it from the owner, in its place. Waiting would stop the key.
+                    # Not lost: a consumer that misses it reads it from the owner. Waiting would stop the key.
                     UNPUBLISHABLE.labels(self._service).inc()
-                    log.error("relay.unpublishable", event_id=str(row.id), type=row.type, reason=str(error))
+                    log.error("relay.unpublishable", event_id=row.id, type=row.type, reason=str(error))  # noqa: TRY400
                 except Exception as error:  # noqa: BLE001 - whatever it is, the key waits and is tried again
                     outcome.error = error
                     return outcome

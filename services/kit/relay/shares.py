@@ -1,8 +1,8 @@
 """Which of the 64 shards this process may publish now: leases by database time, shared fairly between relays.
 
-A lease is trusted until its end by the local clock, counted from before it was asked for and less a margin, so this side
-stops before the database lets anyone else begin. NATS knows no fences: a publish that was already sent when a process
-froze can still arrive late; Nats-Msg-Id drops it within the duplicate window, consumers by position after that.
+A lease is trusted until its end by the local clock, counted from before it was asked for and less a margin, so this
+side stops before the database lets anyone else begin. NATS knows no fences: a publish that was already sent when a
+process froze can still arrive late; Nats-Msg-Id drops it within the duplicate window, consumers by position after.
 """
 
 from __future__ import annotations

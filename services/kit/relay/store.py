@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from services.kit import database, events
 
 # Rows by shard, a bounded number and amount of bytes of each, so that one shard's backlog starves no other.
-# Order relied on: within a key, recorded_at and seq_to rise together (outbox.py says why), so the oldest rows of a shard
-# hold each key's first unpublished event before its later ones. seq_to decides between equal moments of one statement.
-# A row that commits late (its recorded_at was read before others' commits) is found as well: nothing remembers a cursor.
+# Order relied on: within a key, recorded_at and seq_to rise together (outbox.py says why), so the oldest rows of a
+# shard hold each key's first unpublished event before its later ones. seq_to decides between equal moments of one
+# statement. A row of another key that commits late (its recorded_at lies before others' commits) is found as well,
+# because nothing here remembers a cursor.
 FETCH = sa.text(f"""
 SELECT {events.COLUMNS} FROM unnest(CAST(:shards AS smallint[])) AS s (wanted)
 CROSS JOIN LATERAL (
@@ -30,15 +31,17 @@ BYTES_PER_SHARD_MAX: Final = 2_000_000
 MARK = sa.text("""
 UPDATE outbox o SET published_at = clock_timestamp()
 FROM unnest(CAST(:tenants AS uuid[]), CAST(:keys AS text[]), CAST(:seqs AS bigint[]), CAST(:moments AS timestamptz[]),
-            CAST(:shards AS smallint[]), CAST(:fences AS bigint[])) AS m (tenant_id, key, seq_to, recorded_at, shard, fence)
+            CAST(:shards AS smallint[]), CAST(:fences AS bigint[]))
+     AS m (tenant_id, key, seq_to, recorded_at, shard, fence)
 JOIN relay_lease l ON l.shard = m.shard AND l.fence = m.fence AND l.holder = :holder
 WHERE o.tenant_id = m.tenant_id AND o.key = m.key AND o.seq_to = m.seq_to AND o.recorded_at = m.recorded_at
   AND o.recorded_at BETWEEN :first AND :last AND o.published_at IS NULL
 """)
 
 BACKLOG = sa.text("""
-SELECT (SELECT count(*) FROM (SELECT FROM outbox WHERE published_at IS NULL AND shard = ANY (CAST(:shards AS smallint[]))
-                              LIMIT :count_max) c),
+SELECT (SELECT count(*) FROM (
+           SELECT FROM outbox WHERE published_at IS NULL AND shard = ANY (CAST(:shards AS smallint[]))
+           LIMIT :count_max) c),
        extract(epoch FROM clock_timestamp() - (
            SELECT min(f.recorded_at) FROM unnest(CAST(:shards AS smallint[])) AS s (wanted) CROSS JOIN LATERAL (
                SELECT recorded_at FROM outbox WHERE outbox.shard = s.wanted AND published_at IS NULL
@@ -60,8 +63,8 @@ RETURNING shard, fence
 """)
 CLAIM = sa.text("""
 UPDATE relay_lease l SET holder = :holder, fence = l.fence + 1, expires_at = clock_timestamp() + CAST(:ttl AS interval)
-FROM (SELECT shard FROM relay_lease WHERE expires_at < clock_timestamp() AND holder <> :holder ORDER BY random() LIMIT :count
-      FOR UPDATE SKIP LOCKED) free
+FROM (SELECT shard FROM relay_lease WHERE expires_at < clock_timestamp() AND holder <> :holder
+      ORDER BY random() LIMIT :count FOR UPDATE SKIP LOCKED) free
 WHERE l.shard = free.shard RETURNING l.shard, l.fence
 """)
 RELEASE = sa.text("""
@@ -124,7 +127,7 @@ class Store:
         async with self._database.worker() as session:
             await session.execute(JOIN, given)
             members = (await session.execute(MEMBERS)).scalar_one()
-            fences = {shard: fence for shard, fence in await session.execute(RENEW, given)}
+            fences = {row.shard: row.fence for row in await session.execute(RENEW, given)}
         return fences, members
 
     async def claim(self, count: int, ttl_seconds: float) -> dict[int, int]:
@@ -132,7 +135,7 @@ class Store:
         given = {"holder": self._holder, "ttl": dt.timedelta(seconds=ttl_seconds), "count": count}
         async with self._database.worker() as session:
             await session.execute(FORGET)
-            return {shard: fence for shard, fence in await session.execute(CLAIM, given)}
+            return {row.shard: row.fence for row in await session.execute(CLAIM, given)}
 
     async def release(self, shards: Sequence[int], *, leave: bool = False) -> None:
         """Gives shards back at once. leave: this relay goes away."""

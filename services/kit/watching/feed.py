@@ -8,13 +8,16 @@ import datetime as dt
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from services.kit import clock, errors
 from services.kit.watching import metrics, ports, sharing, tokens
 from services.kit.watching.view import Step, View
+
+if TYPE_CHECKING:
+    from services.kit.watching.subscription import Subscription
 
 log = structlog.get_logger(__name__)
 
@@ -68,9 +71,11 @@ class Feed:
         self.empty_since: float | None = self.confirmed_at
         self._reads = reads
         self._head = position.seq
+        self._streams = 0
         self._behind = False
         self._pulling: asyncio.Task[None] | None = None
         self._pages: collections.OrderedDict[int, Page] = collections.OrderedDict()
+        self._paged_at = self.confirmed_at
         self._page_flights: sharing.Flights[int, Page] = sharing.Flights()
         self._snapshots: dict[bytes, SharedSnapshot] = {}
         self._snapshot_flights: sharing.Flights[bytes, SharedSnapshot] = sharing.Flights()
@@ -146,7 +151,7 @@ class Feed:
             self.fail("gap")  # the head has moved, and what moved it is not kept
 
     def _following(self, batches: Sequence[ports.Batch], after: int) -> list[ports.Change] | None:
-        """The changes right after a position; None when they don't follow it: some are gone, or a restore came between."""
+        """The changes right after a position; None when they don't follow it: some are gone, or of another epoch."""
         changes: list[ports.Change] = []
         for batch in batches:
             if batch.epoch != self.epoch:
@@ -164,7 +169,7 @@ class Feed:
         if self.failure is None:
             log.warning("watch.resync", key=self.key, reason=reason)
             self.failure = errors.ResyncRequired()
-            self.resync(reason, sum(len(view.streams) for view in self.views.values()))
+            self.resync(reason, self._streams)
             self.wake_streams()
 
     def resync(self, reason: str, streams: int = 1) -> None:
@@ -188,11 +193,19 @@ class Feed:
             found = self.views[scope] = View(reads.stream, scope, names, position, reads.encoder, reads.limits)
         return found
 
-    def left(self, view: View) -> None:
+    def joined(self, view: View, stream: Subscription) -> None:
+        """A stream begins."""
+        view.streams.add(stream)
+        self._streams += 1
+        self.empty_since = None
+
+    def left(self, view: View, stream: Subscription) -> None:
         """A stream has ended. A filter goes with its last stream; the whole view stays for those who come back."""
+        view.streams.remove(stream)
+        self._streams -= 1
         if not view.streams and view.names is not None:
             self.views.pop(view.scope, None)
-        if not any(other.streams for other in self.views.values()):
+        if not self._streams:
             self.empty_since = asyncio.get_running_loop().time()
 
     def sweep(self, now: float) -> None:
@@ -201,9 +214,8 @@ class Feed:
             view.forget(now - self._reads.limits.log_seconds)
         fresh_since = now - self._reads.limits.snapshot_seconds
         self._snapshots = {scope: taken for scope, taken in self._snapshots.items() if taken.read_at >= fresh_since}
-        if self.confirmed_at > now - self._reads.limits.snapshot_seconds:
-            while len(self._pages) > PAGES_KEPT:
-                self._pages.popitem(last=False)
+        if self._paged_at < now - self._reads.limits.log_seconds:
+            self._pages.clear()
 
     async def page(self, after: int) -> Page:
         """Changes after a position that the logs no longer have. ResyncRequired when they are not kept."""
@@ -215,8 +227,8 @@ class Feed:
             tail = await self._reads.source.tail(self.tenant, self.key, after)
         changes = self._following(tail.batches, after)
         if not changes:
-            self.resync("retention")
             raise errors.ResyncRequired
+        self._paged_at = asyncio.get_running_loop().time()
         page = self._pages[after] = Page(changes, changes[-1].seq)
         while len(self._pages) > PAGES_KEPT:
             self._pages.popitem(last=False)

@@ -1,6 +1,6 @@
 """Resume tokens: opaque, 40 characters of base64url, valid for one tenant, key and filter. They grant nothing.
 
-Layout, version 1: version, kind, epoch, seq, scope (a hash of tenant, key and filter), check (a hash of what is before it).
+Layout, version 1: version, kind, epoch, seq, scope (a hash of tenant, key and filter), check (a hash of all that).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _check(body: bytes) -> bytes:
 
 
 def decode(text: str, of: bytes) -> Token:
-    """What the token says. InvalidRequest when it is no token; ResyncRequired when it is damaged or of another stream."""
+    """What the token says. InvalidRequest when it is none; ResyncRequired when it is damaged or of another stream."""
     try:
         raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):

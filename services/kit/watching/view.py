@@ -43,7 +43,13 @@ class View:
     """One filter of a feed. scope: of its tokens."""
 
     def __init__(
-        self, stream: str, scope: bytes, names: ports.Names, at: ports.Position, encoder: ports.Encoder, limits: ports.Limits
+        self,
+        stream: str,
+        scope: bytes,
+        names: ports.Names,
+        at: ports.Position,
+        encoder: ports.Encoder,
+        limits: ports.Limits,
     ) -> None:
         self.scope = scope
         self.names = names

@@ -13,6 +13,9 @@ class Timed(Protocol):
 
     slot: int
 
+    def look(self, now: float) -> None:
+        """It is time."""
+
 
 class Wheel:
     """Times are those of loop.time()."""

@@ -75,8 +75,8 @@ class Rpc:
 def load(descriptor: Path, owners: Sequence[str]) -> tuple[Rpc, ...]:
     """The rpcs of the packages tillmesh.<owner>.v1, in the order of the contracts.
 
-    Raises ContractError when a REST path lies outside /v1/ (the token rules would not see it) or when the types of error
-    details are missing (Envoy would answer an empty body).
+    Raises ContractError when a REST path lies outside /v1/ (the token rules would not see it), or when the types of
+    error details are missing (Envoy would answer an empty body).
     """
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptor.read_bytes())
     pool = descriptor_pool.DescriptorPool()

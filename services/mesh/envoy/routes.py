@@ -16,6 +16,8 @@ TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 TOKENS = "envoy.filters.http.jwt_authn"
 TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 LUA = "envoy.filters.http.lua"
+PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
+PREVIOUS_HOSTS_TYPE = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 LOCATION_HEADER = "x-tillmesh-location"
 # A service that runs out of time says so itself, and says more than Envoy would: Envoy waits this much longer.
 MARGIN_SECONDS = 1
@@ -120,15 +122,7 @@ def _retries(rpc: contract.Rpc) -> dict[str, Any]:
         "retry_on": f"{RETRY_UNSEEN},unavailable" if rpc.is_read else RETRY_UNSEEN,
         "num_retries": 2,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
-        "retry_host_predicate": [
-            {
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {
-                    "@type": "type.googleapis.com/"
-                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                },
-            }
-        ],
+        "retry_host_predicate": [{"name": PREVIOUS_HOSTS, "typed_config": {"@type": PREVIOUS_HOSTS_TYPE}}],
         "host_selection_retry_max_attempts": 3,
     }
 

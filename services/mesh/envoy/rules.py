@@ -71,7 +71,7 @@ def _addresses(networks: Iterable[settings.Address]) -> list[dict[str, Any]]:
 
 def rate_limits(door: settings.DoorSettings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What is counted for a request, and the bucket of each: by client, tenant and address."""
-    address = {"remote_address": {}}
+    address: dict[str, Any] = {"remote_address": {}}
     anonymous = _header_action("anonymous", {"name": "authorization", "present_match": True, "invert_match": True})
     credentials = _header_action("credentials", {"name": ":path", "string_match": {"prefix": "/oauth2/"}})
     counted = [

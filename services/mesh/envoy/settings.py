@@ -1,4 +1,4 @@
-"""What an operator may set about the door. The mesh's own wiring (ports, sockets, keys) is not here: it is passed in."""
+"""What an operator may set about the door. The mesh's own wiring (ports, sockets) is not here: it is passed in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Addresses = Annotated[tuple[Address, ...], pydantic_settings.NoDecode, pydantic.
 
 
 class DoorSettings(pydantic_settings.BaseSettings):
-    """Settings of the door, each from the environment variable TILLMESH_<NAME>. Rates are requests a second; 0 = no limit."""
+    """Settings of the door, each from the environment variable TILLMESH_<NAME>.
+
+    Rates are requests a second, 0 = no limit. Each door (plain and TLS) and each Envoy process counts for itself.
+    """
 
     model_config = pydantic_settings.SettingsConfigDict(env_prefix="TILLMESH_", extra="ignore", frozen=True)
 

@@ -1,7 +1,7 @@
 """Fills the YAML files of envoy/ in. It knows nothing of Envoy; what is filled in comes from the other modules.
 
-A text that is exactly `${name}` becomes the value, whatever its type; within a longer text the value is inserted as text.
-A value of None takes its key, or its place in a list, away. A list in the place of a list's item is spliced in.
+A text that is exactly `${name}` becomes the value, whatever its type; within a longer text the value is inserted as
+text. A value of None takes its key, or its place in a list, away. A list in the place of a list's item is spliced in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One upstream, one edge and one Envoy for all tests of the door; tests that need other settings start another Envoy."""
+"""One upstream, one edge and one Envoy for all tests of the door; tests with other settings start another Envoy."""
 
 from __future__ import annotations
 
@@ -61,9 +61,11 @@ def start_door(behind: Behind) -> Iterator[Callable[..., door.Door]]:
     """Starts an Envoy with the settings given (and other sockets, if given); all are stopped at the end."""
     started: list[door.Door] = []
 
-    def start(sockets: Mapping[str, Sequence[Path]] | None = None, **changed: Any) -> door.Door:
-        configured = settings.DoorSettings(**changed)
-        started.append(door.start(behind.folder, f"envoy-{len(started)}", sockets or behind.sockets, configured))
+    def start(
+        sockets: Mapping[str, Sequence[Path]] | None = None, otlp_endpoint: str | None = None, **changed: Any
+    ) -> door.Door:
+        name, configured = f"envoy-{len(started)}", settings.DoorSettings(**changed)
+        started.append(door.start(behind.folder, name, sockets or behind.sockets, configured, otlp_endpoint))
         return started[-1]
 
     yield start
@@ -77,7 +79,7 @@ def the_door(start_door: Callable[..., door.Door]) -> door.Door:
     return start_door(cors_origins=ORIGIN, rate_limit_tokens_per_address=100_000, rate_limit_per_address=100_000)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rest(the_door: door.Door, behind: Behind) -> Iterator[httpx.Client]:
     """A REST caller with a good token."""
     headers = {"authorization": f"Bearer {door.token(behind.key)}"}
@@ -85,7 +87,7 @@ def rest(the_door: door.Door, behind: Behind) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def nobody(the_door: door.Door) -> Iterator[httpx.Client]:
     """A REST caller without a token."""
     with httpx.Client(base_url=the_door.url, timeout=15) as client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import json
 import socket
 import subprocess
@@ -45,15 +45,15 @@ def write_certificate(certificate: Path, key_file: Path) -> None:
     """A self-signed certificate for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     built = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -78,7 +78,8 @@ class Door:
 
     @property
     def admin(self) -> httpx.Client:
-        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.folder / f"{self.name}.sock")), base_url="http://envoy")
+        transport = httpx.HTTPTransport(uds=str(self.folder / f"{self.name}.sock"))
+        return httpx.Client(transport=transport, base_url="http://envoy")
 
     def call(self, method: str, request: Any, answer: Any, bearer: str | None = None, **metadata: str) -> Any:
         """Calls a unary rpc natively; `answer` is the class of the answer."""
@@ -86,8 +87,10 @@ class Door:
         if bearer is not None:
             sent.append(("authorization", f"Bearer {bearer}"))
         with grpc.insecure_channel(f"127.0.0.1:{self.http_port}") as channel:
-            rpc = channel.unary_unary(
-                method, request_serializer=lambda message: message.SerializeToString(), response_deserializer=answer.FromString
+            rpc: Any = channel.unary_unary(
+                method,
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=answer.FromString,
             )
             return rpc(request, metadata=sent, timeout=15)
 
@@ -100,7 +103,8 @@ def start(
     folder: Path,
     name: str,
     sockets: Mapping[str, Sequence[Path]],
-    door_settings: settings.DoorSettings | None = None,
+    door_settings: settings.DoorSettings,
+    otlp_endpoint: str | None = None,
 ) -> Door:
     """Writes the configuration, starts Envoy on free ports and waits until it serves."""
     config = folder / f"{name}.json"
@@ -115,7 +119,8 @@ def start(
         tls_key=folder / "tls.key",
         descriptor=folder / "api.binpb",
         access_log=folder / f"{name}.log",
-        door=door_settings or settings.DoorSettings(),
+        otlp_endpoint=otlp_endpoint,
+        door=door_settings,
     )
     command = [str(BINARY), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warn"]
     with (folder / f"{name}.err").open("wb") as errors:

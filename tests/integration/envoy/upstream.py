@@ -6,6 +6,8 @@ The door in front of them is the real Envoy. They run in a thread of their own, 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -14,10 +16,12 @@ from typing import Any
 import grpc
 import uvicorn
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from starlette import applications, requests, responses, routing
 
 from tests.integration.envoy import contract
 
+Closer = Callable[[], Coroutine[Any, Any, Any]]
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -70,7 +74,7 @@ class Service:
     async def watch_pieces(self, request: Any, context: Any) -> AsyncIterator[Any]:
         body = self._messages.named("google.api.HttpBody")
         edges = [0, *request.cuts, len(request.text)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             yield body(content_type="text/event-stream", data=request.text[start:end].encode())
             await asyncio.sleep(0.002)  # so that the pieces leave in separate frames
 
@@ -124,7 +128,7 @@ class Loop:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstream")
-        self._closers: list[Callable[[], Coroutine[Any, Any, Any]]] = []
+        self._closers: list[Closer] = []
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -139,21 +143,27 @@ class Loop:
         self._thread.join()
         self._loop.close()
 
-    def serve_grpc(self, service: Service, socket: Path) -> None:
-        """Starts the service on a unix socket, healthy."""
-        self.run(self._serve_grpc(service, socket))
+    def serve_grpc(self, service: Service, socket: Path) -> Callable[[], None]:
+        """Starts the service on a unix socket, healthy. Returns what kills it before its time."""
+        return self._stopper(self.run(self._serve_grpc(service, socket)))
 
     def serve_http(self, app: Any, socket: Path) -> Callable[[], None]:
         """Starts the application on a unix socket. Returns what stops it before its time."""
-        close = self.run(self._serve_http(app, socket))
+        return self._stopper(self.run(self._serve_http(app, socket)))
 
+    def receive_spans(self) -> tuple[str, queue.Queue[Any]]:
+        """Starts an OTLP receiver. Returns its endpoint, and where each span that arrives is put."""
+        spans: queue.Queue[Any] = queue.Queue()
+        return self.run(self._receive_spans(spans)), spans
+
+    def _stopper(self, close: Closer) -> Callable[[], None]:
         def stop() -> None:
             self._closers.remove(close)
             self.run(close())
 
         return stop
 
-    async def _serve_grpc(self, service: Service, socket: Path) -> None:
+    async def _serve_grpc(self, service: Service, socket: Path) -> Closer:
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((service.handlers(),))
         servicer = health.aio.HealthServicer()
@@ -161,17 +171,36 @@ class Loop:
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         server.add_insecure_port(f"unix:{socket}")
         await server.start()
-        self._closers.append(lambda: server.stop(0))
+        return self._closed_by(lambda: server.stop(0))
 
-    async def _serve_http(self, app: Any, socket: Path) -> Callable[[], Coroutine[Any, Any, Any]]:
+    async def _receive_spans(self, spans: queue.Queue[Any]) -> str:
+        class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
+            async def Export(self, request: Any, context: Any) -> Any:
+                for resource in request.resource_spans:
+                    for scope in resource.scope_spans:
+                        for span in scope.spans:
+                            spans.put(span)
+                return trace_service_pb2.ExportTraceServiceResponse()
+
+        server = grpc.aio.server()
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Receiver(), server)  # type: ignore[no-untyped-call]
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        self._closed_by(lambda: server.stop(0))
+        return f"http://127.0.0.1:{port}"
+
+    async def _serve_http(self, app: Any, socket: Path) -> Closer:
         server = uvicorn.Server(uvicorn.Config(app, uds=str(socket), log_level="warning", lifespan="off"))
         serving = asyncio.create_task(server.serve())
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 — uvicorn has no event for it
             await asyncio.sleep(0.01)
 
         async def close() -> None:
             server.should_exit = True
             await serving
 
+        return self._closed_by(close)
+
+    def _closed_by(self, close: Closer) -> Closer:
         self._closers.append(close)
         return close

@@ -19,7 +19,8 @@ def passwords(cluster):
 def test_nobody_but_the_administrator_is_superuser_or_passes_row_level_security(cluster):
     with connect(cluster) as admin:
         powerful = admin.execute(
-            "SELECT rolname FROM pg_roles WHERE rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication"
+            "SELECT rolname FROM pg_roles "
+            "WHERE rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication"
         )
         assert powerful.fetchall() == [("tillmesh_admin",)]
 

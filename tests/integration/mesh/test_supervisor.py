@@ -46,7 +46,7 @@ def sample(keeper, name, child="till"):
 
 async def until(condition):
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 — of another process
             await asyncio.sleep(0.01)
 
 
@@ -118,7 +118,7 @@ async def test_pauses_double_up_to_a_limit_and_are_short_again_after_good_health
     pauses = [delays.after(lived_seconds=0) for _ in range(10)]
     assert all(
         0.75 * base <= pause <= 1.25 * base
-        for pause, base in zip(pauses, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10, 10])
+        for pause, base in zip(pauses, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10, 10], strict=True)
     )
     assert delays.after(lived_seconds=60) <= 0.25
 

@@ -179,10 +179,13 @@ def test_a_key_that_comes_with_the_token_is_not_trusted(verifier, users, tmp_pat
             verifier.verify(stranger.sign("user-1", claims, **{member: value}))
 
 
-def test_a_critical_extension_is_refused(verifier, users, clock):
+@pytest.mark.parametrize("members", [{"crit": ["exp"], "exp": 1}, {"crit": ["b64"], "b64": True}, {"crit": []}], ids=str)
+def test_a_critical_extension_is_refused(verifier, users, clock, members):
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": "user-1"}
+    claims = keyring.user_claims(clock.now)
+    assert verifier.verify(keyring.signed_by_hand(claims, header, users.keys["user-1"])).subject == "usr_ana"
     with pytest.raises(errors.Unauthenticated):
-        header = {"alg": "ES256", "typ": "at+jwt", "kid": "user-1", "crit": ["exp"], "exp": 1}
-        verifier.verify(keyring.unsigned(keyring.user_claims(clock.now), header, b"x" * 64))
+        verifier.verify(keyring.signed_by_hand(claims, header | members, users.keys["user-1"]))
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "eyJ.eyJ.e", "x" * 20_000, "é.è.à", "a.b.c.d.e"])

@@ -84,7 +84,7 @@ STATEMENTS = [
         sku_from text, sku_until text, code text, query tsquery, category_from text, category_until text,
         candidates int, rows int
     ) RETURNS TABLE (found_key text, score real)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql STABLE ROWS 20 SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
     BEGIN
         RETURN QUERY EXECUTE $sql$
             WITH matched AS MATERIALIZED (
@@ -102,7 +102,7 @@ STATEMENTS = [
                    AND ($6 IS NULL OR (v.category_key >= $6 AND v.category_key < $7))
                  ORDER BY v.sku_key LIMIT $9)
                 UNION ALL
-                SELECT c.sku_key, 1 + ts_rank(c.words, $5)
+                SELECT c.sku_key, (1 + ts_rank(c.words, $5))::real
                 FROM (SELECT m.sku_key, m.words FROM matched m LIMIT $8) c
             ) f GROUP BY f.sku_key ORDER BY 2 DESC, 1 LIMIT $9
         $sql$

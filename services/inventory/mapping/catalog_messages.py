@@ -1,0 +1,151 @@
+"""The catalogue's values as messages of the contract. Pure functions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Iterable, Sequence
+
+from google.protobuf import timestamp_pb2
+
+from services.inventory.domain import catalog as values
+from services.kit import errors, ids, status
+from tillmesh.common.v1 import money_pb2
+from tillmesh.inventory.v1 import catalog_pb2, catalog_service_pb2
+
+location_id = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "loc"))
+product_id = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "prd"))
+
+
+def _timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
+    message = timestamp_pb2.Timestamp()
+    message.FromDatetime(at)
+    return message
+
+
+def location(value: values.Location) -> catalog_pb2.Location:
+    """A location."""
+    message = catalog_pb2.Location(
+        id=location_id(value.id),
+        code=value.code,
+        name=value.name,
+        type=value.type,  # type: ignore[arg-type]  # the domain has the contract's numbers
+        timezone=value.timezone,
+        business_day_cutoff=value.business_day_cutoff,
+        currency_code=value.currency_code,
+        capabilities=value.capabilities,  # type: ignore[arg-type]
+        closed=value.closed,
+        version=value.version,
+        created_at=_timestamp(value.created_at),
+        updated_at=_timestamp(value.updated_at),
+    )
+    if (place := value.address) is not None:
+        message.address.CopyFrom(
+            catalog_pb2.Address(
+                lines=place.lines,
+                city=place.city,
+                region=place.region,
+                postal_code=place.postal_code,
+                country_code=place.country_code,
+            )
+        )
+    return message
+
+
+def _options(pairs: Iterable[tuple[str, str]]) -> list[catalog_pb2.OptionValue]:
+    return [catalog_pb2.OptionValue(axis=axis, value=value) for axis, value in pairs]
+
+
+def variant(value: values.Variant) -> catalog_pb2.Variant:
+    """A variant."""
+    message = catalog_pb2.Variant(
+        sku=value.sku,
+        product_id=product_id(value.product_id),
+        name=value.name,
+        options=_options(value.options),
+        barcodes=value.barcodes,
+        stock_unit=value.stock_unit,  # type: ignore[arg-type]
+        lead_time_days=value.lead_time_days,
+        tax_category=value.tax_category,
+        discontinued=value.discontinued,
+        version=value.version,
+    )
+    if value.package is not None:
+        length, width, height, weight = value.package
+        message.package.CopyFrom(
+            catalog_pb2.PackageDimensions(length_mm=length, width_mm=width, height_mm=height, weight_g=weight)
+        )
+    return message
+
+
+def product(value: values.Product) -> catalog_pb2.Product:
+    """A product with its variants."""
+    return catalog_pb2.Product(
+        id=product_id(value.id),
+        code=value.code,
+        name=value.name,
+        description=value.description,
+        brand=value.brand,
+        category=value.category,
+        variants=[variant(each) for each in value.variants],
+        version=value.version,
+        created_at=_timestamp(value.created_at),
+        updated_at=_timestamp(value.updated_at),
+    )
+
+
+def batch(outcomes: Sequence[values.Product | errors.Error]) -> catalog_service_pb2.BatchCreateProductsResponse:
+    """How each product of a batch went."""
+    response = catalog_service_pb2.BatchCreateProductsResponse()
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, errors.Error):
+            response.results.add(index=index, error=status.to_proto(outcome))
+        else:
+            response.results.add(index=index, product=product(outcome))
+    return response
+
+
+def price(value: values.Price) -> catalog_pb2.Price:
+    """A price."""
+    return catalog_pb2.Price(
+        id=str(value.id),
+        sku=value.sku,
+        location_id=location_id(value.location_id) if value.location_id is not None else "",
+        amount=money_pb2.Money(currency_code=value.currency_code, minor_units=value.minor_units),
+        valid_from=_timestamp(value.valid_from) if value.valid_from is not None else None,
+        valid_until=_timestamp(value.valid_until) if value.valid_until is not None else None,
+    )
+
+
+def match(value: values.Match) -> catalog_service_pb2.SearchProductsResponse.Match:
+    """What a search found."""
+    return catalog_service_pb2.SearchProductsResponse.Match(
+        variant=variant(value.variant), product_name=value.product_name, category=value.category, brand=value.brand
+    )
+
+
+def resolved(
+    codes: Sequence[str], items: Sequence[values.Item | None], at: values.Location
+) -> catalog_service_pb2.BatchResolveItemsResponse:
+    """What codes stand for at a location; an unknown code has no item."""
+    response = catalog_service_pb2.BatchResolveItemsResponse(location=location(at))
+    for code, found in zip(codes, items, strict=True):
+        response.results.add(code=code, item=_item(found, at.currency_code) if found is not None else None)
+    return response
+
+
+def _item(value: values.Item, currency_code: str) -> catalog_pb2.ItemSnapshot:
+    message = catalog_pb2.ItemSnapshot(
+        sku=value.sku,
+        product_id=product_id(value.product_id),
+        name=value.name,
+        category=value.category,
+        tax_category=value.tax_category,
+        stock_unit=value.stock_unit,  # type: ignore[arg-type]
+        options=_options(value.options),
+        discontinued=value.discontinued,
+    )
+    if value.price_id is not None and value.minor_units is not None:
+        message.price_id = str(value.price_id)
+        message.price.CopyFrom(money_pb2.Money(currency_code=currency_code, minor_units=value.minor_units))
+    return message

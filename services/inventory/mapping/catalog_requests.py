@@ -1,0 +1,257 @@
+"""Requests about the catalogue as drafts, edits and queries. Pure functions.
+
+An id that isn't one answers like one that never existed. Fields of a resource in a PATCH are checked here, by its mask:
+the contract leaves them out of the validation of the whole request.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from services.inventory.domain import catalog as values
+from services.inventory.handlers import catalog as handlers
+from services.inventory.handlers import catalog_locations as locations
+from services.inventory.handlers import catalog_prices as prices
+from services.inventory.handlers import catalog_products as products
+from services.kit import errors, events, idempotency, ids, paging, principal, validation
+from tillmesh.inventory.v1 import catalog_pb2
+from tillmesh.inventory.v1 import catalog_service_pb2 as pb
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+SEARCH_ROWS_DEFAULT = 20
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_decode = functools.lru_cache(maxsize=65536)(ids.decode)
+
+
+def tenant(caller: principal.Principal) -> str:
+    """The caller's tenant as the database layer takes it."""
+    return events.tenant_uuid(caller.tenant_id)
+
+
+def write(method: str, request: Any, answer: type[M], render: Callable[[T], M]) -> handlers.Write[T, M]:
+    """A write of the current caller; method is the rpc's name."""
+    caller = principal.current()
+    scope = f"{pb.DESCRIPTOR.services_by_name['CatalogService'].full_name}/{method}"
+    key = idempotency.Key(tenant(caller), caller.subject, scope, request.request_id, idempotency.fingerprint(request))
+    return handlers.Write(caller.tenant_id, key, answer, render)
+
+
+def location_id(text: str) -> uuid.UUID:
+    """NOT_FOUND when it can't be one."""
+    return _id("loc", "location", text)
+
+
+def product_id(text: str) -> uuid.UUID:
+    """NOT_FOUND when it can't be one."""
+    return _id("prd", "product", text)
+
+
+def _id(prefix: str, resource: str, text: str) -> uuid.UUID:
+    try:
+        return _decode(prefix, text)
+    except ValueError:
+        raise errors.NotFound(resource) from None
+
+
+def _moment(message: Any, field: str) -> dt.datetime | None:
+    return getattr(message, field).ToDatetime(tzinfo=dt.UTC) if message.HasField(field) else None
+
+
+def _covered(caller: principal.Principal) -> Collection[uuid.UUID] | None:
+    """The locations of the caller's token; None: all."""
+    return None if caller.all_locations else [location_id(text) for text in caller.locations]
+
+
+# --- locations ---
+
+
+def location_draft(message: catalog_pb2.Location) -> values.LocationDraft:
+    """What a caller says of a location."""
+    return values.LocationDraft(
+        code=message.code,
+        name=message.name,
+        type=message.type,
+        timezone=message.timezone,
+        currency_code=message.currency_code,
+        business_day_cutoff=message.business_day_cutoff,
+        capabilities=tuple(message.capabilities),
+        address=_address(message),
+        closed=message.closed,
+    )
+
+
+def _address(message: catalog_pb2.Location) -> values.Address | None:
+    if not message.HasField("address"):
+        return None
+    place = message.address
+    return values.Address(tuple(place.lines), place.city, place.region, place.postal_code, place.country_code)
+
+
+def location_edit(request: pb.UpdateLocationRequest) -> locations.Edit:
+    """An edit of a location that the caller's token covers."""
+    principal.current().require_location(request.location.id)
+    return locations.Edit(
+        location_id=location_id(request.location.id),
+        changes=_masked(request, "location", location_draft(request.location)),
+        expected_version=request.expected_version,
+    )
+
+
+def location_query(request: pb.ListLocationsRequest) -> locations.Query:
+    """Which locations, among those that the caller's token covers."""
+    caller = principal.current()
+    after = paging.start(caller.tenant_id, request, [str])
+    return locations.Query(
+        within=_covered(caller),
+        kind=request.filter.type,
+        code=request.filter.code,
+        capability=request.filter.capability,
+        after=None if after is None else str(after[0]),
+        limit=paging.page_size(request.page_size),
+    )
+
+
+def _masked(request: Any, field: str, draft: Any) -> Mapping[str, Any]:
+    """New values of the fields that the request's update_mask names, checked by the contract's rules."""
+    paths = list(request.update_mask.paths)
+    if not paths or any("." in path for path in paths):
+        raise validation.invalid("update_mask", "names one or more whole fields")
+    validation.check_masked(getattr(request, field), paths, field)
+    return {path: getattr(draft, path) for path in paths}
+
+
+# --- products and variants ---
+
+
+def product_draft(message: catalog_pb2.Product) -> values.ProductDraft:
+    """What a caller says of a product."""
+    return values.ProductDraft(
+        code=message.code,
+        name=message.name,
+        description=message.description,
+        brand=message.brand,
+        category=message.category,
+        variants=tuple(variant_draft(each) for each in message.variants),
+    )
+
+
+def variant_draft(message: catalog_pb2.Variant) -> values.VariantDraft:
+    """What a caller says of a variant."""
+    return values.VariantDraft(
+        sku=message.sku,
+        name=message.name,
+        options=tuple((each.axis, each.value) for each in message.options),
+        barcodes=tuple(message.barcodes),
+        stock_unit=message.stock_unit,
+        package=_package(message),
+        lead_time_days=message.lead_time_days,
+        tax_category=message.tax_category,
+        discontinued=message.discontinued,
+    )
+
+
+def _package(message: catalog_pb2.Variant) -> tuple[int, int, int, int] | None:
+    if not message.HasField("package"):
+        return None
+    package = message.package
+    return package.length_mm, package.width_mm, package.height_mm, package.weight_g
+
+
+def product_edit(request: pb.UpdateProductRequest) -> products.ProductEdit:
+    """An edit of a product."""
+    return products.ProductEdit(
+        product_id=product_id(request.product.id),
+        changes=_masked(request, "product", product_draft(request.product)),
+        expected_version=request.expected_version,
+    )
+
+
+def variant_edit(request: pb.UpdateVariantRequest) -> products.VariantEdit:
+    """An edit of a variant."""
+    validation.check_masked(request.variant, ["sku"], "variant")
+    return products.VariantEdit(
+        sku=request.variant.sku,
+        changes=_masked(request, "variant", variant_draft(request.variant)),
+        expected_version=request.expected_version,
+    )
+
+
+def product_query(request: pb.ListProductsRequest) -> products.Query:
+    """Which products."""
+    after = paging.start(principal.current().tenant_id, request, [str])
+    return products.Query(
+        category=request.filter.category,
+        brand=request.filter.brand,
+        after=None if after is None else _uuid(after[0]),
+        limit=paging.page_size(request.page_size),
+    )
+
+
+def _uuid(part: str | int | None) -> uuid.UUID:
+    try:
+        return uuid.UUID(str(part))
+    except ValueError:
+        raise errors.InvalidPageToken from None
+
+
+# --- prices ---
+
+
+def price_draft(message: catalog_pb2.Price) -> values.PriceDraft:
+    """What a caller says of a price: of a location that their token covers, or everywhere if it covers all."""
+    caller = principal.current()
+    if not message.location_id and not caller.all_locations:
+        raise errors.LocationScope("the token does not cover all locations")
+    if message.location_id:
+        caller.require_location(message.location_id)
+    return values.PriceDraft(
+        currency_code=message.amount.currency_code,
+        minor_units=message.amount.minor_units,
+        location_id=location_id(message.location_id) if message.location_id else None,
+        valid_from=_moment(message, "valid_from"),
+        valid_until=_moment(message, "valid_until"),
+    )
+
+
+def price_query(request: pb.ListPricesRequest) -> prices.Query:
+    """Which prices, among general ones and those of locations that the caller's token covers."""
+    caller = principal.current()
+    if request.location_id:
+        caller.require_location(request.location_id)
+    after = paging.start(caller.tenant_id, request, [int, str])
+    return prices.Query(
+        sku=request.sku,
+        at_location=location_id(request.location_id) if request.location_id else None,
+        within=_covered(caller),
+        valid_at=_moment(request, "valid_at"),
+        after=None if after is None else (_began(after[0]), _uuid(after[1])),
+        limit=paging.page_size(request.page_size),
+    )
+
+
+def price_key(price: values.Price) -> paging.Key:
+    """Where a price stands in a list: its beginning in microseconds since 1970, and its id."""
+    began = None if price.valid_from is None else (price.valid_from - _EPOCH) // _MICROSECOND
+    return began, str(price.id)
+
+
+def _began(part: str | int | None) -> dt.datetime | None:
+    try:
+        return None if part is None else _EPOCH + int(part) * _MICROSECOND
+    except (OverflowError, ValueError):
+        raise errors.InvalidPageToken from None
+
+
+def next_page(request: Message, rows: list[T], size: int, key: Callable[[T], paging.Key]) -> tuple[list[T], str]:
+    """The rows of a page and the token of the next; rows has one more than size when there is one."""
+    if len(rows) <= size:
+        return rows, ""
+    return rows[:size], paging.next_token(principal.current().tenant_id, request, key(rows[size - 1]))

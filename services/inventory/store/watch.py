@@ -1,0 +1,107 @@
+"""SQL of watching stock: positions of locations, the tail of changes from the outbox, and snapshots of levels.
+
+The tail is read from the outbox rather than from the ledger: its rows hold the level of each SKU as of each command, so
+a frame needs no reconstruction, and one read serves all streams of a location. Raw psycopg: one round trip a read.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+import sqlalchemy as sa
+
+from services.inventory.domain import levels as values
+from services.inventory.store import lane
+from services.inventory.tables import stock as tables
+from services.kit import database
+
+ROWS_MAX = 64
+BYTES_MAX = 1_000_000
+CHUNK_LEVELS = 500
+"""Levels a statement of a snapshot reads: what the loop can turn into a frame without holding up others."""
+
+HEADS = "SELECT location_id, epoch, seq FROM stock_head WHERE tenant_id = %s AND location_id = ANY (%s)"
+# The bytes are bounded in the statement; the first row is always returned, else a large one could never be read.
+TAIL = f"""
+SELECT seq_to, epoch, recorded_at, data FROM (
+    SELECT o.*, sum(octet_length(o.data)) OVER (ORDER BY o.seq_to) - octet_length(o.data) AS bytes_before
+    FROM (SELECT seq_to, epoch, recorded_at, data FROM outbox WHERE tenant_id = %s AND key = %s AND seq_to > %s
+          ORDER BY seq_to LIMIT {ROWS_MAX + 1}) o
+) p WHERE bytes_before < {BYTES_MAX} ORDER BY seq_to
+"""
+# What has run out by the database's clock is added back, for the SKUs of the chunk in one go.
+LEVELS = sa.text("""
+WITH l AS MATERIALIZED (
+    SELECT * FROM stock_level
+    WHERE tenant_id = CAST(:tenant AS uuid) AND location_id = :location AND sku_key > :after
+      AND (CAST(:keys AS text[]) IS NULL OR sku_key = ANY (CAST(:keys AS text[])))
+    ORDER BY sku_key LIMIT :limit
+)
+SELECT l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0) AS reserved, l.allocated, l.damaged,
+       l.quality_control, l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at,
+       l.updated_at
+FROM l LEFT JOIN (
+    SELECT sku_key, sum(quantity)::bigint AS due FROM hold_bucket
+    WHERE tenant_id = CAST(:tenant AS uuid) AND location_id = :location AND expires_at <= statement_timestamp()
+      AND sku_key = ANY (ARRAY(SELECT sku_key FROM l WHERE reserved > 0))
+    GROUP BY sku_key
+) b USING (sku_key)
+ORDER BY l.sku_key
+""")
+
+
+class Head(NamedTuple):
+    """How far a location's ledger has come."""
+
+    location: uuid.UUID
+    epoch: int
+    seq: int
+
+
+async def heads(connection: database.LaneConnection, tenant: str, locations: Sequence[uuid.UUID]) -> list[Head]:
+    """Positions of locations; those that the tenant doesn't have are left out."""
+    rows = await _read(connection, tenant, HEADS, (tenant, list(locations)))
+    return [Head(*row) for row in rows]
+
+
+async def tail(
+    connection: database.LaneConnection, tenant: str, key: str, after: int
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """Rows (seq_to, epoch, recorded_at, data) of the outbox after a position, in order; whether there are more."""
+    rows = await _read(connection, tenant, TAIL, (tenant, key, after))
+    return rows[:ROWS_MAX], len(rows) > ROWS_MAX or sum(len(row[3]) for row in rows) >= BYTES_MAX
+
+
+async def _read(
+    connection: database.LaneConnection, tenant: str, statement: str, parameters: Sequence[Any]
+) -> list[Any]:
+    """One statement in a transaction of its own, in one round trip."""
+    async with connection.pipeline():
+        await connection.execute(lane.ENTER, (tenant,), prepare=True)
+        found: psycopg.AsyncCursor[Any] = await connection.execute(statement, parameters, prepare=True, binary=True)
+        await database.commit(connection)
+    return await found.fetchall()
+
+
+async def head(session: database.ReadSession, location: uuid.UUID) -> Head | None:
+    """Position of a location, in the moment that the session's transaction sees."""
+    at = tables.stock_head.c
+    row = (await session.execute(sa.select(at.epoch, at.seq).where(at.location_id == location))).one_or_none()
+    return None if row is None else Head(location, row.epoch, row.seq)
+
+
+async def levels(
+    session: database.ReadSession, tenant: str, location: uuid.UUID, keys: Sequence[str] | None
+) -> AsyncIterator[list[values.Level]]:
+    """Levels of a location by folded SKU, in chunks of at most 500. keys None: all. The last chunk may be empty."""
+    after = ""
+    while True:
+        parameters = {"tenant": tenant, "location": location, "after": after, "keys": keys, "limit": CHUNK_LEVELS}
+        rows = (await session.execute(LEVELS, parameters)).all()
+        yield [lane.level_of(row) for row in rows]
+        if len(rows) < CHUNK_LEVELS:
+            return
+        after = rows[-1].sku_key

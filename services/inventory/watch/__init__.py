@@ -1,0 +1,75 @@
+"""Watching the stock of a location: what WatchStock streams. How streams live and end is services/kit/watching's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from services.inventory.domain import levels as values
+from services.inventory.watch.frames import StockFrames
+from services.inventory.watch.source import StockSource
+from services.kit import database, errors, ids, principal, watching
+from tillmesh.inventory.v1 import inventory_service_pb2 as pb
+
+LAST_EVENT_ID: Final = "last-event-id"
+DRAIN_SECONDS: Final = 1.5  # the server gives its callbacks 5 s in all
+STREAM: Final = "stock"
+
+
+class StockWatch:
+    """All stock streams of this process. Needs a running loop."""
+
+    def __init__(
+        self, db: database.Database, *, lifetime_seconds: float = 900.0, limits: watching.Limits | None = None
+    ) -> None:
+        """lifetime_seconds: settings.stream_lifetime_seconds. limits: others than usual, for tests."""
+        limits = limits or watching.Limits(lifetime_seconds=lifetime_seconds)
+        self.hub = watching.Hub(STREAM, StockSource(db), StockFrames(), limits)
+
+    def start(self) -> None:
+        """Begins to look for changes."""
+        self.hub.start()
+
+    def notify(self, tenant_id: str, location_id: str, seq: int | None = None) -> None:
+        """Stock of a location was committed, up to seq if known: the lane's listener and, without seq, the pings'."""
+        self.hub.notify(tenant_id, location_id, seq)
+
+    async def watch(
+        self, request: pb.WatchStockRequest, caller: principal.Principal, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        """Serialised WatchStockResponses. NOT_FOUND; RESYNC_REQUIRED and INVALID_REQUEST before the first frame.
+
+        A browser's EventSource gives up at anything but 200 and can't drop its Last-Event-ID, so a token that can't be
+        resumed is told to it in band, with a token that begins anew.
+        """
+        _check(request)
+        task = asyncio.current_task()
+        subscription = await self.hub.subscribe(
+            caller.tenant_id,
+            request.location_id,
+            names=frozenset(map(values.fold, request.skus)) or None,
+            token=request.resume_token,
+            expires_at=caller.expires_at,
+            refuse_in_band=any(key == LAST_EVENT_ID for key, _ in context.invocation_metadata() or ()),
+            cut=task.cancel if task is not None else None,
+        )
+        # A call that ends while grpc waits for its reader leaves this generator to the garbage collector.
+        context.add_done_callback(lambda ctx: subscription.close())  # noqa: ARG005  # grpc-stubs name the parameter
+        await context.send_initial_metadata(())  # else headers would wait for the first frame
+        async for frame in subscription.frames():
+            yield frame
+
+    async def drain(self) -> None:
+        """Says goodbye: every reader is told, gets time to go, then its stream ends. For Server.on_drain."""
+        self.hub.drain(DRAIN_SECONDS)
+        await self.hub.stop(DRAIN_SECONDS)
+
+
+def _check(request: pb.WatchStockRequest) -> None:
+    try:
+        ids.decode("loc", request.location_id)
+    except ValueError:
+        raise errors.NotFound("location") from None  # of the right shape, and no id

@@ -1,0 +1,61 @@
+"""WatchStockResponse as bytes. Parts are joined as protobuf does: messages written one after the other are merged."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from google.protobuf import duration_pb2
+
+from services.kit import clock, errors, status
+from tillmesh.inventory.v1 import inventory_service_pb2 as pb
+from tillmesh.inventory.v1 import stock_pb2 as stock_pb
+
+Response = pb.WatchStockResponse
+
+
+def change_payload(seq: int, level: stock_pb.StockLevel) -> bytes:
+    """One level after one command, ready to be joined with others."""
+    return Response.Changes(changes=[Response.LevelChange(seq=seq, level=level)]).SerializeToString()
+
+
+def chunk_payload(levels: Sequence[stock_pb.StockLevel]) -> bytes:
+    """A chunk of a snapshot, without its position."""
+    return Response.SnapshotChunk(levels=levels).SerializeToString()
+
+
+class StockFrames:
+    """The Encoder of stock (services.kit.watching)."""
+
+    def snapshot(self, token: str, chunk: bytes, seq: int, *, last: bool) -> bytes:
+        """Part of a snapshot."""
+        frame = Response(resume_token=token)
+        frame.snapshot_chunk.MergeFromString(chunk)
+        frame.snapshot_chunk.seq = seq
+        frame.snapshot_chunk.last = last
+        return frame.SerializeToString()
+
+    def changes(self, token: str, seq_from: int, seq_to: int, payloads: Sequence[bytes]) -> bytes:
+        """Changes of one or more commands."""
+        frame = Response(resume_token=token)
+        frame.changes.seq_from = seq_from
+        frame.changes.seq_to = seq_to
+        frame.changes.MergeFromString(b"".join(payloads))
+        return frame.SerializeToString()
+
+    def progress(self, token: str, seq: int) -> bytes:
+        """Nothing at or below seq remains to be sent."""
+        frame = Response(resume_token=token)
+        frame.progress.seq = seq
+        frame.progress.at.FromDatetime(clock.now())
+        return frame.SerializeToString()
+
+    def draining(self, token: str, within_seconds: float) -> bytes:
+        """The process goes away."""
+        within = duration_pb2.Duration()
+        within.FromTimedelta(dt.timedelta(seconds=within_seconds))
+        return Response(resume_token=token, draining=Response.Draining(within=within)).SerializeToString()
+
+    def ended(self, token: str, error: errors.Error) -> bytes:
+        """The stream ends."""
+        return Response(resume_token=token, ended=Response.Ended(status=status.to_proto(error))).SerializeToString()

@@ -1,0 +1,30 @@
+"""A tenant's stock on a real database, and one process's lanes on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.kit import database
+from services.mesh import postgres
+from tests import worlds
+
+
+@pytest.fixture(scope="session")
+def urls(cluster: postgres.Cluster) -> tuple[str, str]:
+    return worlds.migrated(cluster)
+
+
+@pytest.fixture
+async def db(urls: tuple[str, str]) -> AsyncIterator[database.Database]:
+    opened = database.Database(*urls)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def world(db: database.Database) -> AsyncIterator[worlds.StockWorld]:
+    async with worlds.StockWorld(db) as made:
+        yield made
