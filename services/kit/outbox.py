@@ -33,8 +33,8 @@ FROM unnest(CAST(:keys AS text[]), CAST(:seq_froms AS bigint[]), CAST(:seq_tos A
 # For a raw psycopg lane, as one WITH query of its statement or by itself; parameters from lane_parameters().
 LANE_INSERT: Final = f"""
 INSERT INTO outbox ({events.COLUMNS})
-VALUES (current_setting('app.tenant_id')::uuid, %(outbox_key)s, %(outbox_seq_from)s, %(outbox_seq_to)s, %(outbox_epoch)s,
-        %(outbox_id)s, %(outbox_shard)s, %(outbox_type)s, %(outbox_occurred_at)s, %(outbox_recorded_at)s,
+VALUES (current_setting('app.tenant_id')::uuid, %(outbox_key)s, %(outbox_seq_from)s, %(outbox_seq_to)s,
+        %(outbox_epoch)s, %(outbox_id)s, %(outbox_shard)s, %(outbox_type)s, %(outbox_occurred_at)s, %(outbox_recorded_at)s,
         %(outbox_traceparent)s, %(outbox_causation_id)s, %(outbox_data)s)
 """
 

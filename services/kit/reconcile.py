@@ -1,7 +1,8 @@
 """Finds what never arrived: compares the owner's heads with our cursors, at start and every 30 seconds.
 
 A stream that lost a key's last message stays silent about it, and no gap shows until the next event, which may be
-days away. A key that is behind gets a moment in which its events may arrive by themselves, then it is replayed from the owner.
+days away. A key that is behind gets a moment in which its events may arrive by themselves, then it is replayed from
+the owner.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _on_signals(stack: stack_module.Stack, stopping: asyncio.Event) -> None:
 
     def stop() -> None:
         if stopping.is_set():
-            stack.supervisor.kill()
+            stack.kill()
             os._exit(_EXIT_KILLED)  # the children are dead, and what waits for them needn't
         stopping.set()
 

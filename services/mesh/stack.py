@@ -154,6 +154,14 @@ class Stack:
             await self.supervisor.stop(name)
         if self._trimming is not None:
             self._trimming.cancel()
+        self._leave_no_trace()
+
+    def kill(self) -> None:
+        """Ends every process at once; the next start recovers what they were doing."""
+        self.supervisor.kill()
+        self._leave_no_trace()
+
+    def _leave_no_trace(self) -> None:
         endpoints.clear(self.place)
         for folder in (self.place.run, self.place.postgres_run):
             shutil.rmtree(folder, ignore_errors=True)

@@ -56,18 +56,27 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(plain.translate(_PLAIN)))
 
 
-def document(*, names: str, features: str, category: str) -> str:
+def tag(tenant: str) -> str:
+    """What stands before each word of a tenant (uuid text) in the index: the end of a UUIDv7 is random.
+
+    Should two tenants share it, their searches are slower and as separate as before.
+    """
+    return tenant[-8:]
+
+
+def document(tenant: str, *, names: str, features: str, category: str) -> str:
     """The words of a variant as PostgreSQL's text of a tsvector: names weigh most, category least.
 
     Written here and not by to_tsvector: query and document are split by the same rule, whatever a server's locale is.
     """
+    mark = tag(tenant)
     lexemes: dict[str, list[str]] = {}
     place = 0
     for weight, text in (("A", names), ("B", features), ("C", category)):
         for word in words(text):
             place += 1
             lexemes.setdefault(word, []).append(f"{place}{weight}")
-    return " ".join(f"'{word}':{','.join(places)}" for word, places in lexemes.items())
+    return " ".join(f"'{mark}{word}':{','.join(places)}" for word, places in lexemes.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +109,26 @@ def category_range(category: str) -> Range | None:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a query may mean: the beginning of a SKU, a barcode, words (as a tsquery), or several of them."""
+    """What a query may mean: the beginning of a SKU, a barcode, words, or several of them.
+
+    Words are PostgreSQL's text of a tsquery: all of them whole, and with the last one as a beginning.
+    """
 
     skus: Range | None
     barcode: str | None
     words: str | None
+    unfinished: str | None
 
 
-def search(query: str) -> Search:
+def search(tenant: str, query: str) -> Search:
     """Reads a query of a person or a scanner. The last word may be unfinished."""
     text = query.strip()
-    key = sku_key(text)
+    key, mark = sku_key(text), tag(tenant)
     found = words(text)
-    terms = [f"'{word}'" for word in found]
-    if found and len(found[-1]) >= _PREFIX_LENGTH_MIN:
-        terms[-1] += ":*"
+    whole = " & ".join(f"'{mark}{word}'" for word in found)
     return Search(
         skus=prefix_range(key) if _SKU.fullmatch(key) else None,
         barcode=barcode_key(text) if is_code(text) else None,
-        words=" & ".join(terms) or None,
+        words=whole or None,
+        unfinished=f"{whole}:*" if found and len(found[-1]) >= _PREFIX_LENGTH_MIN else None,
     )

@@ -8,6 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from services.inventory.domain.levels import HoldState, Incoming, fold
+from services.kit import errors
+
+
+class EventAhead(errors.Error):
+    """An event came before one that it follows. Its consumer waits; no caller ever sees this."""
+
+    reason = "CONFLICT"
 
 
 @dataclass(frozen=True, slots=True)

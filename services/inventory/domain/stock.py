@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from services.inventory.domain.commands import (
+    EventAhead,
     Adjust,
     ApplySales,
     EndHold,
@@ -39,7 +40,6 @@ from services.inventory.domain.levels import (
     fold,
 )
 from services.inventory.domain.stock_errors import (
-    EventAhead,
     InsufficientStock,
     LocationNotCapable,
     ObservationOutdated,
@@ -324,12 +324,15 @@ class Stock:
     def admit(self, event: ApplySales) -> bool:
         """Whether an event is the next of its key: False when it was applied already. EventAhead when one is missing.
 
-        A higher epoch means that the owner was restored from a backup: its positions begin anew from what it sends.
+        An event of a newer epoch is ahead whatever its position: only its owner knows where the epoch begins, and the
+        consumer asks there (the rule of services/kit/inbox/positions.py).
         """
-        epoch, seq = self.cursors.get(event.consumer, (event.epoch, 0))
+        epoch, seq = self.cursors.get(event.consumer, (0, 0))
+        if (epoch, seq) == (0, 0):  # of this key nothing is known, not even the epoch
+            epoch = event.epoch
         if event.epoch < epoch or (event.epoch == epoch and event.seq_to <= seq):
             return False
-        if event.epoch == epoch and event.seq_from > seq + 1:
+        if event.epoch > epoch or event.seq_from != seq + 1:
             raise EventAhead
         return True
 

@@ -64,7 +64,3 @@ class LocationNotCapable(errors.Error):
 
     def __init__(self, capability: str) -> None:
         super().__init__(metadata={"capability": capability})
-
-
-class EventAhead(Exception):  # not an error of a caller: the consumer waits for what is missing
-    """An event came before one that it follows."""

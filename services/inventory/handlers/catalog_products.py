@@ -61,7 +61,7 @@ class Products:
         """INVALID_REQUEST, ALREADY_EXISTS (code, SKU or barcode)."""
 
         async def effect(session: database.WriteSession) -> tuple[values.Product, Sequence[events.Event]]:
-            outcome = (await _create(session, [_checked(draft, "product")]))[0]
+            outcome = (await _create(session, write.key.tenant, [_checked(draft, "product")]))[0]
             if isinstance(outcome, errors.Error):
                 raise outcome
             return outcome, [announce.product_changed(outcome)]
@@ -73,7 +73,7 @@ class Products:
 
         async def effect(session: database.WriteSession) -> tuple[Outcomes, Sequence[events.Event]]:
             checked = [_checked(draft, f"products[{index}]") for index, draft in enumerate(drafts)]
-            outcomes = await _create(session, checked)
+            outcomes = await _create(session, write.key.tenant, checked)
             made = [outcome for outcome in outcomes if isinstance(outcome, values.Product)]
             return outcomes, [announce.product_changed(product) for product in made]
 
@@ -86,7 +86,7 @@ class Products:
             product = await _locked(session, edit.product_id)
             now = await common.now(session)
             edited = domain.edit_product(product, edit.changes, expected_version=edit.expected_version, now=now)
-            await store.update(session, edited, reindex=not SEARCHED.isdisjoint(edit.changes))
+            await store.update(session, write.key.tenant, edited, reindex=not SEARCHED.isdisjoint(edit.changes))
             return edited, [announce.product_changed(edited)]
 
         return await self._writer.run(write, effect)
@@ -100,8 +100,8 @@ class Products:
             checked = domain.check_variant(draft)
             product = await _locked(session, product_id)
             edited = domain.add_variant(product, checked, now=await common.now(session))
-            await store.insert_variant(session, product, edited.variants[-1])
-            await store.update(session, edited)
+            await store.insert_variant(session, write.key.tenant, product, edited.variants[-1])
+            await store.update(session, write.key.tenant, edited)
             return edited.variants[-1], [announce.product_changed(edited)]
 
         return await self._writer.run(write, effect)
@@ -117,8 +117,8 @@ class Products:
             edited, variant = domain.edit_variant(
                 product, edit.sku, edit.changes, expected_version=edit.expected_version, now=await common.now(session)
             )
-            await store.update_variant(session, edited, variant)
-            await store.update(session, edited)
+            await store.update_variant(session, write.key.tenant, edited, variant)
+            await store.update(session, write.key.tenant, edited)
             return variant, [announce.product_changed(edited)]
 
         return await self._writer.run(write, effect)
@@ -149,7 +149,7 @@ class Products:
     async def search(self, tenant: str, text: str, category: str, limit: int) -> list[values.Match]:
         """The best matches, best first."""
         async with self._db.read(tenant) as session:
-            return await catalog_search.search(session, text, category, limit)
+            return await catalog_search.search(session, tenant, text, category, limit)
 
 
 async def _locked(session: database.WriteSession, product_id: uuid.UUID) -> values.Product:
@@ -166,7 +166,9 @@ def _checked(draft: values.ProductDraft, path: str) -> values.ProductDraft | err
         return refusal
 
 
-async def _create(session: database.WriteSession, checked: Sequence[values.ProductDraft | errors.Error]) -> Outcomes:
+async def _create(
+    session: database.WriteSession, tenant: str, checked: Sequence[values.ProductDraft | errors.Error]
+) -> Outcomes:
     """Looks up what is taken, decides, inserts all at once; anew when a concurrent import was first at a key."""
     new_ids = sorted(ids.new_uuid() for _ in checked)
     now = await common.now(session)
@@ -174,6 +176,6 @@ async def _create(session: database.WriteSession, checked: Sequence[values.Produ
         drafts = [draft for draft in checked if isinstance(draft, values.ProductDraft)]
         outcomes = domain.admit(checked, await store.taken(session, drafts), new_ids=new_ids, now=now)
         made = [outcome for outcome in outcomes if isinstance(outcome, values.Product)]
-        if not made or await store.insert(session, made):
+        if not made or await store.insert(session, tenant, made):
             return outcomes
     raise errors.Conflict

@@ -222,7 +222,7 @@ def bulk_results(outcomes: Sequence[Message | errors.Error]) -> pb.BulkUpdateSto
             response.results.add(index=index, status=line_status, error=status.to_proto(outcome))
             response.refused += 1
         else:
-            response.results.add(index=index, status=pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED, level=outcome)  # type: ignore[arg-type]  # a level
+            response.results.add(index=index, status=pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED, level=outcome)
             response.applied += 1
     return response
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from services.inventory import watch
 from services.inventory.consumers import SALES_CONSUMER
@@ -14,13 +15,14 @@ from services.inventory.domain import commands
 from services.inventory.domain import levels as values
 from services.inventory.handlers import stock as handlers
 from services.inventory.mapping import stock as mapping
-from services.kit import database, dead_letters, ids, paging, principal
+from services.kit import dead_letters, ids, paging, principal
 from tillmesh.common.v1 import event_pb2 as event_pb
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as rpc
 from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
 Context = grpc.aio.ServicerContext[Any, Any]
+M = TypeVar("M", bound=Message)
 
 
 class StockServicer(rpc.InventoryServiceServicer):
@@ -153,12 +155,12 @@ class StockServicer(rpc.InventoryServiceServicer):
         return pb.GetAppliedPositionResponse(sales_seq=position)
 
     async def ListDeadLetters(self, request: event_pb.ListDeadLettersRequest, context: Context) -> event_pb.ListDeadLettersResponse:  # fmt: skip
-        return await self._letters.list(principal.current().tenant_id, request)
+        return await self._letters.list(mapping.tenant_uuid(principal.current().tenant_id), request)
 
     async def ReplayDeadLetter(self, request: event_pb.ReplayDeadLetterRequest, context: Context) -> event_pb.ReplayDeadLetterResponse:  # fmt: skip
-        return await self._letters.replay(principal.current().tenant_id, request)
+        return await self._letters.replay(mapping.tenant_uuid(principal.current().tenant_id), request)
 
-    async def _write(self, method: str, request: Any, command: commands.Command, answer: type[Any], reply: mapping.Reply) -> Any:  # fmt: skip
+    async def _write(self, method: str, request: Any, command: commands.Command, answer: type[M], reply: mapping.Reply) -> M:  # fmt: skip
         key = mapping.key(principal.current(), method, request)
         return await self._stock.write(request.location_id, command, key, answer, reply)
 

@@ -90,10 +90,10 @@ async def taken(session: database.WriteSession, drafts: Iterable[values.ProductD
     return products.Taken(frozenset(found["code"]), frozenset(found["SKU"]), frozenset(found["barcode"]))
 
 
-async def insert(session: database.WriteSession, new: Sequence[values.Product]) -> bool:
+async def insert(session: database.WriteSession, tenant: str, new: Sequence[values.Product]) -> bool:
     """Keeps new products with all that is theirs. False, and nothing kept, when a key was taken meanwhile."""
     savepoint = await session.begin_nested()
-    variants = [row for product in new for row in _variant_rows(product, product.variants)]
+    variants = [row for product in new for row in _variant_rows(tenant, product, product.variants)]
     barcodes = [row for product in new for variant in product.variants for row in _barcode_rows(variant)]
     for statement, records in (
         (INSERT_PRODUCTS, [_product_row(product) for product in new]),
@@ -108,18 +108,22 @@ async def insert(session: database.WriteSession, new: Sequence[values.Product]) 
     return True
 
 
-async def insert_variant(session: database.WriteSession, product: values.Product, variant: values.Variant) -> None:
+async def insert_variant(
+    session: database.WriteSession, tenant: str, product: values.Product, variant: values.Variant
+) -> None:
     """Keeps a new variant of a product that is locked. ALREADY_EXISTS names the SKU or the barcode that is taken."""
-    records = _variant_rows(product, [variant], first=len(product.variants))
+    records = _variant_rows(tenant, product, [variant], first=len(product.variants))
     made = await session.execute(INSERT_VARIANTS, {"rows": common.rows(records)})
     if made.rowcount == 0:
         raise products.already_exists("SKU", variant.sku)
     await _insert_barcodes(session, variant, _barcode_rows(variant))
 
 
-async def update_variant(session: database.WriteSession, product: values.Product, variant: values.Variant) -> None:
+async def update_variant(
+    session: database.WriteSession, tenant: str, product: values.Product, variant: values.Variant
+) -> None:
     """Keeps the next version of a variant of a product that is locked. ALREADY_EXISTS names a barcode that is taken."""
-    record = _variant_rows(product, [variant])[0]
+    record = _variant_rows(tenant, product, [variant])[0]
     kept = ("name", "options", "package", "lead_time_days", "tax_category", "discontinued", "version", "words")
     statement = sa.update(VARIANT).where(VARIANT.c.sku_key == variant.sku_key)
     package = None if variant.package is None else list(variant.package)  # the driver takes a tuple for a row
@@ -140,13 +144,15 @@ async def _insert_barcodes(
     raise products.already_exists("barcode", (await session.execute(statement)).scalars().first() or "")
 
 
-async def update(session: database.WriteSession, product: values.Product, *, reindex: bool = False) -> None:
+async def update(
+    session: database.WriteSession, tenant: str, product: values.Product, *, reindex: bool = False
+) -> None:
     """Keeps the next version of a product that is locked. reindex: its name, brand or category changed."""
     columns = _product_row(product)
     statement = sa.update(PRODUCT).where(PRODUCT.c.id == columns.pop("id"))
     await session.execute(statement.values(**columns))
     if reindex:
-        records = _variant_rows(product, product.variants)
+        records = _variant_rows(tenant, product, product.variants)
         indexed = [{name: row[name] for name in ("sku_key", "category_key", "words")} for row in records]
         await session.execute(REINDEX_VARIANTS, {"rows": common.rows(indexed)})
 
@@ -242,7 +248,9 @@ def _product_row(product: values.Product) -> dict[str, Any]:
     }
 
 
-def _variant_rows(product: values.Product, variants: Sequence[values.Variant], first: int = 0) -> list[dict[str, Any]]:
+def _variant_rows(
+    tenant: str, product: values.Product, variants: Sequence[values.Variant], first: int = 0
+) -> list[dict[str, Any]]:
     category_key = codes.category_key(product.category)
     return [
         {
@@ -260,6 +268,7 @@ def _variant_rows(product: values.Product, variants: Sequence[values.Variant], f
             "version": variant.version,
             "category_key": category_key,
             "words": codes.document(
+                tenant,
                 names=f"{product.name} {variant.name}",
                 features=" ".join((product.brand, *(value for _, value in variant.options))),
                 category=product.category,

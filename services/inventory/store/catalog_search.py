@@ -17,8 +17,10 @@ from services.inventory.tables import catalog as tables
 #: More matches than this aren't ranked against each other: a query that finds so many needs another word.
 CANDIDATES_MAX = 2000
 _FUNCTION = sa.text("""
-SELECT found_key, score FROM search_variants(:sku_from, :sku_until, :code, CAST(:query AS tsquery),
-                                             :category_from, :category_until, :candidates, :rows)
+SELECT found_key, score FROM search_variants(
+    :sku_from, :sku_until, :code, CAST(:whole AS tsquery), CAST(:unfinished AS tsquery), :category_from, :category_until,
+    :candidates, :rows
+)
 """).columns(found_key=sa.Text, score=sa.Float)
 _FOUND = _FUNCTION.subquery("f")
 SEARCH = (
@@ -57,15 +59,16 @@ FROM asked a JOIN variant v ON v.sku_key = a.sku_key JOIN product p ON p.id = v.
 """)
 
 
-async def search(session: common.Session, query: str, category: str, limit: int) -> list[values.Match]:
+async def search(session: common.Session, tenant: str, query: str, category: str, limit: int) -> list[values.Match]:
     """The best matches of a query, best first. category: only it and all below; empty: any."""
-    wanted = codes.search(query)
+    wanted = codes.search(tenant, query)
     within = codes.category_range(category)
     parameters = {
         "sku_from": wanted.skus.start if wanted.skus else None,
         "sku_until": wanted.skus.end if wanted.skus else None,
         "code": wanted.barcode,
-        "query": wanted.words,
+        "whole": wanted.words,
+        "unfinished": wanted.unfinished,
         "category_from": within.start if within else None,
         "category_until": within.end if within else None,
         "candidates": CANDIDATES_MAX,

@@ -147,7 +147,7 @@ async def sum_sku(session: database.ReadSession, key: str, locations: Sequence[u
     return tuple((await session.execute(query)).one())
 
 
-def _of_sku(query: sa.Select[Any], key: str, locations: Sequence[uuid.UUID] | None) -> sa.Select[Any]:
+def _of_sku(query: Any, key: str, locations: Sequence[uuid.UUID] | None) -> Any:
     query = query.where(LEVEL.sku_key == key)
     if locations is None:
         return query

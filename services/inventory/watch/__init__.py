@@ -57,7 +57,7 @@ class StockWatch:
             cut=task.cancel if task is not None else None,
         )
         # A call that ends while grpc waits for its reader leaves this generator to the garbage collector.
-        context.add_done_callback(lambda ctx: subscription.close())  # noqa: ARG005  # grpc-stubs name the parameter
+        context.add_done_callback(lambda _: subscription.close())  # type: ignore[arg-type]  # the stub's is no protocol
         await context.send_initial_metadata(())  # else headers would wait for the first frame
         async for frame in subscription.frames():
             yield frame

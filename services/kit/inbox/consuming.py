@@ -31,6 +31,7 @@ ACK_WAIT_SECONDS: Final = 30.0
 HELD_MAX: Final = 512  # messages in memory; what is beyond stays in the stream
 CONCURRENCY: Final = 3  # a worker session each: the pool has four, and the relay needs one
 STOP_SECONDS: Final = 3.0
+UNAVAILABLE_SECONDS: Final = 5.0
 
 EVENTS = prometheus_client.Counter(
     "tillmesh_inbox_events_total", "Deliveries by what became of them.", ["consumer", "outcome"]
@@ -280,7 +281,7 @@ class Inbox:
             attempts = self._troubles.attempts(envelope)
             await dead.put(self._database, self.subscription.consumer, envelope, error=name, attempts=attempts)
         except Exception:  # noqa: BLE001 - without a place for it, it stays in the stream
-            return Limits.transient_delay_max
+            return UNAVAILABLE_SECONDS
         DEAD.labels(self._name).inc()
         log.error("inbox.dead_letter", consumer=self._name, event_id=envelope.id, type=envelope.type, error=name)
         self._troubles.clear(envelope.tenant_id, envelope.key)

@@ -5,7 +5,8 @@ its position are committed together or not at all. Lanes use the same rule and L
 
 A newer epoch means: the owner was restored from a backup, and its positions went on from an earlier one. An event of a
 newer epoch is AHEAD whatever its position, because only the owner knows where the epoch begins; the replay asks it,
-moves the cursor there (`adopt`) and goes on. An event of an older epoch never happened as far as the owner is concerned.
+moves the cursor there (`adopt`) and goes on. An event of an older epoch never happened as far as the owner is
+concerned.
 """
 
 from __future__ import annotations

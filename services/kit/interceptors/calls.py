@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -77,7 +77,7 @@ class Call:
 
     def start_clock(self) -> bool:
         """Starts the caller's deadline; False when it gave none."""
-        remaining = self._context.time_remaining()
+        remaining = cast("float | None", self._context.time_remaining())
         if remaining is None:
             return False
         if remaining <= 0:
@@ -127,7 +127,7 @@ class Call:
 
 
 class Overdue:
-    """Ends unary calls of callers that gave no deadline. One timer for all of them: asyncio.timeout costs 10 us a call."""
+    """Ends unary calls of callers that gave no deadline. One timer for all: asyncio.timeout would cost 10 us a call."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import time
 from collections.abc import Callable
@@ -191,7 +190,7 @@ class Hub:
     # --- news ---
 
     def notify(self, tenant: str, key: str, seq: int | None = None) -> None:
-        """Something of the key was committed (up to seq). Never blocks or fails; may be lost, the poll stands behind."""
+        """Something of the key was committed (up to seq). Never blocks; may be lost, the poll is behind it."""
         feed = self._feeds.get((tenant, key))
         if feed is not None:
             feed.wake(seq)

@@ -25,8 +25,8 @@ ENTER = "SELECT set_config('app.tenant_id', %s, true)"
 HEAD = "SELECT seq, epoch FROM order_head WHERE tenant_id = %s::uuid AND location_id = %s::uuid FOR UPDATE"
 MAKE_HEAD = "INSERT INTO order_head (tenant_id, location_id) VALUES (%s::uuid, %s::uuid) ON CONFLICT DO NOTHING"
 # The clock, and which of the sales are recorded already. Always at least one row. Generic plans are often made while a
-# table is empty, when all plans look equal: LIMIT keeps the planner from a hash of all orders of the tenant, and ORDER BY
-# from any other index than the unique one (both were seen, and cost 30 ms a batch).
+# table is empty, when all plans look equal: LIMIT keeps the planner from a hash of all orders of the tenant, and
+# ORDER BY from any other index than the unique one (both were seen, and cost 30 ms a batch).
 RECORDED = """
 SELECT clock_timestamp(), x.n, x.id, x.fingerprint
 FROM (SELECT 1) one LEFT JOIN LATERAL (
@@ -42,8 +42,8 @@ ANSWERED = """
 SELECT u.n, i.response, i.fingerprint
 FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY u (principal, key, n), LATERAL (
     SELECT response, fingerprint FROM idempotency
-    WHERE tenant_id = %s::uuid AND principal = u.principal AND method = %s::text AND key = u.key AND response IS NOT NULL
-        AND day >= date_trunc('day', now(), 'UTC') - interval '3 days'
+    WHERE tenant_id = %s::uuid AND principal = u.principal AND method = %s::text AND key = u.key
+        AND response IS NOT NULL AND day >= date_trunc('day', now(), 'UTC') - interval '3 days'
         AND day <= date_trunc('day', now(), 'UTC') + interval '1 day' LIMIT 1
 ) i
 """
@@ -174,17 +174,15 @@ async def write(
     event: events.Event,
 ) -> None:
     """Writes a batch and commits, in one round trip."""
-    # Numbers travel as texts: psycopg types an int by its size, and each size would be a prepared statement of its own.
-    event_row = {n: str(v) if isinstance(v, int) else v for n, v in outbox.lane_parameters(event, now).items()}
     values: dict[str, Any] = {
         "tenant": key.tenant,
         "location": key.location.hex,
         "now": now,
-        "seq": str(event.seq_to),
+        "seq": event.seq_to,
         **_orders(orders, fingerprints),
         **_lines(orders),
         **_tenders(orders),
-        **event_row,
+        **outbox.lane_parameters(event, now),
     }
     async with connection.pipeline():
         await psycopg.AsyncRawCursor(connection).execute(WRITE_RAW, [values[name] for name in WRITE_NAMES])

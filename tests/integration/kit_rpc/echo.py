@@ -64,6 +64,7 @@ class Servicer:
         self.seen: dict[str, Any] = {}
         self.ended = asyncio.Event()
         self.began = asyncio.Event()
+        self.tries = 0
 
     def _note(self, request: Any) -> None:
         caller = principal.current()
@@ -78,7 +79,10 @@ class Servicer:
             raise FAILURES[request.text]()
 
     async def unary(self, request: Any, context: Any) -> Any:
+        self.tries += 1
         self._note(request)
+        if request.text == "third try" and self.tries < 3:
+            raise errors.Draining
         if request.text == "abort":
             await context.abort(grpc.StatusCode.DATA_LOSS, "by hand")
         if request.text == "hang":
@@ -87,6 +91,9 @@ class Servicer:
                 await asyncio.Event().wait()
             finally:
                 self.ended.set()
+        return await self.answer(request, context)
+
+    async def answer(self, request: Any, _context: Any) -> Any:
         return Reply(text=request.text, version=3)
 
     async def collect(self, requests: AsyncIterator[Any], _context: Any) -> Any:

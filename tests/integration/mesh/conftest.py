@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from services.mesh import layout, postgres, throwaway
+from services.mesh import layout, throwaway
 
 WAIT_SECONDS = 30.0
 PROGRAM = Path(__file__).with_name("fake_stack.py")
@@ -127,10 +127,3 @@ def run() -> Iterator[Callable[..., Program]]:
     for program in programs:
         if program.process.poll() is None:
             program.end()
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[postgres.Cluster]:
-    """One running cluster with roles and databases, for tests that only look, or clean up."""
-    with throwaway.cluster() as server:
-        yield server

@@ -124,6 +124,7 @@ def test_a_second_interrupt_does_not_wait(data, run):
     program.event("stack.stopping")
     assert program.end(signal.SIGINT) == 130
     assert not processes.is_alive(pids["inventory"])
+    assert not program.place.run.exists()
 
 
 def test_an_outside_nats_is_used_and_none_is_started(data, run):

@@ -90,31 +90,36 @@ def test_no_category_is_above_all() -> None:
     assert codes.category_range("/") is None
 
 
+TENANT = "00000000-0000-7000-8000-0000deadbeef"
+
+
 def test_a_query_may_mean_a_sku_a_barcode_or_words() -> None:
-    assert codes.search("40170725") == codes.Search(
-        codes.prefix_range("40170725"), "00000040170725", "'40170725':*"
+    assert codes.search(TENANT, "40170725") == codes.Search(
+        codes.prefix_range("40170725"), "00000040170725", "'deadbeef40170725'", "'deadbeef40170725':*"
     )
 
 
 def test_only_the_last_word_of_a_query_may_be_unfinished() -> None:
-    assert codes.search("red Lip") == codes.Search(None, None, "'red' & 'lip':*")
+    query = codes.search(TENANT, "red Lip")
+
+    assert query == codes.Search(None, None, "'deadbeefred' & 'deadbeeflip'", "'deadbeefred' & 'deadbeeflip':*")
 
 
 def test_a_last_word_of_one_letter_is_taken_as_it_is() -> None:
-    assert codes.search("size m").words == "'size' & 'm'"
+    assert codes.search(TENANT, "size m").unfinished is None
 
 
 def test_a_query_without_words_and_codes_means_nothing() -> None:
-    assert codes.search("¿ …") == codes.Search(None, None, None)
+    assert codes.search(TENANT, "¿ …") == codes.Search(None, None, None, None)
 
 
 @hypothesis.given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
 def test_a_document_has_each_word_once_with_its_places(names: str, features: str, category: str) -> None:
-    text = codes.document(names=names, features=features, category=category)
+    text = codes.document(TENANT, names=names, features=features, category=category)
 
     lexemes = [part.rsplit(":", 1) for part in text.split(" ")] if text else []
     wanted = codes.words(names) + codes.words(features) + codes.words(category)
-    assert [name.strip("'") for name, _ in lexemes] == list(dict.fromkeys(wanted))
+    assert [name for name, _ in lexemes] == [f"'deadbeef{word}'" for word in dict.fromkeys(wanted)]
     assert sum(len(places.split(",")) for _, places in lexemes) == len(wanted)
 
 

@@ -22,7 +22,13 @@ SHOP, ELSEWHERE = uuid.UUID(int=1), uuid.UUID(int=2)
 
 
 def a_location_draft(**fields: Any) -> values.LocationDraft:
-    given: dict[str, Any] = {"code": "V", "name": "Shop", "type": 1, "timezone": "Europe/Vienna", "currency_code": "EUR"}
+    given: dict[str, Any] = {
+        "code": "V",
+        "name": "Shop",
+        "type": 1,
+        "timezone": "Europe/Vienna",
+        "currency_code": "EUR",
+    }
     return values.LocationDraft(**{**given, **fields})
 
 

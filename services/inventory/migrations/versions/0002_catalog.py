@@ -10,8 +10,6 @@ down_revision = "0001"
 # Keys that are compared by range (prefixes) or folded have the collation C: `>= x AND < y` must follow code points,
 # whatever locale an outside server was made with.
 STATEMENTS = [
-    # For an index over tenant and words. A trusted extension: the owner of a database may make it.
-    "CREATE EXTENSION IF NOT EXISTS btree_gin",
     """CREATE TABLE location (
         tenant_id uuid NOT NULL, id uuid NOT NULL, code text NOT NULL, code_key text COLLATE "C" NOT NULL,
         name text NOT NULL, type smallint NOT NULL CHECK (type BETWEEN 1 AND 4), timezone text NOT NULL,
@@ -44,8 +42,11 @@ STATEMENTS = [
         FOREIGN KEY (tenant_id, product_id) REFERENCES product (tenant_id, id)
     )""",
     "CREATE INDEX variant_product ON variant (tenant_id, product_id, position)",
+    # Each word has its tenant's tag before it (domain/catalog_codes.py), so this index begins with the tenant as all do,
+    # and a word or a prefix costs what it costs in the own catalogue: beside tenant_id in a second column, prefixes
+    # would be looked up in the words of all tenants.
     # Without fastupdate: a search would have to read what a bulk import has left in the pending list.
-    "CREATE INDEX variant_words ON variant USING gin (tenant_id, words) WITH (fastupdate = off)",
+    "CREATE INDEX variant_words ON variant USING gin (words) WITH (fastupdate = off)",
     """CREATE TABLE barcode (
         tenant_id uuid NOT NULL, barcode text COLLATE "C" NOT NULL,
         sku_key text COLLATE "C" NOT NULL, position int NOT NULL,
@@ -78,36 +79,43 @@ STATEMENTS = [
     "GRANT SELECT (tenant_id, sku_key, category_key, words) ON variant TO inventory_search",
     "GRANT SELECT (tenant_id, sku_key, barcode) ON barcode TO inventory_search",
     # EXECUTE: which plan is best depends on how common the words are, so each call is planned with its values.
-    # The common table expression is planned for all of its rows and run only until `candidates` have been read: words
-    # that half of a catalogue has cost no more than rare ones.
+    # Common table expressions are planned for all of their rows and run until `candidates` have been read: a bitmap over
+    # the index, never a walk through the catalogue in the hope of early matches. Unfinished words are looked up only
+    # where whole ones leave room: a prefix costs as much as all words that it begins.
     """CREATE FUNCTION search_variants(
-        sku_from text, sku_until text, code text, query tsquery, category_from text, category_until text,
-        candidates int, rows int
+        sku_from text, sku_until text, code text, whole tsquery, unfinished tsquery,
+        category_from text, category_until text, candidates int, rows int
     ) RETURNS TABLE (found_key text, score real)
     LANGUAGE plpgsql STABLE ROWS 20 SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
     BEGIN
         RETURN QUERY EXECUTE $sql$
-            WITH matched AS MATERIALIZED (
-                SELECT v.sku_key, v.words FROM variant v
-                WHERE v.tenant_id = $1 AND v.words @@ $5
-                  AND ($6 IS NULL OR (v.category_key >= $6 AND v.category_key < $7))
+            WITH named AS MATERIALIZED (
+                SELECT v.sku_key, v.words FROM variant v WHERE v.tenant_id = $1 AND v.words @@ $5
+                  AND ($7 IS NULL OR (v.category_key >= $7 AND v.category_key < $8))
+            ), ranked AS MATERIALIZED (
+                SELECT c.sku_key, (2 + ts_rank(c.words, $5))::real AS score FROM (SELECT * FROM named LIMIT $9) c
+            ), begun AS MATERIALIZED (
+                SELECT v.sku_key, v.words FROM variant v WHERE v.tenant_id = $1 AND v.words @@ $6
+                  AND ($7 IS NULL OR (v.category_key >= $7 AND v.category_key < $8))
+                  AND (SELECT count(*) FROM ranked) < $10
             )
             SELECT f.sku_key, max(f.score) FROM (
-                SELECT v.sku_key, 4::real AS score FROM barcode b JOIN variant v USING (tenant_id, sku_key)
+                SELECT v.sku_key, 5::real AS score FROM barcode b JOIN variant v USING (tenant_id, sku_key)
                 WHERE b.tenant_id = $1 AND b.barcode = $4
-                  AND ($6 IS NULL OR (v.category_key >= $6 AND v.category_key < $7))
+                  AND ($7 IS NULL OR (v.category_key >= $7 AND v.category_key < $8))
                 UNION ALL
-                (SELECT v.sku_key, CASE WHEN v.sku_key = $2 THEN 4 ELSE 3 END::real FROM variant v
+                (SELECT v.sku_key, CASE WHEN v.sku_key = $2 THEN 5 ELSE 4 END::real FROM variant v
                  WHERE v.tenant_id = $1 AND v.sku_key >= $2 AND v.sku_key < $3
-                   AND ($6 IS NULL OR (v.category_key >= $6 AND v.category_key < $7))
-                 ORDER BY v.sku_key LIMIT $9)
+                   AND ($7 IS NULL OR (v.category_key >= $7 AND v.category_key < $8))
+                 ORDER BY v.sku_key LIMIT $10)
                 UNION ALL
-                SELECT c.sku_key, (1 + ts_rank(c.words, $5))::real
-                FROM (SELECT m.sku_key, m.words FROM matched m LIMIT $8) c
-            ) f GROUP BY f.sku_key ORDER BY 2 DESC, 1 LIMIT $9
+                SELECT r.sku_key, r.score FROM ranked r
+                UNION ALL
+                SELECT c.sku_key, (1 + ts_rank(c.words, $6))::real FROM (SELECT * FROM begun LIMIT $9) c
+            ) f GROUP BY f.sku_key ORDER BY 2 DESC, 1 LIMIT $10
         $sql$
         USING nullif(current_setting('app.tenant_id', true), '')::uuid,
-              sku_from, sku_until, code, query, category_from, category_until, candidates, rows;
+              sku_from, sku_until, code, whole, unfinished, category_from, category_until, candidates, rows;
     END $$""",
     "REVOKE ALL ON FUNCTION search_variants FROM PUBLIC",
     "GRANT EXECUTE ON FUNCTION search_variants TO inventory_app",

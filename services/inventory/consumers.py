@@ -1,0 +1,91 @@
+"""What Inventory does with the events of others: sales reduce stock, each exactly once, through the location's lane."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from services.inventory.domain import commands
+from services.inventory.handlers import stock as handlers
+from services.inventory.lane import Submission
+from services.inventory.mapping import stock as mapping
+from services.inventory.store import stock as store
+from services.kit import database, events, idempotency, ids
+from services.kit.inbox import Outcome
+from tillmesh.common.v1 import event_pb2
+from tillmesh.orders.v1 import orders_events_pb2
+
+SALES_CONSUMER = "inventory"
+SALES_SOURCE = "orders"
+# Every type of the keys it takes: positions run through all events of a location's orders.
+SALES_TYPES = (orders_events_pb2.SalesRecorded.DESCRIPTOR.full_name,)
+
+
+class SalesEffect:
+    """Applies SalesRecorded (services.kit.inbox.Effect). The cursor moves in the lane's own transaction."""
+
+    def __init__(self, db: database.Database, stock_lanes: handlers.StockLanes) -> None:
+        self._db = db
+        self._lanes = stock_lanes
+
+    async def apply(self, envelope: event_pb2.EventEnvelope) -> Outcome:
+        """One command of the location's lane; ALREADY and AHEAD by the consumer's cursor."""
+        message = events.unpack(envelope, orders_events_pb2.SalesRecorded)
+        keys = await self._hold_keys(envelope.tenant_id, message)
+        command = commands.ApplySales(
+            SALES_CONSUMER,
+            envelope.epoch,
+            envelope.seq_from,
+            envelope.seq_to,
+            tuple(_sale(sale, keys) for sale in message.sales),
+        )
+        lane_key = handlers.lane_key(envelope.tenant_id, message.location_id)
+        # The same event is the same key, so that a lost reply at COMMIT is looked up like any other.
+        key = idempotency.Key(lane_key.tenant, f"svc:{SALES_SOURCE}", "ApplySales", f"evt:{envelope.id}", b"")
+        submission = Submission(command, key, mapping.BulkClaim, _answer, envelope.traceparent, envelope.id)
+        try:
+            reply = await self._lanes.submit(lane_key, submission)
+        except commands.EventAhead:
+            return Outcome.AHEAD
+        return Outcome.APPLIED if reply == _APPLIED else Outcome.ALREADY
+
+    async def _hold_keys(
+        self, tenant_id: str, message: orders_events_pb2.SalesRecorded
+    ) -> dict[uuid.UUID, tuple[str, ...]]:
+        """Folded SKUs of the reservations that the sales use up. They never change, so reading them unlocked is right."""
+        wanted = [_hold_id(sale.reservation_id) for sale in message.sales if sale.reservation_id]
+        if not wanted:
+            return {}
+        found: dict[uuid.UUID, tuple[str, ...]] = {}
+        async with self._db.read(mapping.tenant_uuid(tenant_id)) as session:
+            for hold_id in wanted:
+                placed = await store.find_hold(session, hold_id) if hold_id else None
+                if placed is not None and mapping.location_text(placed.location) == message.location_id:
+                    found[placed.hold.id] = tuple(line.key for line in placed.hold.lines)
+        return found
+
+
+_APPLIED = mapping.BulkClaim(applied=1)
+
+
+def _answer(_working: object, applied: bool) -> mapping.BulkClaim:
+    return mapping.BulkClaim(applied=int(applied))
+
+
+def _hold_id(text: str) -> uuid.UUID | None:
+    try:
+        return ids.decode("rsv", text)
+    except ValueError:
+        return None  # the till made it up: the sale still counts
+
+
+def _sale(sale: orders_events_pb2.SalesRecorded.Sale, keys: dict[uuid.UUID, tuple[str, ...]]) -> commands.Sale:
+    hold_id = _hold_id(sale.reservation_id) if sale.reservation_id else None
+    known = hold_id if hold_id in keys else None
+    return commands.Sale(
+        sale.order_id,
+        tuple((line.sku, line.quantity) for line in sale.lines),
+        commands.Origin(sale.actor, sale.terminal_id, sale.occurred_at.ToDatetime(tzinfo=dt.UTC)),
+        known,
+        keys[known] if known else (),
+    )

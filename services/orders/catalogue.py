@@ -1,0 +1,230 @@
+"""What sales need to know of items and locations, asked of Inventory and remembered for a moment. No sale waits for long.
+
+Answers are at most 10 seconds old: a price or a name changed a moment ago may still be written on a line as it was.
+While Inventory doesn't answer, what was known in the last 24 hours is used; items that were never asked for are unknown,
+and their lines unresolved. Only a location that was never seen can't sell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextvars
+import itertools
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import prometheus_client
+import structlog
+
+from services.kit import database, deadline, errors
+from services.orders.domain import sale as domain
+from services.orders.store import locations
+
+log = structlog.get_logger()
+
+FRESH_SECONDS: Final = 10.0
+#: Somebody is about to add what was just scanned in vain.
+UNKNOWN_FRESH_SECONDS: Final = 1.0
+KEPT_SECONDS: Final = 24 * 3600.0
+CALL_SECONDS: Final = 1.0
+#: After a failure sales go on without asking again for so long.
+PAUSE_SECONDS: Final = 1.0
+CODES_MAX: Final = 500  # of one call, by the contract
+ITEMS_MAX: Final = 100_000  # about 60 MB
+LOCATIONS_MAX: Final = 20_000
+ASKED = prometheus_client.Counter("tillmesh_catalogue_calls_total", "Calls to Inventory for items.", ["result"])
+UNRESOLVED = prometheus_client.Counter(
+    "tillmesh_catalogue_unresolved_total", "Codes that a sale didn't get an item for."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """An answer of Inventory. items has every code that was asked for; None: unknown."""
+
+    store: domain.Store
+    items: Mapping[str, domain.Item | None]
+
+
+class Inventory(Protocol):
+    """Who is asked."""
+
+    async def resolve(self, location_id: str, codes: Sequence[str]) -> Resolution:
+        """For the tenant of the rpc that is being handled. NotFound: no such location. Else it doesn't answer."""
+        ...
+
+
+@dataclass(slots=True)
+class _Round:
+    """A call that others may join until it begins. It runs with the credentials of the one who came first."""
+
+    codes: dict[str, None] = field(default_factory=dict)
+    done: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """True when the location exists, or may."""
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of a location. Times are of the clock."""
+
+    tenant: str
+    location: uuid.UUID
+    location_id: str
+    store: domain.Store | None = None
+    store_at: float = -math.inf
+    persisted: domain.Store | None = None
+    quiet_until: float = -math.inf
+    waiting: _Round | None = None
+    running: bool = False
+
+
+_Entry = tuple[domain.Item | None, float]
+
+
+class Catalogue:
+    """The memory of one process."""
+
+    def __init__(
+        self, inventory: Inventory, db: database.Database, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """clock: seconds, rising."""
+        self._inventory = inventory
+        self._db = db
+        self._clock = clock
+        self._places: collections.OrderedDict[tuple[str, str], _Place] = collections.OrderedDict()
+        self._items: collections.OrderedDict[tuple[str, str, str], _Entry] = collections.OrderedDict()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def resolve(self, tenant: str, location: uuid.UUID, location_id: str, codes: Iterable[str]) -> Resolution:
+        """The location, and the item of each code. tenant: uuid text; location_id: TypeID of location.
+
+        NotFound: no such location. Unavailable: Inventory doesn't answer and the location was never seen.
+        """
+        place = self._place(tenant, location, location_id)
+        wanted = dict.fromkeys(code for code in codes if code)
+        now = self._clock()
+        asked = [code for code in wanted if not self._is_fresh(place, code, now)]
+        if (asked or place.store_at + FRESH_SECONDS <= now) and place.quiet_until <= now:
+            await self._ask(place, asked)
+        store = place.store or await self._remembered(place)
+        items = {code: self._known(place, code, now) for code in wanted}
+        UNRESOLVED.inc(sum(item is None for item in items.values()))
+        return Resolution(store, items)
+
+    async def close(self) -> None:
+        """Lets running calls end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CALL_SECONDS)
+
+    def _place(self, tenant: str, location: uuid.UUID, location_id: str) -> _Place:
+        key = (tenant, location_id)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = _Place(tenant, location, location_id)
+            if len(self._places) > LOCATIONS_MAX:
+                self._places.popitem(last=False)
+        else:
+            self._places.move_to_end(key)
+        return place
+
+    def _is_fresh(self, place: _Place, code: str, now: float) -> bool:
+        entry = self._items.get((place.tenant, place.location_id, code))
+        if entry is None:
+            return False
+        item, at = entry
+        return now < at + (UNKNOWN_FRESH_SECONDS if item is None else FRESH_SECONDS)
+
+    def _known(self, place: _Place, code: str, now: float) -> domain.Item | None:
+        key = (place.tenant, place.location_id, code)
+        entry = self._items.get(key)
+        if entry is None or entry[1] + KEPT_SECONDS < now:
+            return None
+        self._items.move_to_end(key)
+        return entry[0]
+
+    async def _remembered(self, place: _Place) -> domain.Store:
+        """What the database knows of a location that Inventory didn't answer for."""
+        async with self._db.read(place.tenant) as session:
+            store = await locations.load(session, place.tenant, place.location)
+        if store is None:
+            raise errors.Unavailable("nothing is known of the location yet, and Inventory does not answer")
+        place.store = place.persisted = store
+        return store
+
+    async def _ask(self, place: _Place, codes: Iterable[str]) -> None:
+        """Asks together with everybody who asks for the same location now. NotFound; silent when nobody answers."""
+        if place.waiting is None:
+            place.waiting = _Round()
+        around = place.waiting
+        around.codes.update(dict.fromkeys(codes))
+        if not place.running:
+            self._begin(place)
+        if not await asyncio.shield(around.done):
+            raise errors.NotFound("location")
+
+    def _begin(self, place: _Place) -> None:
+        """Starts the next round, if somebody waits for one."""
+        around, place.waiting = place.waiting, None
+        place.running = around is not None
+        if around is not None:
+            self._spawn(self._run(place, around), around.context)
+
+    def _spawn(self, work: Any, context: contextvars.Context) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, place: _Place, around: _Round) -> None:
+        deadline.enter(CALL_SECONDS)  # for all who wait: the first one's time may be nearly over
+        exists, result = True, "answered"
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                for codes in _chunks(around.codes):
+                    self._learn(place, await self._inventory.resolve(place.location_id, codes))
+        except errors.NotFound:
+            exists, result = False, "not_found"
+        except Exception as error:  # a sale is never lost because of the catalogue
+            result = "failed"
+            place.quiet_until = self._clock() + PAUSE_SECONDS
+            expected = isinstance(error, errors.Error | TimeoutError)
+            log.warning("catalogue.no_answer", error=type(error).__name__, exc_info=None if expected else error)
+        finally:
+            ASKED.labels(result).inc()
+            around.done.set_result(exists)
+            self._begin(place)
+        if place.store != place.persisted:
+            await self._persist(place)
+
+    def _learn(self, place: _Place, answer: Resolution) -> None:
+        now = self._clock()
+        place.store, place.store_at = answer.store, now
+        for code, item in answer.items.items():
+            key = (place.tenant, place.location_id, code)
+            self._items[key] = (item, now)
+            self._items.move_to_end(key)
+        while len(self._items) > ITEMS_MAX:
+            self._items.popitem(last=False)
+
+    async def _persist(self, place: _Place) -> None:
+        store = place.store
+        assert store is not None
+        try:
+            async with self._db.transaction(place.tenant) as session:
+                await locations.save(session, place.tenant, place.location, store)
+            place.persisted = store
+        except Exception as error:  # noqa: BLE001 - the next answer tries again
+            log.warning("catalogue.not_persisted", error=type(error).__name__)
+
+
+def _chunks(codes: Iterable[str]) -> Iterable[list[str]]:
+    """At most 500 codes each; once without any, for the location alone."""
+    left = iter(codes)
+    yield list(itertools.islice(left, CODES_MAX))
+    while chunk := list(itertools.islice(left, CODES_MAX)):
+        yield chunk

@@ -1,0 +1,57 @@
+"""Questions to Inventory: translate, call, translate. When to ask belongs to catalogue.py and positions.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.kit import channels, ids
+from services.orders import catalogue
+from services.orders.domain import business_day
+from services.orders.domain import sale as domain
+from tillmesh.inventory.v1 import (
+    catalog_pb2,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    inventory_service_pb2,
+    inventory_service_pb2_grpc,
+)
+
+POSITION_SECONDS = 0.3
+
+
+class InventoryClient:
+    """Inventory as Orders sees it."""
+
+    def __init__(self, channel: channels.ServiceChannel) -> None:
+        # The stubs' classes are generic over sync and async channels; ours is an async one.
+        self._catalog: Any = catalog_service_pb2_grpc.CatalogServiceStub(channel)
+        self._stock: Any = inventory_service_pb2_grpc.InventoryServiceStub(channel)
+
+    async def resolve(self, location_id: str, codes: Sequence[str]) -> catalogue.Resolution:
+        """errors.Error; ValueError for an answer that can't be used."""
+        request = catalog_service_pb2.BatchResolveItemsRequest(location_id=location_id, codes=codes)
+        answer = await self._catalog.BatchResolveItems(request, timeout=catalogue.CALL_SECONDS)
+        items = {found.code: _item(found.item) if found.HasField("item") else None for found in answer.results}
+        return catalogue.Resolution(_store(answer.location), items)
+
+    async def applied_position(self, location_id: str) -> int:
+        """errors.Error."""
+        request = inventory_service_pb2.GetAppliedPositionRequest(location_id=location_id)
+        answer = await self._stock.GetAppliedPosition(request, timeout=POSITION_SECONDS)
+        return int(answer.sales_seq)
+
+
+def _item(item: catalog_pb2.ItemSnapshot) -> domain.Item:
+    product_id = ids.decode("prd", item.product_id) if item.product_id else None
+    return domain.Item(item.sku, product_id, item.name, item.category, item.price_id)
+
+
+def _store(location: catalog_pb2.Location) -> domain.Store:
+    business_day.zone(location.timezone)  # a zone that we don't know must not stop a batch later
+    return domain.Store(
+        timezone=location.timezone,
+        cutoff_minutes=business_day.cutoff_minutes(location.business_day_cutoff),
+        currency_code=location.currency_code,
+        sells=not location.closed and catalog_pb2.LOCATION_CAPABILITY_SELL in location.capabilities,
+    )

@@ -1,0 +1,146 @@
+"""Orders and sums to messages of tillmesh.orders.v1. Pure functions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import uuid
+from collections.abc import Sequence
+
+from google.protobuf import timestamp_pb2
+
+from services.kit import ids, paging
+from services.orders.domain import sale as domain
+from services.orders.domain import summary
+from services.orders.handlers import Shown
+from tillmesh.common.v1 import money_pb2
+from tillmesh.orders.v1 import orders_pb2
+from tillmesh.orders.v1 import orders_service_pb2 as pb
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+location_text = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "loc"))
+product_text = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "prd"))
+
+
+def timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
+    """A protobuf timestamp, to the microsecond."""
+    since = at - EPOCH
+    return timestamp_pb2.Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
+
+
+def _optional_text(prefix: str, value: uuid.UUID | None) -> str:
+    return "" if value is None else ids.encode(prefix, value)
+
+
+def order_to_proto(shown: Shown) -> orders_pb2.Order:
+    order = shown.order
+    currency = order.currency_code
+    return orders_pb2.Order(
+        id=ids.encode("ord", order.id),
+        channel=order.channel.value,
+        state=order.state.value,
+        location_id=location_text(order.location_id),
+        terminal_id=order.terminal_id,
+        client_sale_id=order.client_sale_id,
+        currency_code=currency,
+        tax_inclusive=order.tax_inclusive,
+        lines=[_line(line, currency) for line in order.lines],
+        tenders=[_tender(tender, currency) for tender in order.tenders],
+        net_total=money_pb2.Money(currency_code=currency, minor_units=order.net_total),
+        tax_total=money_pb2.Money(currency_code=currency, minor_units=order.tax_total),
+        total=money_pb2.Money(currency_code=currency, minor_units=order.total),
+        discount_total=money_pb2.Money(currency_code=currency, minor_units=order.discount_total),
+        customer_id=_optional_text("cus", order.customer_id),
+        campaign_id=order.campaign_id,
+        reservation_id=_optional_text("rsv", order.reservation_id),
+        business_date=order.business_date.isoformat(),
+        business_hour=order.business_hour,
+        occurred_at=timestamp(order.occurred_at),
+        recorded_at=timestamp(order.recorded_at),
+        clock_skewed=order.clock_skewed,
+        stock_effect=orders_pb2.STOCK_EFFECT_APPLIED if shown.stock_applied else orders_pb2.STOCK_EFFECT_PENDING,
+        version=order.version,
+    )
+
+
+def _line(line: domain.OrderLine, currency: str) -> orders_pb2.OrderLine:
+    message = orders_pb2.OrderLine(
+        id=ids.encode("ln", line.id),
+        number=line.number,
+        kind=line.kind.value,
+        sku=line.sku,
+        quantity=line.quantity,
+        net_amount=money_pb2.Money(currency_code=currency, minor_units=line.net_amount),
+        taxes=[orders_pb2.TaxAmount(name=t.name, rate=t.rate, minor_units=t.amount) for t in line.taxes],
+        discounts=[
+            orders_pb2.DiscountAmount(name=d.name, minor_units=d.amount, campaign_id=d.campaign_id)
+            for d in line.discounts
+        ],
+        name=line.name,
+        category=line.category,
+        product_id=product_text(line.product_id) if line.product_id else "",
+        price_id=line.price_id,
+        unresolved=line.unresolved,
+    )
+    if line.unit_price is not None:
+        message.unit_price.currency_code, message.unit_price.minor_units = currency, line.unit_price
+    return message
+
+
+def _tender(tender: domain.Tender, currency: str) -> orders_pb2.Tender:
+    amount = money_pb2.Money(currency_code=currency, minor_units=tender.amount)
+    return orders_pb2.Tender(type=tender.type.value, amount=amount, details=tender.details)
+
+
+def sales_page(request: pb.ListSalesRequest, tenant: str, found: Sequence[Shown], limit: int) -> pb.ListSalesResponse:
+    """found: one more than limit when there is another page."""
+    page = found[:limit]
+    response = pb.ListSalesResponse(sales=[order_to_proto(shown) for shown in page])
+    if len(found) > limit:
+        last = page[-1].order
+        key = [timestamp(last.occurred_at).ToMicroseconds(), last.id.hex]
+        response.next_page_token = paging.next_token(tenant, request, key)
+    return response
+
+
+def summary_page(
+    request: pb.SummarizeSalesRequest,
+    tenant: str,
+    question: summary.Question,
+    rows: Sequence[summary.Row],
+    limit: int,
+) -> pb.SummarizeSalesResponse:
+    """rows: one more than limit when there is another page."""
+    page = rows[:limit]
+    response = pb.SummarizeSalesResponse(rows=[_row(question, row) for row in page])
+    if len(rows) > limit:
+        last = page[-1]
+        response.next_page_token = paging.next_token(tenant, request, [*last.key, last.currency_code])
+    return response
+
+
+_KEY_FIELDS = {
+    summary.Dimension.BUSINESS_DATE: "business_date",
+    summary.Dimension.HOUR: "hour",
+    summary.Dimension.SKU: "sku",
+    summary.Dimension.CATEGORY: "category",
+    summary.Dimension.TENDER: "tender",
+    summary.Dimension.CAMPAIGN: "campaign_id",
+}
+
+
+def _row(question: summary.Question, row: summary.Row) -> pb.SummarizeSalesResponse.Row:
+    currency = row.currency_code
+    message = pb.SummarizeSalesResponse.Row(
+        sales=row.sales,
+        lines=row.lines,
+        units=row.units,
+        net_amount=money_pb2.Money(currency_code=currency, minor_units=row.net_amount),
+    )
+    for dimension, value in zip(question.dimensions, row.key, strict=True):
+        setattr(message, _KEY_FIELDS[dimension], value)
+    if question.source is not summary.Source.TENDERS:
+        message.tax_amount.CopyFrom(money_pb2.Money(currency_code=currency, minor_units=row.tax_amount))
+        message.discount_amount.CopyFrom(money_pb2.Money(currency_code=currency, minor_units=row.discount_amount))
+    return message

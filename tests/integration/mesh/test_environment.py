@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from services.mesh import databases, endpoints, environment, layout, parts, ports, secret_files, settings
+
+
+@pytest.fixture
+def env(home, cluster, monkeypatch):
+    for name in ("HTTP_PORT", "HTTPS_PORT", "NATS_PORT", "METRICS_BASE_PORT"):
+        monkeypatch.setenv(f"TILLMESH_{name}", "0")
+    monkeypatch.setenv("TILLMESH_INVENTORY_PROCESSES", "2")
+    chosen = settings.load()
+    place = layout.of(home / "a b")
+    doors = endpoints.plan(place, chosen, ports.choose(chosen))
+    return environment.Environment(place, chosen, doors, cluster, embeds_nats=True)
+
+
+@pytest.mark.parametrize("service", parts.WITH_DATABASE)
+def test_the_urls_that_a_service_is_given_open_its_database(env, service):
+    told = env.of(service, service)
+    for url, user in zip(env.database(service), ("app", "worker", None), strict=True):
+        assert url in told.values()
+        with psycopg.connect(url) as connection:
+            expected = f"{service}_{user}" if user else databases.MIGRATOR
+            assert connection.execute("SELECT current_database(), session_user").fetchone() == (
+                databases.database(service),
+                expected,
+            )
+
+
+def test_no_part_is_told_of_anothers_database(env, monkeypatch):
+    monkeypatch.setenv("TILLMESH_ORDERS_DATABASE_URL", "postgresql://secret")
+    for part in ("inventory", "reviews", parts.EDGE):
+        assert not any("ORDERS" in name and "DATABASE" in name for name in env.of(part, part))
+
+
+def test_each_process_has_its_own_socket_and_port(env):
+    one, two = env.of("inventory", "inventory"), env.of("inventory", "inventory-2")
+    assert one["TILLMESH_LISTEN"].endswith("/inventory.sock")
+    assert two["TILLMESH_LISTEN"].endswith("/inventory-2.sock")
+    assert one["TILLMESH_METRICS_PORT"] != two["TILLMESH_METRICS_PORT"]
+    assert one["TILLMESH_INVENTORY_ADDRESS"] == f"{one['TILLMESH_LISTEN']},{two['TILLMESH_LISTEN']}"
+
+
+def test_a_service_signs_with_its_own_key_and_the_edge_with_none_of_them(env):
+    assert env.of("orders", "orders")["TILLMESH_SERVICE_KEY_FILE"] == str(secret_files.service_key(env.place, "orders"))
+    assert "TILLMESH_SERVICE_KEY_FILE" not in env.of(parts.EDGE, parts.EDGE)
+
+
+def test_the_callers_python_settings_change_no_child(env, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("VIRTUAL_ENV", "/elsewhere")
+    told = env.of("orders")
+    assert "/elsewhere" not in told["PYTHONPATH"]
+    assert "VIRTUAL_ENV" not in told
