@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import time
 from http import HTTPStatus
 from pathlib import Path
@@ -56,6 +57,15 @@ def configure(
 async def is_open(http_port: int) -> bool:
     """Whether the edge says, through Envoy, that every part is ready."""
     return await probes.http_status(http_port, "/healthz") == HTTPStatus.OK
+
+
+async def missing(http_port: int) -> str:
+    """What the edge waits for, in its own words."""
+    _, body = await probes.http(http_port, "/healthz")
+    try:
+        return ", ".join(json.loads(body)["not_ready"]) or "the door"
+    except (ValueError, KeyError, TypeError):
+        return "the door"
 
 
 async def drain(admin: Path) -> None:

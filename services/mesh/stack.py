@@ -88,7 +88,7 @@ class Stack:
                 await _together(self._databases_up(), self._nats_up(), child.run(self._table.demo_clients))
                 await self._services_up()
         except TimeoutError:
-            waiting = ", ".join(self.supervisor.unready()) or "the door"
+            waiting = ", ".join(self.supervisor.unready()) or await door.missing(self._chosen.http)
             raise faults.StartFailed(f"Not ready within {seconds:g} s: {waiting}; see {self.place.logs}.") from None
 
     async def _databases_up(self) -> None:

@@ -1,8 +1,8 @@
-"""What sales need to know of items and locations, asked of Inventory and remembered for a moment. No sale waits for long.
+"""What sales need to know of items and locations, asked of Inventory and remembered for a moment.
 
 Answers are at most 10 seconds old: a price or a name changed a moment ago may still be written on a line as it was.
-While Inventory doesn't answer, what was known in the last 24 hours is used; items that were never asked for are unknown,
-and their lines unresolved. Only a location that was never seen can't sell.
+While Inventory doesn't answer, what was known in the last 24 hours is used; items that were never asked for are
+unknown, and their lines unresolved. Only a location that was never seen can't sell. No sale waits longer than 2 s.
 """
 
 from __future__ import annotations

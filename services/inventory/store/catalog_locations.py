@@ -24,8 +24,8 @@ LOCATION = tables.location
 async def insert(session: database.WriteSession, location: values.Location) -> None:
     """Keeps a new location and the head of its stock. ALREADY_EXISTS when its code is taken."""
     statement = pg.insert(LOCATION).values(tenant_id=common.TENANT, id=location.id, **_columns(location))
-    made = await session.execute(statement.on_conflict_do_nothing(constraint="location_code"))
-    if made.rowcount == 0:
+    made = await session.execute(statement.on_conflict_do_nothing(constraint="location_code").returning(LOCATION.c.id))
+    if made.first() is None:
         raise products.already_exists("code", location.code)
     await session.execute(sa.insert(stock.stock_head).values(tenant_id=common.TENANT, location_id=location.id))
 

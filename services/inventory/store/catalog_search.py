@@ -18,8 +18,8 @@ from services.inventory.tables import catalog as tables
 CANDIDATES_MAX = 2000
 _FUNCTION = sa.text("""
 SELECT found_key, score FROM search_variants(
-    :sku_from, :sku_until, :code, CAST(:whole AS tsquery), CAST(:unfinished AS tsquery), :category_from, :category_until,
-    :candidates, :rows
+    :sku_from, :sku_until, :code, CAST(:whole AS tsquery), CAST(:unfinished AS tsquery),
+    :category_from, :category_until, :candidates, :rows
 )
 """).columns(found_key=sa.Text, score=sa.Float)
 _FOUND = _FUNCTION.subquery("f")

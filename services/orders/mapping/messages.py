@@ -38,8 +38,8 @@ def order_to_proto(shown: Shown) -> orders_pb2.Order:
     currency = order.currency_code
     return orders_pb2.Order(
         id=ids.encode("ord", order.id),
-        channel=order.channel.value,
-        state=order.state.value,
+        channel=orders_pb2.Channel.ValueType(order.channel),
+        state=orders_pb2.OrderState.ValueType(order.state),
         location_id=location_text(order.location_id),
         terminal_id=order.terminal_id,
         client_sale_id=order.client_sale_id,
@@ -68,7 +68,7 @@ def _line(line: domain.OrderLine, currency: str) -> orders_pb2.OrderLine:
     message = orders_pb2.OrderLine(
         id=ids.encode("ln", line.id),
         number=line.number,
-        kind=line.kind.value,
+        kind=orders_pb2.LineKind.ValueType(line.kind),
         sku=line.sku,
         quantity=line.quantity,
         net_amount=money_pb2.Money(currency_code=currency, minor_units=line.net_amount),
@@ -90,7 +90,7 @@ def _line(line: domain.OrderLine, currency: str) -> orders_pb2.OrderLine:
 
 def _tender(tender: domain.Tender, currency: str) -> orders_pb2.Tender:
     amount = money_pb2.Money(currency_code=currency, minor_units=tender.amount)
-    return orders_pb2.Tender(type=tender.type.value, amount=amount, details=tender.details)
+    return orders_pb2.Tender(type=orders_pb2.TenderType.ValueType(tender.type), amount=amount, details=tender.details)
 
 
 def sales_page(request: pb.ListSalesRequest, tenant: str, found: Sequence[Shown], limit: int) -> pb.ListSalesResponse:
@@ -99,8 +99,8 @@ def sales_page(request: pb.ListSalesRequest, tenant: str, found: Sequence[Shown]
     response = pb.ListSalesResponse(sales=[order_to_proto(shown) for shown in page])
     if len(found) > limit:
         last = page[-1].order
-        key = [timestamp(last.occurred_at).ToMicroseconds(), last.id.hex]
-        response.next_page_token = paging.next_token(tenant, request, key)
+        position = (timestamp(last.occurred_at).ToMicroseconds(), last.id.hex)
+        response.next_page_token = paging.next_token(tenant, request, position)
     return response
 
 

@@ -6,10 +6,21 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
+import structlog
 
 from services.mesh import nats as mesh_nats
 from services.mesh import parts, ports, postgres, throwaway
 from tests.integration.kit_messaging import messaging_worlds as worlds
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _plain_logs() -> Iterator[None]:
+    """Without it structlog draws each traceback with all locals, which takes longer than what is tested."""
+    before = structlog.get_config()
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="package")

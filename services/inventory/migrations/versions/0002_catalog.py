@@ -42,7 +42,7 @@ STATEMENTS = [
         FOREIGN KEY (tenant_id, product_id) REFERENCES product (tenant_id, id)
     )""",
     "CREATE INDEX variant_product ON variant (tenant_id, product_id, position)",
-    # Each word has its tenant's tag before it (domain/catalog_codes.py), so this index begins with the tenant as all do,
+    # Each word has its tenant's tag before it (domain/catalog_codes.py), so this index too begins with the tenant,
     # and a word or a prefix costs what it costs in the own catalogue: beside tenant_id in a second column, prefixes
     # would be looked up in the words of all tenants.
     # Without fastupdate: a search would have to read what a bulk import has left in the pending list.
@@ -79,7 +79,7 @@ STATEMENTS = [
     "GRANT SELECT (tenant_id, sku_key, category_key, words) ON variant TO inventory_search",
     "GRANT SELECT (tenant_id, sku_key, barcode) ON barcode TO inventory_search",
     # EXECUTE: which plan is best depends on how common the words are, so each call is planned with its values.
-    # Common table expressions are planned for all of their rows and run until `candidates` have been read: a bitmap over
+    # Common table expressions are planned for all of their rows and run until `candidates` are read: a bitmap over
     # the index, never a walk through the catalogue in the hope of early matches. Unfinished words are looked up only
     # where whole ones leave room: a prefix costs as much as all words that it begins.
     """CREATE FUNCTION search_variants(

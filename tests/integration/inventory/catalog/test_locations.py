@@ -46,7 +46,6 @@ async def test_of_twenty_racers_one_gets_the_code(brand: Brand) -> None:
     codes = ["vienna", "VIENNA"] * 10
     outcomes = await asyncio.gather(*map(brand.location, codes), return_exceptions=True)
 
-    print(outcomes)
     refused = [outcome for outcome in outcomes if isinstance(outcome, errors.AlreadyExists)]
     assert len(refused) == 19
     assert refused[0].metadata == {"resource": "code"}
