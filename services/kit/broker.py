@@ -66,6 +66,11 @@ class Broker:
         self._task = asyncio.create_task(self._keep(), name="broker")
 
     @property
+    def password_file(self) -> Path | None:
+        """Where the password is read from."""
+        return self._password_file
+
+    @property
     def connected(self) -> bool:
         """Whether the server answers now."""
         return self._up.is_set() and self._client is not None and self._client.is_connected

@@ -7,6 +7,7 @@ they take one with `become_app`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, NewType
@@ -77,6 +78,8 @@ class Database:
             },
         )
 
+        self._renewing: asyncio.Task[None] | None = None
+
     async def open(self) -> None:
         """Connects, and refuses a server or a role that can't keep tenants apart."""
         await self._lanes.open(wait=True, timeout=15)
@@ -122,9 +125,18 @@ class Database:
         async with self._lanes.connection() as connection:
             try:
                 yield connection
+            except psycopg.OperationalError:
+                if connection.broken:
+                    self._renew()
+                raise
             finally:
                 if not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     await connection.rollback()
+
+    def _renew(self) -> None:
+        """A connection broke, so the server went away and all others are as dead: finds out before they are used."""
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._lanes.check(), name="renew lane connections")
 
     def lane_statistics(self) -> dict[str, int]:
         """Counters of the lane pool, for metrics."""

@@ -61,7 +61,7 @@ async def is_open(http_port: int) -> bool:
 
 async def missing(http_port: int) -> str:
     """What the edge waits for, in its own words."""
-    _, body = await probes.http(http_port, "/healthz")
+    _, body = await probes.ask(http_port, "/healthz")
     try:
         return ", ".join(json.loads(body)["not_ready"]) or "the door"
     except (ValueError, KeyError, TypeError):
@@ -70,13 +70,13 @@ async def missing(http_port: int) -> str:
 
 async def drain(admin: Path) -> None:
     """Has Envoy take no new connections, and waits a little for the requests under way."""
-    await probes.http(admin, "/drain_listeners?graceful", method="POST")
+    await probes.ask(admin, "/drain_listeners?graceful", method="POST")
     deadline = time.monotonic() + _DRAIN_SECONDS_MAX
     while await _requests_under_way(admin) and time.monotonic() < deadline:  # noqa: ASYNC110 — asks another process
         await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _requests_under_way(admin: Path) -> int:
-    _, body = await probes.http(admin, "/stats?filter=downstream_rq_active")
+    _, body = await probes.ask(admin, "/stats?filter=downstream_rq_active")
     rows = [line.split(": ") for line in body.splitlines() if ": " in line]
     return sum(int(value) for name, value in rows if not name.startswith("http.admin.") and value.isdigit())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +13,6 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 _ANSWER_SECONDS_MAX: Final = 2.0
-_ANSWER_BYTES_MAX: Final = 256 * 1024
 
 
 async def grpc_serving(address: str, *services: str) -> bool:
@@ -30,29 +31,39 @@ async def grpc_serving(address: str, *services: str) -> bool:
 
 async def http_status(place: Path | int, path: str) -> int:
     """The status of a GET to a unix socket, or to a port of this machine; 0 if there is no answer."""
-    status, _ = await http(place, path)
+    status, _ = await ask(place, path)
     return status
 
 
-async def http(place: Path | int, path: str, *, method: str = "GET") -> tuple[int, str]:
+async def ask(place: Path | int, path: str, *, method: str = "GET") -> tuple[int, str]:
     """Status and body of a request; (0, "") if there is no answer."""
+    return await asyncio.to_thread(_ask, place, path, method)
+
+
+def _ask(place: Path | int, path: str, method: str) -> tuple[int, str]:
+    connection = (
+        _UnixConnection(place)
+        if isinstance(place, Path)
+        else http.client.HTTPConnection("127.0.0.1", place, timeout=_ANSWER_SECONDS_MAX)
+    )
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
-            return await _exchange(place, path, method)
-    except (OSError, TimeoutError, ValueError, IndexError):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
         return 0, ""
-
-
-async def _exchange(place: Path | int, path: str, method: str) -> tuple[int, str]:
-    if isinstance(place, Path):
-        reader, writer = await asyncio.open_unix_connection(str(place))
-    else:
-        reader, writer = await asyncio.open_connection("127.0.0.1", place)
-    try:
-        # HTTP/1.0 has no chunks: the body is what comes until the other side closes.
-        writer.write(f"{method} {path} HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n".encode())
-        await writer.drain()
-        head, _, body = (await reader.read(_ANSWER_BYTES_MAX)).partition(b"\r\n\r\n")
-        return int(head.split()[1]), body.decode(errors="replace")
     finally:
-        writer.close()
+        connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_ANSWER_SECONDS_MAX)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_ANSWER_SECONDS_MAX)
+        self.sock.connect(str(self._path))

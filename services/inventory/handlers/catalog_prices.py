@@ -11,8 +11,8 @@ from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_prices as domain
 from services.inventory.domain import stock_errors
 from services.inventory.handlers.catalog import M, Write, Writer
-from services.inventory.store import catalog_locations, catalog_search
 from services.inventory.store import catalog_prices as store
+from services.inventory.store import catalog_search
 from services.kit import database, errors, events, ids
 
 
@@ -75,11 +75,8 @@ class Prices:
 
     async def resolve(self, tenant: str, location_id: uuid.UUID, codes: Sequence[str]) -> Resolved:
         """What codes stand for at the location now. NOT_FOUND (location)."""
-        async with self._db.read(tenant) as session:
-            location = await catalog_locations.get(session, location_id)
-            if location is None:
-                raise errors.NotFound("location")
-            items = await catalog_search.resolve(
-                session, codes, location_id=location_id, currency_code=location.currency_code
-            )
+        async with self._db.lane_connection() as connection:
+            location, items = await catalog_search.resolve(connection, tenant, location_id, codes)
+        if location is None:
+            raise errors.NotFound("location")
         return Resolved(items, location)

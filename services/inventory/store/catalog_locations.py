@@ -41,7 +41,7 @@ async def get(session: common.Session, location_id: uuid.UUID, *, lock: bool = F
     """The location. lock: nobody else edits it until the end of the transaction."""
     statement = sa.select(LOCATION).where(LOCATION.c.id == location_id)
     found = (await session.execute(statement.with_for_update(key_share=True) if lock else statement)).one_or_none()
-    return None if found is None else _location(found)
+    return None if found is None else location_of(found)
 
 
 async def page(
@@ -66,7 +66,7 @@ async def page(
         statement = statement.where(sa.literal(capability, sa.SmallInteger) == sa.any_(LOCATION.c.capabilities))
     if after is not None:
         statement = statement.where(LOCATION.c.code_key > after)
-    return [_location(found) for found in await session.execute(statement)]
+    return [location_of(found) for found in await session.execute(statement)]
 
 
 def _columns(location: values.Location) -> dict[str, Any]:
@@ -87,7 +87,8 @@ def _columns(location: values.Location) -> dict[str, Any]:
     }
 
 
-def _location(row: sa.Row[Any]) -> values.Location:
+def location_of(row: Any) -> values.Location:
+    """A location from a row with all columns."""
     address = row.address
     return values.Location(
         id=row.id,

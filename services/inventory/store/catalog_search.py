@@ -1,4 +1,7 @@
-"""SQL that finds variants: by words and codes (through the definer function of 0002), and what codes stand for."""
+"""SQL that finds variants: by words and codes (through the definer function of 0002), and what codes stand for.
+
+The latter is raw psycopg on the connections of the lanes: prepared, with generic plans.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg import rows
 
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.store import catalog as common
+from services.inventory.store import catalog_locations
 from services.inventory.store import catalog_products as products
 from services.inventory.tables import catalog as tables
+from services.kit import database
 
 #: More matches than this aren't ranked against each other: a query that finds so many needs another word.
 CANDIDATES_MAX = 2000
@@ -39,24 +45,31 @@ SEARCH = (
 _PRICE = """
 LEFT JOIN LATERAL (
     SELECT x.id, x.minor_units FROM price x
-    WHERE x.tenant_id = v.tenant_id AND x.sku_key = v.sku_key AND x.location_id {place} AND x.currency_code = :currency
+    WHERE x.tenant_id = %(tenant)s::uuid AND x.sku_key = v.sku_key AND x.location_id {place}
+      AND x.currency_code = (SELECT currency_code FROM location WHERE tenant_id = %(tenant)s::uuid AND id = %(location)s)
       AND x.valid_from <= now() AND x.valid_until > now()
     ORDER BY x.valid_from DESC LIMIT 1
 ) {name} ON true
 """
-RESOLVE = sa.text(f"""
+RESOLVE = f"""
 WITH asked AS (
-    SELECT true AS by_sku, sku_key AS code, sku_key FROM variant WHERE sku_key = ANY(CAST(:skus AS text[]))
+    SELECT true AS by_sku, sku_key AS code, sku_key FROM variant
+    WHERE tenant_id = %(tenant)s::uuid AND sku_key = ANY(%(skus)s::text[])
     UNION ALL
-    SELECT false, barcode, sku_key FROM barcode WHERE barcode = ANY(CAST(:barcodes AS text[]))
+    SELECT false, barcode, sku_key FROM barcode
+    WHERE tenant_id = %(tenant)s::uuid AND barcode = ANY(%(barcodes)s::text[])
 )
 SELECT a.by_sku, a.code, v.sku, v.product_id, v.name, v.options, v.stock_unit, v.tax_category, v.discontinued,
        p.name AS product_name, p.category,
        coalesce(own.id, general.id) AS price_id, coalesce(own.minor_units, general.minor_units) AS minor_units
-FROM asked a JOIN variant v ON v.sku_key = a.sku_key JOIN product p ON p.id = v.product_id
-{_PRICE.format(place="= CAST(:location AS uuid)", name="own")}
+FROM asked a
+JOIN variant v ON v.tenant_id = %(tenant)s::uuid AND v.sku_key = a.sku_key
+JOIN product p ON p.tenant_id = %(tenant)s::uuid AND p.id = v.product_id
+{_PRICE.format(place="= %(location)s", name="own")}
 {_PRICE.format(place="IS NULL", name="general")}
-""")
+"""
+LOCATION = "SELECT * FROM location WHERE tenant_id = %(tenant)s::uuid AND id = %(location)s"
+ENTER = "SELECT set_config('app.tenant_id', %(tenant)s, true)"
 
 
 async def search(session: common.Session, tenant: str, query: str, category: str, limit: int) -> list[values.Match]:
@@ -81,25 +94,36 @@ async def search(session: common.Session, tenant: str, query: str, category: str
 
 
 async def resolve(
-    session: common.Session, asked: Sequence[str], *, location_id: uuid.UUID, currency_code: str
-) -> list[values.Item | None]:
-    """What each code stands for, a SKU before a barcode, with the price at the location now; None for unknown ones."""
+    connection: database.LaneConnection, tenant: str, location_id: uuid.UUID, asked: Sequence[str]
+) -> tuple[values.Location | None, list[values.Item | None]]:
+    """The location, and what each code stands for there now: a SKU before a barcode, None for unknown ones.
+
+    One round trip, because every sale waits for it.
+    """
     known = [code for code in asked if codes.is_code(code)]
     parameters = {
+        "tenant": tenant,
+        "location": location_id,
         "skus": [codes.sku_key(code) for code in known],
         "barcodes": [codes.barcode_key(code) for code in known],
-        "location": location_id,
-        "currency": currency_code,
     }
+    place = connection.cursor(row_factory=rows.namedtuple_row)
+    found = connection.cursor(row_factory=rows.namedtuple_row)
+    async with connection.pipeline():
+        await connection.execute(ENTER, parameters, prepare=True)
+        await place.execute(LOCATION, parameters, prepare=True)
+        await found.execute(RESOLVE, parameters, prepare=True)
+        await database.commit(connection)
+    location = await place.fetchone()
     by_sku: dict[str, values.Item] = {}
     by_barcode: dict[str, values.Item] = {}
-    if known:
-        for row in await session.execute(RESOLVE, parameters):
-            (by_sku if row.by_sku else by_barcode)[row.code] = _item(row)
-    return [by_sku.get(codes.sku_key(code)) or by_barcode.get(codes.barcode_key(code)) for code in asked]
+    for row in await found.fetchall():
+        (by_sku if row.by_sku else by_barcode)[row.code] = _item(row)
+    items = [by_sku.get(codes.sku_key(code)) or by_barcode.get(codes.barcode_key(code)) for code in asked]
+    return (None if location is None else catalog_locations.location_of(location)), items
 
 
-def _item(row: sa.Row[Any]) -> values.Item:
+def _item(row: Any) -> values.Item:
     return values.Item(
         sku=row.sku,
         product_id=row.product_id,

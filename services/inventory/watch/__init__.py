@@ -65,6 +65,7 @@ class StockWatch:
     async def drain(self) -> None:
         """Says goodbye: every reader is told, gets time to go, then its stream ends. For Server.on_drain."""
         self.hub.drain(DRAIN_SECONDS)
+        await self.hub.emptied(DRAIN_SECONDS)
         await self.hub.stop(DRAIN_SECONDS)
 
 

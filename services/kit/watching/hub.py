@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class _Wanted:
 
 
 class Hub:
-    """hub = Hub("stock", source, encoder); hub.start(); …; hub.drain(5); await hub.stop()."""
+    """hub = Hub("stock", source, encoder); hub.start(); …; hub.drain(2); await hub.emptied(2); await hub.stop()."""
 
     def __init__(
         self, stream: str, source: ports.Source, encoder: ports.Encoder, limits: ports.Limits | None = None
@@ -76,12 +77,9 @@ class Hub:
         """Ends every stream with DRAINING, waits for readers to take that, then cuts off those who don't."""
         self.draining = self.stopping = True
         self._wake_all()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._empty.wait()
-        except TimeoutError:
-            for subscription in list(self._streams):
-                subscription.cut(errors.Draining())
+        await self.emptied(timeout_seconds)
+        for subscription in list(self._streams):
+            subscription.cut(errors.Draining())
         self._openings.cancel()
         for feed in self._feeds.values():
             feed.stop()
@@ -90,6 +88,12 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._feeds.clear()
         self._watched.set(0)
+
+    async def emptied(self, timeout_seconds: float) -> None:
+        """Waits until the last stream has ended, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._empty.wait()
 
     def _wake_all(self) -> None:
         for subscription in self._streams:

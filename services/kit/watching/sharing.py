@@ -7,6 +7,8 @@ import contextvars
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
+from services.kit import errors
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -30,12 +32,18 @@ class Flights(Generic[K, V]):
         self._flying: dict[K, asyncio.Task[V]] = {}
 
     async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """The result of the key's work, begun now unless it is under way."""
+        """The result of the key's work, begun now unless it is under way. Draining when `cancel` ends it."""
         task = self._flying.get(key)
         if task is None:
             task = self._flying[key] = spawn(work(), "watch-shared")
             task.add_done_callback(lambda _: self._flying.pop(key, None))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if task.cancelled() and (caller is None or not caller.cancelling()):
+                raise errors.Draining from None  # the work was ended, not the caller
+            raise
 
     def cancel(self) -> None:
         """Ends all of it."""

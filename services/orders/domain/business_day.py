@@ -12,7 +12,7 @@ def zone(name: str) -> zoneinfo.ZoneInfo:
     """The zone of an IANA name. ValueError when there is none."""
     try:
         return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:
+    except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError) as error:
         raise ValueError(f"no such timezone: {name}") from error
 
 

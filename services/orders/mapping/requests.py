@@ -108,16 +108,23 @@ def _day(text: str, field: str) -> dt.date:
         raise validation.invalid(field, "is not a day of the calendar") from None
 
 
+def _storable(text: str, field: str) -> str:
+    """PostgreSQL has no texts with a NUL; nothing can match."""
+    if "\0" in text:
+        raise validation.invalid(field, "holds a NUL")
+    return text
+
+
 def list_filter(request: pb.ListSalesRequest) -> reads.Filter:
     keep = request.filter
     since, until = keep.business_date_from, keep.business_date_to
     return reads.Filter(
         since=_day(since, "filter.business_date_from") if since else None,
         until=_day(until, "filter.business_date_to") if until else None,
-        terminal_id=keep.terminal_id,
-        client_sale_id=keep.client_sale_id,
+        terminal_id=_storable(keep.terminal_id, "filter.terminal_id"),
+        client_sale_id=_storable(keep.client_sale_id, "filter.client_sale_id"),
         customer_id=_optional_id("cus", keep.customer_id, "filter.customer_id"),
-        campaign_id=keep.campaign_id,
+        campaign_id=_storable(keep.campaign_id, "filter.campaign_id"),
     )
 
 
@@ -148,10 +155,12 @@ def summary_start(
     found = paging.start(tenant, request, [*(_KEY_KINDS.get(dimension, str) for dimension in dimensions), str])
     if found is None:
         return None
-    for dimension, value in zip(dimensions, found, strict=False):
-        if dimension is summary.Dimension.BUSINESS_DATE:
-            try:
-                dt.date.fromisoformat(str(value))
-            except ValueError:
-                raise errors.InvalidPageToken from None
-    return [part for part in found if part is not None]
+    key = [part for part in found if part is not None]
+    if len(key) < len(found) or any("\0" in part if isinstance(part, str) else not 0 <= part < 100 for part in key):
+        raise errors.InvalidPageToken
+    if summary.Dimension.BUSINESS_DATE in dimensions:
+        try:
+            dt.date.fromisoformat(str(key[dimensions.index(summary.Dimension.BUSINESS_DATE)]))
+        except ValueError:
+            raise errors.InvalidPageToken from None
+    return key

@@ -236,6 +236,9 @@ class World:
         messages = [await jetstream.get_msg("ORDERS", n) for n in range(state.first_seq, state.last_seq + 1)]
         return [event_pb2.EventEnvelope.FromString(message.data or b"") for message in messages]
 
+    async def in_stream_count(self) -> int:
+        return int((await self.owner_broker.jetstream.stream_info("ORDERS")).state.messages)
+
     async def purge(self) -> None:
         await self.owner_broker.jetstream.purge_stream("ORDERS")
 

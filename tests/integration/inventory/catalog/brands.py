@@ -80,6 +80,7 @@ def a_product(*skus: str, **fields: Any) -> catalog_pb2.Product:
     return catalog_pb2.Product(**{**given, **fields})
 
 
-def a_brand(db: database.Database) -> Brand:
+def a_brand(db: database.Database, tenant_id: str = "") -> Brand:
     pings: list[tuple[str, str]] = []
-    return Brand(catalog.CatalogServicer(db, lambda tenant, key: pings.append((tenant, key))), pings)
+    servicer = catalog.CatalogServicer(db, lambda tenant, key: pings.append((tenant, key)))
+    return Brand(servicer, pings, tenant_id or ids.new("ten"))

@@ -142,7 +142,7 @@ async def test_of_twenty_racers_one_makes_the_product_and_nothing_of_the_others_
 async def test_each_product_of_a_batch_is_made_by_itself(brand: Brand) -> None:
     await brand.product("TAKEN")
     broken = a_product("D")
-    broken.variants[0].barcodes.append("123")
+    broken.variants[0].barcodes.append("1234")
 
     outcomes = await batch(
         brand, a_product("A"), a_product("taken", code="x"), a_product("B", "a"), broken, a_product("B", "C")

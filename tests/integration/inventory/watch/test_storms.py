@@ -98,9 +98,7 @@ async def test_streams_with_the_same_filter_share_their_frames(shop: Shop, monke
     assert encoded == [1]
 
 
-async def test_a_storm_of_snapshots_takes_at_most_two_connections(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_storm_of_snapshots_takes_at_most_two_connections(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     places = [await shop.location(["a"])] + [await shop.location() for _ in range(11)]
     watch = shop.watch()
     running, most = 0, 0
