@@ -139,7 +139,7 @@ def monday(week: int) -> dt.date:
 def load(choice: Choice) -> Slice:
     """Reads a slice of the package's files. Raises DataError."""
     folder = _folder()
-    if not (1 <= choice.first_week and choice.weeks >= 1 and choice.last_week <= WEEKS):
+    if not (choice.first_week >= 1 and choice.weeks >= 1 and choice.last_week <= WEEKS):
         raise DataError(f"The data has the weeks 1 to {WEEKS}, not {choice.first_week} to {choice.last_week}.")
     return cut(_read_rows(folder, choice), _read_products(folder), choice)
 

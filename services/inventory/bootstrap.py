@@ -97,7 +97,7 @@ class Inventory:
         self.server.add(register, servicer)
         self.server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, self.pings.send))
         self.server.add(events_rpc.add_EventsServiceServicer_to_server, EventsServicer(self.db))
-        self.pings.listen(lambda tenant_id, key: self.watches.notify(tenant_id, key))
+        self.pings.listen(self.watches.notify)
         self.watches.start()
         self.server.on_drain(self.watches.drain)
         self.start(sweeper.ExpirySweeper(self.db, self.lanes).run(), "expiry")

@@ -52,7 +52,7 @@ class SalesEffect:
     async def _hold_keys(
         self, tenant_id: str, message: orders_events_pb2.SalesRecorded
     ) -> dict[uuid.UUID, tuple[str, ...]]:
-        """Folded SKUs of the reservations that the sales use up. They never change, so reading them unlocked is right."""
+        """Folded SKUs of the reservations that the sales use up; they never change, so they are read unlocked."""
         wanted = [_hold_id(sale.reservation_id) for sale in message.sales if sale.reservation_id]
         if not wanted:
             return {}

@@ -31,7 +31,7 @@ def change(
             quantity=m.quantity,
             reason=m.reason,
             reference_type=m.ref_type,
-            reference_id=m.ref_id,
+            reference_id=mapping.reference_text(m.ref_type, m.ref_id),
             actor=m.actor,
             terminal_id=m.terminal,
             recorded_at=recorded_at,

@@ -1,4 +1,4 @@
-"""Ends holds of SKUs that nobody asks for: within a second, by the lane of their location, so that each is a movement."""
+"""Ends holds of SKUs that nobody asks for: within a second, by their location's lane, so that each is a movement."""
 
 from __future__ import annotations
 

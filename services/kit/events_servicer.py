@@ -52,7 +52,7 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
     async def ListEventHeads(
         self,
         request: event_pb2.ListEventHeadsRequest,
-        context: Any,  # noqa: ARG002 - the generated base names it
+        context: Any,
     ) -> event_pb2.ListEventHeadsResponse:
         """The newest position of each key."""
         size = request.page_size or HEADS_DEFAULT
@@ -78,7 +78,7 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
     async def ReadEvents(
         self,
         request: event_pb2.ReadEventsRequest,
-        context: Any,  # noqa: ARG002 - the generated base names it
+        context: Any,
     ) -> event_pb2.ReadEventsResponse:
         """The events of one key after a position; RESYNC_REQUIRED when some of them are no longer kept."""
         try:

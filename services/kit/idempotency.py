@@ -1,7 +1,7 @@
 """The same write twice is one write: keys, fingerprints and stored answers, in the effect's own transaction.
 
-Only successes are stored. `run` serves use cases; lanes read and write the same table in their own statements. The table
-is partitioned by day, which a unique key can't span, so a claim takes a row for each day within 5 minutes of now: two
+Only successes are stored. `run` serves use cases; lanes read and write the same table in their own statements. It is
+partitioned by day, which a unique key can't span, so a claim takes a row for each day within 5 minutes of now: two
 transactions that overlap share one of them and meet there.
 """
 

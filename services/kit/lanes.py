@@ -1,8 +1,8 @@
 """Lanes: requests on the same rows queue while a batch of them is in the database, and leave together in the next.
 
 One lane a key, e.g. (tenant, location). A fixed number of batches is in flight in a process, whatever the number of
-lanes: waiting for a place is what fills a batch. Lanes hold no state; correctness is the database's (row locks, checks).
-What a batch does is the service's Runner. Here: order, bounds, deadlines, failures.
+lanes: waiting for a place is what fills a batch. Lanes hold no state: row locks and checks guard. What a batch does is
+the service's Runner. Here: order, bounds, deadlines, failures.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Lanes(Generic[K, C, R]):
     async def stop(self, timeout_seconds: float = 5.0) -> None:
         """Lets what is queued finish, within a limit."""
         limit = time.monotonic() + timeout_seconds
-        while self._lanes and time.monotonic() < limit:
+        while self._lanes and time.monotonic() < limit:  # noqa: ASYNC110  # once, at the end: an event for each batch isn't worth it
             await asyncio.sleep(0.01)
         for task in self._tasks:
             task.cancel()
@@ -171,7 +171,7 @@ class Lanes(Generic[K, C, R]):
         except (psycopg.OperationalError, psycopg.errors.UniqueViolation, psycopg_pool.PoolTimeout) as error:
             await self._again(key, entries, attempt, error)
             return
-        except Exception as error:  # a defect, or data that a constraint refuses: find whose it is
+        except Exception as error:  # noqa: BLE001  # a defect, or data that a constraint refuses: find whose it is
             await self._bisect(key, entries, error)
             return
         _answer(entries, results)

@@ -1,4 +1,4 @@
-"""Brings a service's database to the revision of this code, as the owner role (`python -m services.<service> migrate`)."""
+"""Brings a service's database to the revision of this code, as the owner: `python -m services.<service> migrate`."""
 
 from __future__ import annotations
 

@@ -119,6 +119,7 @@ class Server:
         self._metrics: metrics.Listener | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._closed = False
         self.address = ""
         """Where it listens, as a gRPC target; set by `start`."""
 
@@ -161,6 +162,13 @@ class Server:
 
     async def start(self) -> None:
         """Listens. Ready as soon as the checks say so. AddressInUse; OSError when the metrics port is taken."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._grpc.stop(None)  # Else it complains when it is collected.
+            raise
+
+    async def _start(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         for name in ("", *self._names):
             await self._health.set(name, NOT_SERVING)
@@ -213,6 +221,9 @@ class Server:
 
     async def close(self) -> None:
         """The end, see the module's docstring. Failures of callbacks are logged and don't stop it."""
+        if self._closed:
+            return
+        self._closed = True
         log.info("server.draining", calls_open=self.calls_open)
         if self._watch is not None:
             self._watch.cancel()

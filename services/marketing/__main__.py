@@ -1,4 +1,4 @@
-"""`python -m services.marketing serve`: the rpcs of the Marketing service. It has no database, relay or consumers yet."""
+"""`python -m services.marketing serve`: the rpcs of the Marketing service. No database, relay or consumers yet."""
 
 from __future__ import annotations
 

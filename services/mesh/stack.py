@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import shutil
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -85,8 +84,8 @@ class Stack:
         seconds = self.settings.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                await _together(self._databases_up(), self._nats_up(), child.run(self._table.demo_clients))
-                await self._services_up()
+                await _together(self._services_up(), self._edge_up())
+                await self._door_up()
         except TimeoutError:
             waiting = ", ".join(self.supervisor.unready()) or await door.missing(self._chosen.http)
             raise faults.StartFailed(f"Not ready within {seconds:g} s: {waiting}; see {self.place.logs}.") from None
@@ -107,11 +106,11 @@ class Stack:
         if self._cluster is None or service not in self._embedded:
             await child.run(step)
             return
-        today, notes = dt.datetime.now(dt.UTC).date(), migrations.Migrations(self.place, service)
-        if notes.are_done(await asyncio.to_thread(databases.state, self._cluster.url, service), today):
+        notes = migrations.Migrations(self.place, service)
+        if notes.are_done(await asyncio.to_thread(databases.state, self._cluster.url, service)):
             return
         await child.run(step)
-        notes.done(await asyncio.to_thread(databases.state, self._cluster.url, service), today)
+        notes.done(await asyncio.to_thread(databases.state, self._cluster.url, service))
         log.info("database.migrated", service=service)
 
     async def _nats_up(self) -> None:
@@ -121,9 +120,17 @@ class Stack:
             await self.supervisor.ready(children.NATS)
 
     async def _services_up(self) -> None:
-        for service in (*self._table.services, self._table.edge):
+        await _together(self._databases_up(), self._nats_up())
+        for service in self._table.services:
             self.supervisor.start(service)
-        await self.supervisor.ready(parts.EDGE)  # it writes the keys that Envoy reads
+
+    async def _edge_up(self) -> None:
+        await child.run(self._table.demo_clients)
+        self.supervisor.start(self._table.edge)
+
+    async def _door_up(self) -> None:
+        """Opens the door last, and waits until everything behind it is ready."""
+        await self.supervisor.ready(parts.EDGE)  # Envoy asks it for the keys of tokens
         if self._table.with_door:
             configuration = door.configure(self.place, self.settings, self.endpoints, self._chosen)
             self.supervisor.start(children.envoy_proxy(configuration, self._chosen.http, self.place))

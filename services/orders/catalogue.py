@@ -82,6 +82,7 @@ class _Place:
     quiet_until: float = -math.inf
     waiting: _Round | None = None
     running: bool = False
+    persisting: bool = False
 
 
 _Entry = tuple[domain.Item | None, float]
@@ -198,8 +199,7 @@ class Catalogue:
             ASKED.labels(result).inc()
             around.done.set_result(exists)
             self._begin(place)
-        if place.store != place.persisted:
-            await self._persist(place)
+        await self._persist(place)
 
     def _learn(self, place: _Place, answer: Resolution) -> None:
         now = self._clock()
@@ -212,14 +212,19 @@ class Catalogue:
             self._items.popitem(last=False)
 
     async def _persist(self, place: _Place) -> None:
-        store = place.store
-        assert store is not None
+        """Writes what is new of the location, one after the other: the last must win."""
+        if place.persisting:
+            return
+        place.persisting = True
         try:
-            async with self._db.transaction(place.tenant) as session:
-                await locations.save(session, place.tenant, place.location, store)
-            place.persisted = store
+            while (store := place.store) is not None and store != place.persisted:
+                async with self._db.transaction(place.tenant) as session:
+                    await locations.save(session, place.tenant, place.location, store)
+                place.persisted = store
         except Exception as error:  # noqa: BLE001 - the next answer tries again
             log.warning("catalogue.not_persisted", error=type(error).__name__)
+        finally:
+            place.persisting = False
 
 
 def _chunks(codes: Iterable[str]) -> Iterable[list[str]]:

@@ -1,4 +1,4 @@
-"""`python -m services.reviews serve`: the rpcs of the Reviews service. It has no database, relay or consumers yet."""
+"""`python -m services.reviews serve`: the rpcs of the Reviews service. No database, relay or consumers yet."""
 
 from __future__ import annotations
 

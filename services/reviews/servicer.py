@@ -19,10 +19,14 @@ class ReviewsServicer(rpc.ReviewsServiceServicer):
     async def CreateReview(self, request: pb.CreateReviewRequest, context: Context) -> pb.Review:
         raise errors.Unimplemented
 
-    async def ListProductReviews(self, request: pb.ListProductReviewsRequest, context: Context) -> pb.ListReviewsResponse:
+    async def ListProductReviews(
+        self, request: pb.ListProductReviewsRequest, context: Context
+    ) -> pb.ListReviewsResponse:
         raise errors.Unimplemented
 
-    async def ListLocationReviews(self, request: pb.ListLocationReviewsRequest, context: Context) -> pb.ListReviewsResponse:
+    async def ListLocationReviews(
+        self, request: pb.ListLocationReviewsRequest, context: Context
+    ) -> pb.ListReviewsResponse:
         raise errors.Unimplemented
 
     async def ModerateReview(self, request: pb.ModerateReviewRequest, context: Context) -> pb.Review:

@@ -12,10 +12,10 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from services.inventory.domain.commands import (
-    EventAhead,
     Adjust,
     ApplySales,
     EndHold,
+    EventAhead,
     Move,
     Origin,
     Reserve,

@@ -81,7 +81,9 @@ class StockHandlers:
 
         return await asyncio.gather(*(apply(index, line) for index, line in enumerate(lines)))
 
-    async def resolve_exception(self, location: uuid.UUID, exception: uuid.UUID, resolution: str, key: idempotency.Key) -> Message:  # fmt: skip
+    async def resolve_exception(
+        self, location: uuid.UUID, exception: uuid.UUID, resolution: str, key: idempotency.Key
+    ) -> Message:
         """Notes what was done about an exception. NOT_FOUND."""
 
         async def effect(session: database.WriteSession) -> mapping.ExceptionMessage:

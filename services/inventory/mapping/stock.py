@@ -30,7 +30,7 @@ location_text = functools.lru_cache(maxsize=65536)(lambda value: ids.encode("loc
 LevelMessage = stock_pb.StockLevel
 ExceptionMessage = stock_pb.StockException
 BulkClaim = pb.BulkUpdateStockResponse
-"""What is remembered of a bulk call as a whole: nothing but that it was made. Its lines are remembered each by itself."""
+"""What is remembered of a bulk call as a whole: that it was made. Its lines are remembered each by itself."""
 
 
 def timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
@@ -240,10 +240,25 @@ def hold_to_proto(placed: store.PlacedHold) -> stock_pb.Reservation:
     return reservation_to_proto(location_text(placed.location), placed.hold, placed.now)
 
 
+def reference_text(ref_type: str, ref_id: str) -> str:
+    """What a movement refers to, as callers know it: reservations by TypeID."""
+    return ids.encode("rsv", uuid.UUID(ref_id)) if ref_type == "reservation" else ref_id
+
+
+def _reference_id(text: str) -> str:
+    """What the ledger has for it."""
+    if not text.startswith("rsv_"):
+        return text
+    try:
+        return str(ids.decode("rsv", text))
+    except ValueError:
+        return text
+
+
 def movement_filter(request: pb.ListMovementsRequest) -> store.MovementFilter:
     keep = request.filter
     window = instant(keep, "recorded_from"), instant(keep, "recorded_until")
-    return store.MovementFilter(keep.sku, keep.reason, *window, keep.reference_id)
+    return store.MovementFilter(keep.sku, keep.reason, *window, _reference_id(keep.reference_id))
 
 
 def movement_to_proto(row: Any) -> stock_pb.StockMovement:
@@ -258,7 +273,7 @@ def movement_to_proto(row: Any) -> stock_pb.StockMovement:
         quantity=row.quantity,
         reason=row.reason,
         reference_type=row.ref_type,
-        reference_id=row.ref_id,
+        reference_id=reference_text(row.ref_type, row.ref_id),
         actor=row.actor,
         terminal_id=row.terminal,
         occurred_at=timestamp(row.occurred_at),

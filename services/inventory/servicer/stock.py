@@ -132,7 +132,9 @@ class StockServicer(rpc.InventoryServiceServicer):
         async for frame in self._watches.watch(request, principal.current(), context):
             yield frame
 
-    async def ListStockExceptions(self, request: pb.ListStockExceptionsRequest, context: Context) -> pb.ListStockExceptionsResponse:  # fmt: skip
+    async def ListStockExceptions(
+        self, request: pb.ListStockExceptionsRequest, context: Context
+    ) -> pb.ListStockExceptionsResponse:
         limit, after = paging.page_size(request.page_size), _start(request, str)
         page = await self._stock.list_exceptions(
             request.location_id,
@@ -145,26 +147,38 @@ class StockServicer(rpc.InventoryServiceServicer):
             exceptions=[mapping.exception_to_proto(row) for row in page[:limit]], next_page_token=token
         )
 
-    async def ResolveStockException(self, request: pb.ResolveStockExceptionRequest, context: Context) -> stock_pb.StockException:  # fmt: skip
+    async def ResolveStockException(
+        self, request: pb.ResolveStockExceptionRequest, context: Context
+    ) -> stock_pb.StockException:
         where = mapping.location_uuid(request.location_id), uuid.UUID(request.exception_id)
         key = mapping.key(principal.current(), "ResolveStockException", request)
         return await self._stock.resolve_exception(*where, request.resolution, key)  # type: ignore[return-value]  # an exception
 
-    async def GetAppliedPosition(self, request: pb.GetAppliedPositionRequest, context: Context) -> pb.GetAppliedPositionResponse:  # fmt: skip
+    async def GetAppliedPosition(
+        self, request: pb.GetAppliedPositionRequest, context: Context
+    ) -> pb.GetAppliedPositionResponse:
         position = await self._stock.applied_position(request.location_id, SALES_CONSUMER)
         return pb.GetAppliedPositionResponse(sales_seq=position)
 
-    async def ListDeadLetters(self, request: event_pb.ListDeadLettersRequest, context: Context) -> event_pb.ListDeadLettersResponse:  # fmt: skip
+    async def ListDeadLetters(
+        self, request: event_pb.ListDeadLettersRequest, context: Context
+    ) -> event_pb.ListDeadLettersResponse:
         return await self._letters.list(mapping.tenant_uuid(principal.current().tenant_id), request)
 
-    async def ReplayDeadLetter(self, request: event_pb.ReplayDeadLetterRequest, context: Context) -> event_pb.ReplayDeadLetterResponse:  # fmt: skip
+    async def ReplayDeadLetter(
+        self, request: event_pb.ReplayDeadLetterRequest, context: Context
+    ) -> event_pb.ReplayDeadLetterResponse:
         return await self._letters.replay(mapping.tenant_uuid(principal.current().tenant_id), request)
 
-    async def _write(self, method: str, request: Any, command: commands.Command, answer: type[M], reply: mapping.Reply) -> M:  # fmt: skip
+    async def _write(
+        self, method: str, request: Any, command: commands.Command, answer: type[M], reply: mapping.Reply
+    ) -> M:
         key = mapping.key(principal.current(), method, request)
         return await self._stock.write(request.location_id, command, key, answer, reply)
 
-    async def _end_hold(self, method: str, request: Any, action: values.HoldState, ttl_seconds: float = 0) -> stock_pb.Reservation:  # fmt: skip
+    async def _end_hold(
+        self, method: str, request: Any, action: values.HoldState, ttl_seconds: float = 0
+    ) -> stock_pb.Reservation:
         key = mapping.key(principal.current(), method, request)
         hold_id = ids.decode("rsv", request.reservation_id)
         return await self._stock.end_hold(hold_id, action, ttl_seconds, key, stock_pb.Reservation)

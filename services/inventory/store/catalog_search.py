@@ -46,25 +46,26 @@ _PRICE = """
 LEFT JOIN LATERAL (
     SELECT x.id, x.minor_units FROM price x
     WHERE x.tenant_id = %(tenant)s::uuid AND x.sku_key = v.sku_key AND x.location_id {place}
-      AND x.currency_code = (SELECT currency_code FROM location WHERE tenant_id = %(tenant)s::uuid AND id = %(location)s)
+      AND x.currency_code = (
+          SELECT currency_code FROM location WHERE tenant_id = %(tenant)s::uuid AND id = %(location)s
+      )
       AND x.valid_from <= now() AND x.valid_until > now()
     ORDER BY x.valid_from DESC LIMIT 1
 ) {name} ON true
 """
 RESOLVE = f"""
-WITH asked AS (
-    SELECT true AS by_sku, sku_key AS code, sku_key FROM variant
-    WHERE tenant_id = %(tenant)s::uuid AND sku_key = ANY(%(skus)s::text[])
+WITH v AS (
+    SELECT true AS by_sku, s.sku_key AS code, s.* FROM variant s
+    WHERE s.tenant_id = %(tenant)s::uuid AND s.sku_key = ANY(%(skus)s::text[])
     UNION ALL
-    SELECT false, barcode, sku_key FROM barcode
-    WHERE tenant_id = %(tenant)s::uuid AND barcode = ANY(%(barcodes)s::text[])
+    SELECT false, b.barcode, s.* FROM barcode b
+    JOIN variant s ON s.tenant_id = %(tenant)s::uuid AND s.sku_key = b.sku_key
+    WHERE b.tenant_id = %(tenant)s::uuid AND b.barcode = ANY(%(barcodes)s::text[])
 )
-SELECT a.by_sku, a.code, v.sku, v.product_id, v.name, v.options, v.stock_unit, v.tax_category, v.discontinued,
+SELECT v.by_sku, v.code, v.sku, v.product_id, v.name, v.options, v.stock_unit, v.tax_category, v.discontinued,
        p.name AS product_name, p.category,
        coalesce(own.id, general.id) AS price_id, coalesce(own.minor_units, general.minor_units) AS minor_units
-FROM asked a
-JOIN variant v ON v.tenant_id = %(tenant)s::uuid AND v.sku_key = a.sku_key
-JOIN product p ON p.tenant_id = %(tenant)s::uuid AND p.id = v.product_id
+FROM v JOIN product p ON p.tenant_id = %(tenant)s::uuid AND p.id = v.product_id
 {_PRICE.format(place="= %(location)s", name="own")}
 {_PRICE.format(place="IS NULL", name="general")}
 """
@@ -117,7 +118,8 @@ async def resolve(
     location = await place.fetchone()
     by_sku: dict[str, values.Item] = {}
     by_barcode: dict[str, values.Item] = {}
-    for row in await found.fetchall():
+    matches: list[Any] = await found.fetchall()
+    for row in matches:
         (by_sku if row.by_sku else by_barcode)[row.code] = _item(row)
     items = [by_sku.get(codes.sku_key(code)) or by_barcode.get(codes.barcode_key(code)) for code in asked]
     return (None if location is None else catalog_locations.location_of(location)), items

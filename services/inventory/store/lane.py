@@ -165,12 +165,12 @@ def level_of(row: Sequence[Any]) -> values.Level:
 
 def _holds(rows: Sequence[Sequence[Any]]) -> dict[uuid.UUID, values.Hold]:
     holds: dict[uuid.UUID, values.Hold] = {}
-    for hold_id, _line, sku, quantity, state, order_ref, expires_at, created_at, created_seq in rows:
+    for hold_id, _line, sku, quantity, number, order_ref, expires_at, created_at, created_seq in rows:
         line = values.HoldLine(values.fold(sku), sku, quantity)
         if (hold := holds.get(hold_id)) is not None:
             hold.lines = (*hold.lines, line)
         else:
-            state = values.HoldState(state)
+            state = values.HoldState(number)
             holds[hold_id] = values.Hold(hold_id, (line,), state, expires_at, order_ref, created_at, created_seq)
     return holds
 

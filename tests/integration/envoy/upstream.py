@@ -192,7 +192,7 @@ class Loop:
     async def _serve_http(self, app: Any, socket: Path) -> Closer:
         server = uvicorn.Server(uvicorn.Config(app, uds=str(socket), log_level="warning", lifespan="off"))
         serving = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110 — uvicorn has no event for it
+        while not server.started:
             await asyncio.sleep(0.01)
 
         async def close() -> None:

@@ -31,7 +31,6 @@ from services.kit import (
     schema,
     streams,
 )
-from services.kit.inbox import dead
 from services.mesh import nats as mesh_nats
 from services.mesh import postgres
 from tillmesh.common.v1 import event_pb2

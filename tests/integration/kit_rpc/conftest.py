@@ -7,11 +7,20 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 
 from services.kit import server, settings
 from tests.integration.kit_rpc import echo
 from tests.unit.kit import keyring
 from tests.unit.kit.keyring import Keyring
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """structlog's own default draws tracebacks with all locals, which takes half a second each."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
 
 
 class Rpc:
@@ -74,13 +83,40 @@ def config(folder: Path, users: Keyring, services: Keyring) -> settings.ServiceS
     )
 
 
+class Servers:
+    """Makes servers, and ends those that a test left running."""
+
+    def __init__(self, config: settings.ServiceSettings) -> None:
+        self._config = config
+        self._made: list[server.Server] = []
+
+    def make(self, servicer: echo.Servicer | None = None, **changes: Any) -> server.Server:
+        config = self._config.model_copy(update=changes)
+        made = server.Server(config, "inventory", server.verifier(config, "inventory"))
+        made.add(echo.register, servicer or echo.Servicer())
+        self._made.append(made)
+        return made
+
+    async def start(self, servicer: echo.Servicer | None = None, **changes: Any) -> server.Server:
+        made = self.make(servicer, **changes)
+        await made.start()
+        return made
+
+    async def close(self) -> None:
+        for each in self._made:
+            await each.close()
+
+
 @pytest.fixture
-async def rpc(config: settings.ServiceSettings, users: Keyring, services: Keyring) -> AsyncIterator[Rpc]:
-    running = server.Server(config, "inventory", server.verifier(config, "inventory"))
+async def servers(config: settings.ServiceSettings) -> AsyncIterator[Servers]:
+    made = Servers(config)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def rpc(servers: Servers, users: Keyring, services: Keyring) -> AsyncIterator[Rpc]:
     servicer = echo.Servicer()
-    running.add(echo.register, servicer)
-    await running.start()
-    client = Rpc(running, servicer, users, services)
+    client = Rpc(await servers.start(servicer), servicer, users, services)
     yield client
     await client.channel.close()
-    await running.close()

@@ -12,10 +12,10 @@ from typing import Any
 
 import grpc
 import psycopg
-import tillmesh.common.v1.access_pb2
 from buf.validate import validate_pb2  # noqa: F401 - the contract imports it
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+import tillmesh.common.v1.access_pb2
 from services.kit import access, deadline, errors, principal, telemetry
 
 SERVICE = "tillmesh.kit_test.v1.EchoService"

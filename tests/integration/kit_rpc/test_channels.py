@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
 
-from services.kit import access, channels, deadline, errors, principal, server, status, telemetry, tokens
+from services.kit import access, channels, deadline, errors, principal, status, telemetry, tokens
 from tests.integration.kit_rpc import echo
 from tests.unit.kit import keyring
 
@@ -92,7 +91,7 @@ async def test_a_call_gets_the_callers_time_less_a_margin(rpc, inventory, user):
     assert rpc.servicer.seen["deadline"] <= 1.1
 
 
-def test_a_budget_is_the_least_of_what_limits_it():
+async def test_a_budget_is_the_least_of_what_limits_it():
     deadline.enter(2.0)
     assert 1.9 < channels.budget(None, 5.0) <= 2.0 - channels.MARGIN_SECONDS
     assert channels.budget(1.0, 5.0) == 1.0
@@ -133,39 +132,28 @@ async def test_other_refusals_are_not_tried_again(rpc, inventory, user):
     assert rpc.servicer.tries == 1
 
 
-async def test_a_service_that_starts_late_is_found(config, folder, identity, user):
+async def test_a_service_that_starts_late_is_found(servers, folder, identity, user):
     address = f"unix:{folder}/late.sock"
     async with channels.ServiceChannel("inventory", address, identity) as channel:
         with pytest.raises(errors.Unavailable):
             await echo.Stub(channel).GetEcho(echo.Request())
-        late = server.Server(config.model_copy(update={"listen": address}), "x", server.verifier(config, "inventory"))
-        late.add(echo.register, echo.Servicer())
-        await late.start()
+        await servers.start(listen=address)
         await asyncio.wait_for(channel.channel_ready(), 5)
         assert (await echo.Stub(channel).GetEcho(echo.Request(text="b"))).text == "b"
-        await late.close()
 
 
-async def test_several_addresses_share_the_calls_and_one_may_die(config, folder, identity, user):
-    running = []
-    for name in ("one", "two"):
-        settings = config.model_copy(update={"listen": f"unix:{folder}/{name}.sock"})
-        each = server.Server(settings, "inventory", server.verifier(settings, "inventory"))
-        servicer = echo.Servicer()
-        each.add(echo.register, servicer)
-        await each.start()
-        running.append((each, servicer))
-    addresses = ",".join(each.address for each, _ in running)
+async def test_several_addresses_share_the_calls_and_one_may_die(servers, folder, identity, user):
+    servicers = [echo.Servicer(), echo.Servicer()]
+    running = [await servers.start(each, listen=f"unix:{folder}/{n}.sock") for n, each in enumerate(servicers)]
+    addresses = ",".join(each.address for each in running)
     async with channels.ServiceChannel("inventory", addresses, identity) as channel:
         stub = echo.Stub(channel)
-        ends = time.monotonic() + 5
-        while not all(servicer.seen for _, servicer in running):
-            assert time.monotonic() < ends
-            await stub.GetEcho(echo.Request())
-        await running[0][0].close()
+        async with asyncio.timeout(5):
+            while not all(servicer.seen for servicer in servicers):
+                await stub.GetEcho(echo.Request())
+        await running[0].close()
         for _ in range(10):
             assert (await stub.GetEcho(echo.Request(text="a"))).text == "a"
-    await running[1][0].close()
 
 
 def test_addresses_become_one_target():

@@ -17,16 +17,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.kit import server
 from tests.integration.kit_rpc import echo
 from tests.integration.kit_rpc.told import refusal
+from tests.unit.kit import keyring
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def make(config, servicer=None, **changes) -> server.Server:
-    settings = config.model_copy(update=changes)
-    made = server.Server(settings, "inventory", server.verifier(settings, "inventory"))
-    made.add(echo.register, servicer or echo.Servicer())
-    return made
 
 
 async def test_the_socket_is_the_owners_alone(rpc):
@@ -35,23 +29,22 @@ async def test_the_socket_is_the_owners_alone(rpc):
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-async def test_a_socket_left_by_a_dead_process_is_replaced(config):
+async def test_a_socket_left_by_a_dead_process_is_replaced(config, servers):
     path = Path(config.listen.removeprefix("unix:"))
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    running = make(config)
-    await running.start()
+    running = await servers.start()
     async with grpc.aio.insecure_channel(running.address) as channel:
         assert (await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())).status == SERVING
     await running.close()
     assert not path.exists()
 
 
-async def test_a_socket_that_somebody_listens_on_is_not_taken(config, rpc):
-    second = make(config)
+async def test_a_socket_that_somebody_listens_on_is_not_taken(rpc, servers):
     with pytest.raises(server.AddressInUse, match="Another process"):
-        await second.start()
+        await servers.start()
+    assert (await rpc.stub.GetEcho(echo.Request(text="a"), metadata=rpc.user())).text == "a"
 
 
 def test_a_file_that_is_no_socket_is_left_alone(folder):
@@ -62,19 +55,16 @@ def test_a_file_that_is_no_socket_is_left_alone(folder):
         server.claim_socket(str(folder / ("x" * 120)))
 
 
-async def test_over_tcp_a_port_in_use_ends_in_one_sentence(config):
-    first = make(config, listen="127.0.0.1:0")
-    await first.start()
-    second = make(config, listen=first.address)
+async def test_over_tcp_a_port_in_use_ends_in_one_sentence(servers):
+    first = await servers.start(listen="127.0.0.1:0")
     with pytest.raises(server.AddressInUse, match="in use"):
-        await second.start()
-    await first.close()
+        await servers.start(listen=first.address)
 
 
-async def test_health_follows_the_checks(config, monkeypatch):
+async def test_health_follows_the_checks(servers, monkeypatch):
     monkeypatch.setattr(server, "CHECK_EVERY_SECONDS", 0.01)
     ready = False
-    running = make(config)
+    running = servers.make()
     running.ready_when("database", lambda: ready)
 
     async def broken() -> bool:
@@ -92,13 +82,11 @@ async def test_health_follows_the_checks(config, monkeypatch):
         ready = False
         assert (await watched.read()).status == NOT_SERVING
         watched.cancel()
-    await running.close()
 
 
-async def test_sigterm_ends_in_order(config):
+async def test_sigterm_ends_in_order(servers):
     order = []
-    servicer = echo.Servicer()
-    running = make(config, servicer, drain_seconds=0.2)
+    running = servers.make(drain_seconds=0.2)
     running.on_drain(lambda: order.append("drain"))
     running.on_close("first", lambda: order.append("first"))
 
@@ -120,9 +108,7 @@ async def test_sigterm_ends_in_order(config):
     assert order == ["drain", "second", "first"]
 
 
-async def test_an_rpc_that_is_under_way_finishes_after_sigterm(config, users):
-    from tests.unit.kit import keyring
-
+async def test_an_rpc_that_is_under_way_finishes_after_sigterm(servers, users):
     gate = asyncio.Event()
     began = asyncio.Event()
 
@@ -132,7 +118,7 @@ async def test_an_rpc_that_is_under_way_finishes_after_sigterm(config, users):
             await gate.wait()
             return echo.Reply(text="done")
 
-    running = make(config, Slow())
+    running = servers.make(Slow())
     running.on_drain(gate.set)
     await running.start()
     serving = asyncio.create_task(running.run_until_signal())

@@ -46,7 +46,7 @@ def sample(keeper, name, child="till"):
 
 async def until(condition):
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 — of another process
+        while not condition():
             await asyncio.sleep(0.01)
 
 

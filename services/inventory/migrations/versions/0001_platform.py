@@ -1,6 +1,7 @@
 """Partition maintenance, idempotency, outbox, inbox: what every service has."""
 
 from alembic import op
+
 from services.kit import schema
 
 revision = "0001"

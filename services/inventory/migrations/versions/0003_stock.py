@@ -1,6 +1,7 @@
 """Stock: heads, levels, the double-entry ledger, reservations and their expiry buckets, exceptions."""
 
 from alembic import op
+
 from services.kit import schema
 
 revision = "0003"

@@ -1,0 +1,122 @@
+"""What must be there before the first sale: stores, products and opening stock. Doing it again changes nothing.
+
+The truth is what the mesh says it has: codes of stores and products are unique, and opening stock carries a reference
+that the ledger keeps for ever. Idempotency keys, which the mesh keeps for three days, cover a call whose answer was lost.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from google.protobuf.message import Message
+
+from edge.replay import data, translate
+from edge.replay.mesh import Mesh, Refused, T, each
+from tillmesh.inventory.v1 import catalog_service_pb2 as catalog_pb
+from tillmesh.inventory.v1 import inventory_service_pb2 as inventory_pb
+
+PAGE: Final = 500
+PRODUCTS_PER_CALL: Final = 500  # the contract's
+LINES_PER_CALL: Final = 1000  # the contract's
+#: Calls of many parts at a time: each is work for a whole lane already.
+CALLS: Final = 4
+#: Within it a call is sent again whole, under its first key; the mesh keeps keys for 72 hours.
+KEYS_ARE_KEPT: Final = dt.timedelta(hours=48)
+_EXISTS: Final = 6  # google.rpc.Code.ALREADY_EXISTS
+
+Step = Callable[[int], None]
+Locations = dict[int, str]
+
+
+async def stores(mesh: Mesh, chosen: data.Slice, step: Step) -> Locations:
+    """Makes the stores that are missing; the ids of all of them."""
+    there = await _location_ids(mesh)
+
+    async def make(store: int) -> None:
+        code = translate.code(store)
+        if code not in there:
+            request = catalog_pb.CreateLocationRequest(location=translate.location(store), request_id=f"replay-{code}")
+            there[code] = (await mesh.call(mesh.catalog.CreateLocation, request)).id
+        step(1)
+
+    await each(chosen.stores, CALLS, make)
+    return {store: there[translate.code(store)] for store in chosen.stores}
+
+
+async def _location_ids(mesh: Mesh) -> dict[str, str]:
+    request = catalog_pb.ListLocationsRequest(page_size=PAGE)
+    pages = mesh.pages(mesh.catalog.ListLocations, request)
+    return {location.code: location.id async for page in pages for location in page.locations}
+
+
+async def products(mesh: Mesh, chosen: data.Slice, step: Step) -> None:
+    """Makes the products that are missing."""
+    request = catalog_pb.ListProductsRequest(page_size=PAGE)
+    pages = mesh.pages(mesh.catalog.ListProducts, request)
+    there = {product.code async for page in pages for product in page.products}
+    missing = [row for row in chosen.products.values() if translate.code(row.product_id) not in there]
+    step(len(chosen.products) - len(missing))
+
+    async def make(rows: Sequence[data.ProductRow]) -> None:
+        made = [translate.product(row) for row in rows]
+        batch = catalog_pb.BatchCreateProductsRequest(products=made, request_id=_key("products", made))
+        answer = await mesh.call(mesh.catalog.BatchCreateProducts, batch)
+        for result in answer.results:
+            if result.HasField("error") and result.error.code != _EXISTS:
+                raise Refused(f"The product {made[result.index].code}", str(result.error.code), result.error.message)
+        step(len(rows))
+
+    await each(_chunks(missing, PRODUCTS_PER_CALL), CALLS, make)
+
+
+async def opening(mesh: Mesh, chosen: data.Slice, locations: Locations, step: Step) -> None:
+    """Puts the opening stock of each store and week there, where the ledger lacks it."""
+
+    async def make(place: tuple[int, int]) -> None:
+        store, week = place
+        units = translate.opening_units(chosen.supply[place], chosen.products)
+        await _open_week(mesh, locations[store], week, units)
+        step(len(units))
+
+    await each(sorted(chosen.supply), CALLS, make)
+
+
+async def _open_week(mesh: Mesh, location_id: str, week: int, units: dict[str, int]) -> None:
+    there, since = await _opened(mesh, location_id, week)
+    lines = [translate.opening_line(location_id, week, sku, count) for sku, count in units.items()]
+    for chunk in _chunks(lines, LINES_PER_CALL):
+        missing = [line for line in chunk if line.sku not in there]
+        if not missing:
+            continue
+        # A chunk that is half there may still be under way: under its first key nothing of it counts twice.
+        again = chunk if since is not None and dt.datetime.now(dt.UTC) - since < KEYS_ARE_KEPT else missing
+        request = inventory_pb.BulkUpdateStockRequest(lines=again, request_id=_key("opening", again))
+        answer = await mesh.call(mesh.inventory.BulkUpdateStock, request)
+        for result in answer.results:
+            if result.HasField("error"):
+                what = f"Opening stock of {again[result.index].sku}"
+                raise Refused(what, str(result.error.code), result.error.message)
+
+
+async def _opened(mesh: Mesh, location_id: str, week: int) -> tuple[set[str], dt.datetime | None]:
+    """SKUs that have their opening stock of the week, and since when the first of them has it."""
+    request = inventory_pb.ListMovementsRequest(location_id=location_id, page_size=PAGE)
+    request.filter.reference_id = translate.opening_reference(week)
+    pages = mesh.pages(mesh.inventory.ListMovements, request)
+    found = [(move.sku, move.recorded_at.ToDatetime(dt.UTC)) async for page in pages for move in page.movements]
+    return {sku for sku, _ in found}, min((at for _, at in found), default=None)
+
+
+def _key(kind: str, messages: Iterable[Message]) -> str:
+    """An idempotency key that the same content always has."""
+    content = b"".join(message.SerializeToString(deterministic=True) for message in messages)
+    return f"replay-{kind}-{hashlib.sha256(content).hexdigest()[:32]}"
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:
+    rest = iter(items)
+    return iter(lambda: list(itertools.islice(rest, size)), [])
