@@ -195,7 +195,7 @@ def _read_rows(folder: Path, choice: Choice) -> list[Row]:
     weeks = [("week", ">=", choice.first_week), ("week", "<=", choice.last_week)]
     columns = (*keys, *_AMOUNTS, "week", "transaction_timestamp")
     return [
-        Row(*line[:4], *map(cents, line[4:8]), line[8], line[9].replace(tzinfo=dt.UTC))
+        Row._make((*line[:4], *map(cents, line[4:8]), line[8], line[9].replace(tzinfo=dt.UTC)))
         for line in _columns(folder / "transactions.parquet", columns, filters=weeks)
     ]
 

@@ -40,6 +40,8 @@ _PASSING: Final = frozenset(
         grpc.StatusCode.ABORTED,
     }
 )
+#: Without a reason of the contract: the connection broke in the middle of an answer.
+_BROKEN: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED})
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -48,6 +50,8 @@ _OPTIONS: Final = (
 
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
+Q_contra = TypeVar("Q_contra", bound=Message, contravariant=True)
+R_co = TypeVar("R_co", bound=Message, covariant=True)
 T = TypeVar("T")
 
 
@@ -59,17 +63,17 @@ class Refused(Exception):
         self.reason = reason
 
 
-class Method(Protocol[Q, R]):
+class Method(Protocol[Q_contra, R_co]):
     """An rpc of a generated stub."""
 
-    def __call__(self, request: Q, /, *, timeout: float, metadata: Any) -> Awaitable[R]: ...
+    def __call__(self, request: Q_contra, /, *, timeout: float, metadata: Any) -> Awaitable[R_co]: ...
 
 
 class Tokens:
     """An access token that is renewed in time."""
 
     def __init__(self, fetch: Callable[[], str]) -> None:
-        """fetch blocks; raises token.NoTokenError."""
+        """The function fetch blocks, and raises token.NoTokenError."""
         self._fetch = fetch
         self._token = ""
         self._taken = 0.0
@@ -140,7 +144,7 @@ class Mesh:
 def reason(error: grpc.aio.AioRpcError) -> str:
     """The contract's reason of a failure; empty when it carries none."""
     try:
-        found = rpc_status.from_call(error)  # type: ignore[arg-type]  # it needs code, details and trailing metadata
+        found = rpc_status.from_call(error)
     except ValueError:
         return ""
     info = error_details_pb2.ErrorInfo()
@@ -153,12 +157,11 @@ def _passes(error: Exception) -> bool:
         return True
     if not isinstance(error, grpc.aio.AioRpcError):
         return False
-    # Without a reason of ours it was a connection that broke in the middle of an answer.
-    return error.code() in _PASSING or (error.code() is not grpc.StatusCode.UNAUTHENTICATED and not reason(error))
+    return error.code() in _PASSING or (error.code() in _BROKEN and not reason(error))
 
 
 async def each(items: Iterable[T], limit: int, work: Callable[[T], Awaitable[None]]) -> None:
-    """Does the work for each item, so many at a time, in their order. The first failure cancels the rest and is raised."""
+    """Does the work for each item, so many at a time, in order. The first failure cancels the rest and is raised."""
     todo = iter(items)
 
     async def worker() -> None:

@@ -1,7 +1,7 @@
 """What must be there before the first sale: stores, products and opening stock. Doing it again changes nothing.
 
 The truth is what the mesh says it has: codes of stores and products are unique, and opening stock carries a reference
-that the ledger keeps for ever. Idempotency keys, which the mesh keeps for three days, cover a call whose answer was lost.
+that the ledger keeps for ever. Idempotency keys, which are kept for three days, cover a call whose answer was lost.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ async def products(mesh: Mesh, chosen: data.Slice, step: Step) -> None:
         step(len(rows))
 
     await each(_chunks(missing, PRODUCTS_PER_CALL), CALLS, make)
+
+
+def opening_lines(chosen: data.Slice) -> int:
+    """How many SKUs get opening stock, over all stores and weeks."""
+    return sum(len(translate.opening_units(supply, chosen.products)) for supply in chosen.supply.values())
 
 
 async def opening(mesh: Mesh, chosen: data.Slice, locations: Locations, step: Step) -> None:

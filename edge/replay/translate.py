@@ -1,10 +1,11 @@
 """Rows of the data as requests of the contract: pure, and the same for ever, so that a sale sent twice is one sale.
 
 A basket is a sale; its id is the till's own id of the sale. A line with units is an item at what the store books
-(sales_value), with the loyalty card's discount and the coupon match as discounts that are already in it. A manufacturer's
-coupon is an adjustment below the item, and takes its amount off again; so the total is what the customer paid, which may
-be nothing or, 19 times in the year, less. A line without units is an adjustment of its value less its coupon, also when
-both are nothing. How customers paid isn't known: one tender of the total.
+(sales_value), with the loyalty card's discount and the coupon match as discounts that are already in it; its unit price
+is that of the shelf, where it has whole cents. A manufacturer's coupon is an adjustment below the item, and takes its
+amount off again. So the total is what the customer paid, which may be nothing or, 19 times in the year, less. A line
+without units is an adjustment of its value less its coupon, also when both are nothing. A product that isn't in the
+product table is sold all the same. How customers paid isn't known: one tender of the total.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def sale(rows: Sequence[Row], location_id: str, known: Mapping[int, ProductRow])
     first = rows[0]
     lines = [line for row in rows for line in _lines(row, known)]
     if len(lines) > SALE_LINES_MAX:
-        raise data.DataError(f"The basket {first.basket_id} has {len(lines)} lines; a sale has at most {SALE_LINES_MAX}.")
+        raise data.DataError(
+            f"The basket {first.basket_id} has {len(lines)} lines; a sale has at most {SALE_LINES_MAX}."
+        )
     paid = money_pb2.Money(currency_code=CURRENCY, minor_units=sum(line.net_amount for line in lines))
     return orders_pb.RecordSaleRequest(
         location_id=location_id,

@@ -166,6 +166,8 @@ class Server:
             await self._start()
         except BaseException:
             await self._grpc.stop(None)  # Else it complains when it is collected.
+            if self._socket is not None:
+                self._socket.unlink(missing_ok=True)
             raise
 
     async def _start(self) -> None:

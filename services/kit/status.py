@@ -101,14 +101,14 @@ def to_proto(error: errors.Error) -> status_pb2.Status:
         if error_class in _packers:
             detail = _packers[error_class](error)
             if detail is not None:
-                _add(status, _shortened(detail, STATUS_BYTES_MAX - status.ByteSize()))
+                _add(status, detail)
             break
     return status
 
 
 def _add(status: status_pb2.Status, detail: Message) -> None:
     packed = any_pb2.Any()
-    packed.Pack(detail)
+    packed.Pack(_shortened(detail, STATUS_BYTES_MAX - status.ByteSize()))
     if status.ByteSize() + packed.ByteSize() <= STATUS_BYTES_MAX:
         status.details.append(packed)
 

@@ -2,7 +2,7 @@
 
 Answers are at most 10 seconds old: a price or a name changed a moment ago may still be written on a line as it was.
 While Inventory doesn't answer, what was known in the last 24 hours is used; items that were never asked for are
-unknown, and their lines unresolved. Only a location that was never seen can't sell. No sale waits longer than 2 s.
+unknown, and their lines unresolved. Only a location that was never seen can't sell. No sale waits longer than 1 s.
 """
 
 from __future__ import annotations
@@ -172,6 +172,9 @@ class Catalogue:
     def _begin(self, place: _Place) -> None:
         """Starts the next round, if somebody waits for one."""
         around, place.waiting = place.waiting, None
+        if around is not None and self._clock() < place.quiet_until:
+            around.done.set_result(True)  # no answer just now: not waited for twice
+            around = None
         place.running = around is not None
         if around is not None:
             self._spawn(self._run(place, around), around.context)

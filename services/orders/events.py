@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf import timestamp_pb2
-
 from services.kit import events, ids
 from services.orders.domain import sale as domain
+from services.orders.mapping import messages
 from tillmesh.orders.v1 import orders_events_pb2 as pb
 
 
@@ -15,38 +14,35 @@ def sales_recorded(
     location_id: str, epoch: int, orders: Sequence[domain.Order], traceparent: str, causation_id: str
 ) -> events.Event:
     """The event of a batch, keyed by the location's TypeID. orders: in order of seq, without gaps, at least one."""
+    message = pb.SalesRecorded(location_id=location_id)
+    for order in orders:
+        _add(message, order)
     return events.Event(
         key=location_id,
         epoch=epoch,
         seq_from=orders[0].seq,
         seq_to=orders[-1].seq,
-        message=pb.SalesRecorded(location_id=location_id, sales=[_sale(order) for order in orders]),
+        message=message,
         occurred_at=min(order.occurred_at for order in orders),
         traceparent=traceparent,
         causation_id=causation_id,
     )
 
 
-def _sale(order: domain.Order) -> pb.SalesRecorded.Sale:
-    occurred_at = timestamp_pb2.Timestamp()
-    occurred_at.FromDatetime(order.occurred_at)
-    return pb.SalesRecorded.Sale(
+def _add(event: pb.SalesRecorded, order: domain.Order) -> None:
+    sale = event.sales.add(
         seq=order.seq,
-        order_id=ids.encode("ord", order.id),
+        order_id=messages.order_text(order.id),
         terminal_id=order.terminal_id,
         actor=order.actor,
         reservation_id=ids.encode("rsv", order.reservation_id) if order.reservation_id else "",
-        lines=[_line(line) for line in order.lines if line.kind is domain.LineKind.ITEM],
-        occurred_at=occurred_at,
+        occurred_at=messages.timestamp(order.occurred_at),
         business_date=order.business_date.isoformat(),
         customer_id=ids.encode("cus", order.customer_id) if order.customer_id else "",
         campaign_id=order.campaign_id,
         currency_code=order.currency_code,
         total=order.total,
     )
-
-
-def _line(line: domain.OrderLine) -> pb.SalesRecorded.Line:
-    return pb.SalesRecorded.Line(
-        sku=line.sku, quantity=line.quantity, category=line.category, net_amount=line.net_amount
-    )
+    for line in order.lines:
+        if line.kind is domain.LineKind.ITEM:
+            sale.lines.add(sku=line.sku, quantity=line.quantity, category=line.category, net_amount=line.net_amount)

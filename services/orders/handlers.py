@@ -17,7 +17,7 @@ from services.orders.store import summary as sums
 SalesLanes = lanes.Lanes[lane.Key, lane.RecordSale, lane.Recorded]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordSale:
     """A sale to be recorded. key names its location; fingerprint is of the content without request_id."""
 
@@ -26,14 +26,6 @@ class RecordSale:
     fingerprint: bytes
     principal: str
     request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """An order, and whether its stock has been reduced."""
-
-    order: domain.Order
-    stock_applied: bool
 
 
 class Orders:
@@ -51,7 +43,7 @@ class Orders:
         self._catalogue = items
         self._positions = applied
 
-    async def record_sale(self, command: RecordSale) -> Shown:
+    async def record_sale(self, command: RecordSale) -> domain.Shown:
         """Records a sale, or finds it recorded. What may be refused: domain.sale.book, SaleIdReused, NotFound."""
         key, sale = command.key, command.sale
         codes = [line.code for line in sale.lines]
@@ -69,9 +61,9 @@ class Orders:
         recorded = await self._lanes.submit(key, submission)
         if isinstance(recorded, lane.Earlier):
             return await self._show(key.tenant, await self._load(key.tenant, recorded.order_id))
-        return Shown(recorded, recorded.seq <= self._positions.known(key.tenant, key.location_id))
+        return domain.Shown(recorded, recorded.seq <= self._positions.known(key.tenant, key.location_id))
 
-    async def get_order(self, caller: principals.Principal, tenant: str, order_id: uuid.UUID) -> Shown:
+    async def get_order(self, caller: principals.Principal, tenant: str, order_id: uuid.UUID) -> domain.Shown:
         """An order of the caller's tenant. NotFound; LocationScope."""
         order = await self._load(tenant, order_id)
         caller.require_location(ids.encode("loc", order.location_id))
@@ -79,7 +71,7 @@ class Orders:
 
     async def list_sales(
         self, key: lane.Key, keep: reads.Filter, *, newest_first: bool, after: reads.Position | None, limit: int
-    ) -> list[Shown]:
+    ) -> list[domain.Shown]:
         """Orders of a location, in order of occurred_at."""
         async with self._db.read(key.tenant) as session:
             orders = await reads.sold_at(
@@ -87,7 +79,7 @@ class Orders:
             )
         highest = max((order.seq for order in orders), default=0)
         reached = await self._positions.reached(key.tenant, key.location_id, highest)
-        return [Shown(order, order.seq <= reached) for order in orders]
+        return [domain.Shown(order, order.seq <= reached) for order in orders]
 
     async def summarize(
         self, key: lane.Key, question: summary.Question, *, after: sums.Key | None, limit: int
@@ -103,6 +95,6 @@ class Orders:
             raise errors.NotFound("order")
         return order
 
-    async def _show(self, tenant: str, order: domain.Order) -> Shown:
+    async def _show(self, tenant: str, order: domain.Order) -> domain.Shown:
         reached = await self._positions.reached(tenant, ids.encode("loc", order.location_id), order.seq)
-        return Shown(order, order.seq <= reached)
+        return domain.Shown(order, order.seq <= reached)

@@ -26,7 +26,7 @@ Listener = Callable[[Key, int], None]
 """Called after a commit with the position that was reached."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordSale:
     """A sale, what the catalogue knows of it, and the ids that its order gets if it is new.
 

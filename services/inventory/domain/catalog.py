@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from services.inventory.domain import catalog_codes as codes
 from services.kit import errors
 
 T = TypeVar("T")
+EACH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class VariantDraft:
     name: str = ""
     options: tuple[tuple[str, str], ...] = ()
     barcodes: tuple[str, ...] = ()
-    stock_unit: int = 0
+    stock_unit: int = EACH
     package: tuple[int, int, int, int] | None = None
     lead_time_days: int = 0
     tax_category: str = ""
@@ -182,10 +183,8 @@ def check_version(current: int, expected: int) -> None:
         raise errors.VersionMismatch(current)
 
 
-def duplicates(values: Iterable[T]) -> Iterator[int]:
+def duplicates(values: Sequence[T]) -> list[int]:
     """Positions of values that stood earlier already."""
-    seen: set[T] = set()
-    for index, value in enumerate(values):
-        if value in seen:
-            yield index
-        seen.add(value)
+    if len(values) < 2 or len(set(values)) == len(values):
+        return []
+    return [index for index, value in enumerate(values) if value in values[:index]]

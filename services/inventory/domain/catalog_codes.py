@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 GTIN_LENGTHS = (8, 12, 13, 14)
@@ -48,7 +49,7 @@ def is_code(text: str) -> bool:
     return _CODE.fullmatch(text) is not None
 
 
-@functools.lru_cache(maxsize=4096)  # brands and categories repeat
+@functools.lru_cache(maxsize=4096)  # brands, categories and shades repeat
 def words(text: str) -> tuple[str, ...]:
     """The words of a text, folded: without case, accents and punctuation."""
     apart = unicodedata.normalize("NFKD", text.casefold())
@@ -64,7 +65,7 @@ def tag(tenant: str) -> str:
     return tenant[-8:]
 
 
-def document(tenant: str, *, names: str, features: str, category: str) -> str:
+def document(tenant: str, *, names: Iterable[str], features: Iterable[str], category: str) -> str:
     """The words of a variant as PostgreSQL's text of a tsvector: names weigh most, category least.
 
     Written here and not by to_tsvector: query and document are split by the same rule, whatever a server's locale is.
@@ -72,10 +73,11 @@ def document(tenant: str, *, names: str, features: str, category: str) -> str:
     mark = tag(tenant)
     lexemes: dict[str, list[str]] = {}
     place = 0
-    for weight, text in (("A", names), ("B", features), ("C", category)):
-        for word in words(text):
-            place += 1
-            lexemes.setdefault(word, []).append(f"{place}{weight}")
+    for weight, texts in (("A", names), ("B", features), ("C", (category,))):
+        for text in texts:
+            for word in words(text):
+                place += 1
+                lexemes.setdefault(word, []).append(f"{place}{weight}")
     return " ".join(f"'{mark}{word}':{','.join(places)}" for word, places in lexemes.items())
 
 

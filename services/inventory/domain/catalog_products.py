@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +14,22 @@ from services.inventory.domain import catalog_codes as codes
 from services.kit import errors
 
 VARIANTS_MAX = 200  # as the contract has it: a product is read and announced whole
-EACH = 1
 
 
 def _check_variant(draft: catalog.VariantDraft, wrong: catalog.Violations, path: str) -> catalog.VariantDraft:
+    if "\0" in draft.name or "\0" in draft.tax_category or any("\0" in each for pair in draft.options for each in pair):
+        wrong.add(path.rstrip("."), "has a NUL character")
+    for index in catalog.duplicates([axis for axis, _ in draft.options]):
+        wrong.add(f"{path}options[{index}].axis", "has one value")
+    if not draft.barcodes:
+        return draft
     for index, text in enumerate(draft.barcodes):
         if text.isdigit() and not codes.is_gtin(text):
             wrong.add(f"{path}barcodes[{index}]", "is not a GTIN of 8, 12, 13 or 14 digits with a right check digit")
     barcodes = tuple(codes.barcode_key(text) for text in draft.barcodes)
     for index in catalog.duplicates(barcodes):
         wrong.add(f"{path}barcodes[{index}]", "is there twice")
-    wrong.check_texts(
-        **{f"{path}name": draft.name, f"{path}tax_category": draft.tax_category},
-        **{f"{path}options": "".join(axis + value for axis, value in draft.options)},
-    )
-    for index in catalog.duplicates(axis for axis, _ in draft.options):
-        wrong.add(f"{path}options[{index}].axis", "has one value")
-    return dataclasses.replace(draft, barcodes=barcodes, stock_unit=draft.stock_unit or EACH)
+    return draft if barcodes == draft.barcodes else dataclasses.replace(draft, barcodes=barcodes)
 
 
 def check_variant(draft: catalog.VariantDraft, path: str = "variant") -> catalog.VariantDraft:
@@ -48,13 +47,21 @@ def check_product(draft: catalog.ProductDraft, path: str = "product") -> catalog
     if not 0 < len(draft.variants) <= VARIANTS_MAX:
         wrong.add("variants", f"a product has 1 to {VARIANTS_MAX} variants")
     variants = tuple(_check_variant(each, wrong, f"variants[{i}].") for i, each in enumerate(draft.variants))
-    for index in catalog.duplicates(codes.sku_key(each.sku) for each in variants):
+    for index in catalog.duplicates([codes.sku_key(each.sku) for each in variants]):
         wrong.add(f"variants[{index}].sku", "is there twice")
-    owners = [i for i, each in enumerate(variants) for _ in each.barcodes]
-    for place in catalog.duplicates(barcode for each in variants for barcode in each.barcodes):
-        wrong.add(f"variants[{owners[place]}].barcodes", "one is another variant's too")
+    for owner in _shared_barcodes(variants):
+        wrong.add(f"variants[{owner}].barcodes", "one is another variant's too")
     wrong.refuse()
     return dataclasses.replace(draft, code=draft.code or variants[0].sku, variants=variants)
+
+
+def _shared_barcodes(variants: Sequence[catalog.VariantDraft]) -> Iterator[int]:
+    """Positions of variants that have a barcode of one before them."""
+    seen: set[str] = set()
+    for index, variant in enumerate(variants):
+        if not seen.isdisjoint(variant.barcodes):
+            yield index
+        seen.update(variant.barcodes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ def variant_draft(message: catalog_pb2.Variant) -> values.VariantDraft:
         name=message.name,
         options=tuple((each.axis, each.value) for each in message.options),
         barcodes=tuple(message.barcodes),
-        stock_unit=message.stock_unit,
+        stock_unit=message.stock_unit or values.EACH,
         package=_package(message),
         lead_time_days=message.lead_time_days,
         tax_category=message.tax_category,

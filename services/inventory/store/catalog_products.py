@@ -269,8 +269,8 @@ def _variant_rows(
             "category_key": category_key,
             "words": codes.document(
                 tenant,
-                names=f"{product.name} {variant.name}",
-                features=" ".join((product.brand, *(value for _, value in variant.options))),
+                names=(product.name, variant.name),
+                features=(product.brand, *(value for _, value in variant.options)),
                 category=product.category,
             ),
         }

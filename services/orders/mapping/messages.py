@@ -12,13 +12,13 @@ from google.protobuf import timestamp_pb2
 from services.kit import ids, paging
 from services.orders.domain import sale as domain
 from services.orders.domain import summary
-from services.orders.handlers import Shown
 from tillmesh.common.v1 import money_pb2
 from tillmesh.orders.v1 import orders_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
+order_text = functools.lru_cache(maxsize=4096)(functools.partial(ids.encode, "ord"))  # for the event, and the answer
 location_text = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "loc"))
 product_text = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "prd"))
 
@@ -33,11 +33,11 @@ def _optional_text(prefix: str, value: uuid.UUID | None) -> str:
     return "" if value is None else ids.encode(prefix, value)
 
 
-def order_to_proto(shown: Shown) -> orders_pb2.Order:
+def order_to_proto(shown: domain.Shown) -> orders_pb2.Order:
     order = shown.order
     currency = order.currency_code
-    return orders_pb2.Order(
-        id=ids.encode("ord", order.id),
+    message = orders_pb2.Order(
+        id=order_text(order.id),
         channel=orders_pb2.Channel.ValueType(order.channel),
         state=orders_pb2.OrderState.ValueType(order.state),
         location_id=location_text(order.location_id),
@@ -45,12 +45,6 @@ def order_to_proto(shown: Shown) -> orders_pb2.Order:
         client_sale_id=order.client_sale_id,
         currency_code=currency,
         tax_inclusive=order.tax_inclusive,
-        lines=[_line(line, currency) for line in order.lines],
-        tenders=[_tender(tender, currency) for tender in order.tenders],
-        net_total=money_pb2.Money(currency_code=currency, minor_units=order.net_total),
-        tax_total=money_pb2.Money(currency_code=currency, minor_units=order.tax_total),
-        total=money_pb2.Money(currency_code=currency, minor_units=order.total),
-        discount_total=money_pb2.Money(currency_code=currency, minor_units=order.discount_total),
         customer_id=_optional_text("cus", order.customer_id),
         campaign_id=order.campaign_id,
         reservation_id=_optional_text("rsv", order.reservation_id),
@@ -62,38 +56,49 @@ def order_to_proto(shown: Shown) -> orders_pb2.Order:
         stock_effect=orders_pb2.STOCK_EFFECT_APPLIED if shown.stock_applied else orders_pb2.STOCK_EFFECT_PENDING,
         version=order.version,
     )
+    _set(message.net_total, order.net_total, currency)
+    _set(message.tax_total, order.tax_total, currency)
+    _set(message.total, order.total, currency)
+    _set(message.discount_total, order.discount_total, currency)
+    for line in order.lines:
+        _add_line(message, line, currency)
+    for tender in order.tenders:
+        added = message.tenders.add(type=orders_pb2.TenderType.ValueType(tender.type), details=tender.details)
+        _set(added.amount, tender.amount, currency)
+    return message
 
 
-def _line(line: domain.OrderLine, currency: str) -> orders_pb2.OrderLine:
-    message = orders_pb2.OrderLine(
+def _set(money: money_pb2.Money, amount: int, currency: str) -> None:
+    """Fills a field where it is: making a message and copying it in takes twice as long, five times a sale."""
+    money.currency_code = currency
+    money.minor_units = amount
+
+
+def _add_line(order: orders_pb2.Order, line: domain.OrderLine, currency: str) -> None:
+    message = order.lines.add(
         id=ids.encode("ln", line.id),
         number=line.number,
         kind=orders_pb2.LineKind.ValueType(line.kind),
         sku=line.sku,
         quantity=line.quantity,
-        net_amount=money_pb2.Money(currency_code=currency, minor_units=line.net_amount),
-        taxes=[orders_pb2.TaxAmount(name=t.name, rate=t.rate, minor_units=t.amount) for t in line.taxes],
-        discounts=[
-            orders_pb2.DiscountAmount(name=d.name, minor_units=d.amount, campaign_id=d.campaign_id)
-            for d in line.discounts
-        ],
         name=line.name,
         category=line.category,
         product_id=product_text(line.product_id) if line.product_id else "",
         price_id=line.price_id,
         unresolved=line.unresolved,
     )
+    _set(message.net_amount, line.net_amount, currency)
     if line.unit_price is not None:
-        message.unit_price.currency_code, message.unit_price.minor_units = currency, line.unit_price
-    return message
+        _set(message.unit_price, line.unit_price, currency)
+    for tax in line.taxes:
+        message.taxes.add(name=tax.name, rate=tax.rate, minor_units=tax.amount)
+    for discount in line.discounts:
+        message.discounts.add(name=discount.name, minor_units=discount.amount, campaign_id=discount.campaign_id)
 
 
-def _tender(tender: domain.Tender, currency: str) -> orders_pb2.Tender:
-    amount = money_pb2.Money(currency_code=currency, minor_units=tender.amount)
-    return orders_pb2.Tender(type=orders_pb2.TenderType.ValueType(tender.type), amount=amount, details=tender.details)
-
-
-def sales_page(request: pb.ListSalesRequest, tenant: str, found: Sequence[Shown], limit: int) -> pb.ListSalesResponse:
+def sales_page(
+    request: pb.ListSalesRequest, tenant: str, found: Sequence[domain.Shown], limit: int
+) -> pb.ListSalesResponse:
     """found: one more than limit when there is another page."""
     page = found[:limit]
     response = pb.ListSalesResponse(sales=[order_to_proto(shown) for shown in page])
@@ -132,15 +137,11 @@ _KEY_FIELDS = {
 
 def _row(question: summary.Question, row: summary.Row) -> pb.SummarizeSalesResponse.Row:
     currency = row.currency_code
-    message = pb.SummarizeSalesResponse.Row(
-        sales=row.sales,
-        lines=row.lines,
-        units=row.units,
-        net_amount=money_pb2.Money(currency_code=currency, minor_units=row.net_amount),
-    )
+    message = pb.SummarizeSalesResponse.Row(sales=row.sales, lines=row.lines, units=row.units)
+    _set(message.net_amount, row.net_amount, currency)
     for dimension, value in zip(question.dimensions, row.key, strict=True):
         setattr(message, _KEY_FIELDS[dimension], value)
     if question.source is not summary.Source.TENDERS:
-        message.tax_amount.CopyFrom(money_pb2.Money(currency_code=currency, minor_units=row.tax_amount))
-        message.discount_amount.CopyFrom(money_pb2.Money(currency_code=currency, minor_units=row.discount_amount))
+        _set(message.tax_amount, row.tax_amount, currency)
+        _set(message.discount_amount, row.discount_amount, currency)
     return message

@@ -135,12 +135,13 @@ static int read_text(reader *in, char *to, size_t *length) {
     memcpy(to, in->at, bytes);
     *length = bytes;
   }
+  to[*length] = 0;
   in->at += bytes;
   return 0;
 }
 
 static int read_literal(hpack_table *table, reader *in, int prefix, header *found) {
-  static char name[VALUE_MAX], value[VALUE_MAX];
+  static char name[VALUE_MAX + 1], value[VALUE_MAX + 1];
   size_t index;
   if (read_integer(in, prefix, &index)) return -1;
   if (index != 0) {

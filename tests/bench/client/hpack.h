@@ -22,7 +22,7 @@ void hpack_prepare(void);
 
 void hpack_init(hpack_table *table);
 
-// Tells every header of a block. 0, or -1 when it can't be decoded (then the connection is lost).
+// Tells every header of a block; name and value end with a zero. 0, or -1 when it can't be decoded (then the connection is lost).
 int hpack_decode(hpack_table *table, const uint8_t *block, size_t length, hpack_heard *heard, void *context);
 
 // Writes a header. The caller has room for name, value and 12 bytes. Returns the end.

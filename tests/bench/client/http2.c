@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "http2.h"
 
 #include <errno.h>

@@ -201,12 +201,6 @@ static double percentile_ms(double share) {
   return run.latencies_us[at] / 1000.0;
 }
 
-static void print_hex(const char *name, const void *bytes, size_t length) {
-  printf(", \"%s\": \"", name);
-  for (size_t i = 0; i < length; i++) printf("%02x", ((const uint8_t *)bytes)[i]);
-  printf("\"");
-}
-
 static void print_sample(const char *name, const sample *of) {
   if (!of->taken) return;
   printf(", \"%s\": {\"outcome\": \"%s\"", name, of->outcome);

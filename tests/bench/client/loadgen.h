@@ -29,6 +29,9 @@ typedef struct {
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 uint64_t monotonic_ns(void);
 
+// Prints `, "name": "…"` for JSON: whatever the bytes are, hex needs no quoting.
+void print_hex(const char *name, const void *bytes, size_t length);
+
 connection *connect_all(const options *given, const http2_events *events);
 
 // Waits until something can be read or written, at most this long, and reads it. Returns the connections lost by now.

@@ -1,5 +1,4 @@
 // loadgen load|watch: load for the bench from one thread, over HTTP/2: gRPC or REST. How it is used: docs/bench.md.
-#define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -25,6 +24,12 @@ uint64_t monotonic_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void print_hex(const char *name, const void *bytes, size_t length) {
+  printf(", \"%s\": \"", name);
+  for (size_t i = 0; i < length; i++) printf("%02x", ((const uint8_t *)bytes)[i]);
+  printf("\"");
 }
 
 // --- input ---

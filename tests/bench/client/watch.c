@@ -94,7 +94,8 @@ int run_watch(const options *given) {
   for (int i = 0; i < given->connections; i++)
     if (all[i].lost) snprintf(why + strlen(why), sizeof why - strlen(why), "%.100s; ", all[i].why);
   fclose(out);
-  printf("{\"messages\": %llu, \"ended\": %d, \"lost\": %d, \"why\": \"%s\"}\n", (unsigned long long)messages, ended,
-         lost, why);
+  printf("{\"messages\": %llu, \"ended\": %d, \"lost\": %d", (unsigned long long)messages, ended, lost);
+  print_hex("why", why, strlen(why));
+  printf("}\n");
   return 0;
 }

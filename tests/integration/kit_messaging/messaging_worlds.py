@@ -39,7 +39,7 @@ from tillmesh.orders.v1 import orders_events_pb2
 OWNER, CONSUMER = "orders", "inventory"
 # Databases of their own: the template names belong to the services' migrations.
 TABLES = ["outbox", "inbox_cursor", "dead_letter", "worker_lease", "relay_member", "applied"]
-QUICK = relay.Options(poll_seconds=0.2, lease_seconds=1.5, renew_seconds=0.2, retry_seconds_max=0.2, stop_seconds=0.3)
+QUICK = relay.Options(poll_seconds=0.3, lease_seconds=4, renew_seconds=0.3, retry_seconds_max=0.2, stop_seconds=0.3)
 PATIENCE = inbox.Limits(
     ahead_delays=(0.02, 0.04, 0.08),
     defect_delay=0.02,
@@ -204,6 +204,7 @@ class World:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.1), self.arrived:
                     await self.arrived.wait()
+            await asyncio.sleep(0.02)  # effects come in bursts: one look at the database for all of them
 
     async def until_applied(self, *keys: str, seconds: float = 15) -> None:
         """Waits until all that was emitted (of some keys) is applied, and asserts that it was once and in order."""
@@ -311,7 +312,7 @@ async def world(
         await db.open()
     for one in brokers.values():
         one.start()
-        await one.wait_connected()
+        await asyncio.wait_for(one.wait_connected(), 10)
     made = World(databases[OWNER], databases[CONSUMER], brokers[OWNER], brokers[CONSUMER], server)
     with contextlib.suppress(Exception):
         await brokers[OWNER].jetstream.delete_stream("ORDERS")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import signal
 import sys
@@ -30,7 +31,11 @@ async def relay_process(
         "hang": hang,
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), json.dumps(given), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        sys.executable,
+        str(SCRIPT),
+        json.dumps(given),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         yield process
@@ -105,7 +110,7 @@ async def test_a_restart_of_nats_loses_nothing(world: worlds.World) -> None:
     await asyncio.to_thread(world.server.stop)
     await world.emit("loc_0", 3)
     await world.emit("loc_1", 3)
-    await asyncio.to_thread(world.server.start)
+    world.server.start()  # in this thread: the server ends with the thread that starts it
     await world.emit("loc_0")
     await world.until_applied()
 
@@ -121,7 +126,7 @@ async def test_when_nats_comes_back_without_its_data_streams_and_consumers_are_m
     await asyncio.to_thread(world.server.stop)
     shutil.rmtree(world.server.data_dir / "jetstream")
     await world.emit("loc_0", 2)
-    await asyncio.to_thread(world.server.start)
+    world.server.start()  # in this thread: the server ends with the thread that starts it
     await world.emit("loc_1", 2)
     await world.until_applied()
 
@@ -134,6 +139,6 @@ async def test_a_service_starts_and_its_consumers_wait_while_nats_is_away(world:
     await world.emit("loc_0", 2)
     world.spawn(world.relay().run())
     world.spawn(world.inbox().run())
-    await asyncio.to_thread(world.server.start)
+    world.server.start()  # in this thread: the server ends with the thread that starts it
     await world.until_applied()
     await late.stop()

@@ -170,7 +170,7 @@ async def test_a_ping_of_another_process_wakes_the_relay(world: worlds.World) ->
     """With a poll of ten minutes, only the ping can have done it."""
     heard = worlds.pings.Pings(world.owner_broker, worlds.OWNER)
     await heard.start()
-    options = relay.Options(poll_seconds=600, lease_seconds=1.5, renew_seconds=0.2)
+    options = relay.Options(poll_seconds=600, renew_seconds=0.3)
     running = world.relay(heard=heard, options=options)
     world.spawn(running.run())
     await world.until(lambda: _has_shards(running))

@@ -38,7 +38,9 @@ class Rpc:
     def user_token(self, **claims: Any) -> str:
         return self.users.sign("user-1", keyring.user_claims(**claims))
 
-    def service(self, name: str = "orders", *, behalf: str = "", tenant: str = "", **claims: Any) -> list[tuple[str, str]]:
+    def service(
+        self, name: str = "orders", *, behalf: str = "", tenant: str = "", **claims: Any
+    ) -> list[tuple[str, str]]:
         """Metadata of a service's call."""
         token = self.services.sign(f"svc-{name}-1", keyring.service_claims(name, "inventory", **claims))
         metadata = [("authorization", f"Bearer {token}")]

@@ -139,7 +139,9 @@ class Stub:
 
     def __init__(self, channel: Any) -> None:
         for method in DESCRIPTOR.methods:
-            kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+            kind = (
+                f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+            )
             call = getattr(channel, kind)(
                 f"/{SERVICE}/{method.name}",
                 request_serializer=Request.SerializeToString,

@@ -67,9 +67,7 @@ class FakeInventory(
             answer.results.add(code=code, item=self.items.get(code.upper()))
         return answer
 
-    async def GetAppliedPosition(
-        self, request: Any, context: Any
-    ) -> inventory_service_pb2.GetAppliedPositionResponse:
+    async def GetAppliedPosition(self, request: Any, context: Any) -> inventory_service_pb2.GetAppliedPositionResponse:
         self.position_calls += 1
         self.callers.append(principal.current())
         await self.answering.wait()

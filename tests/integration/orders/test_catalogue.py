@@ -173,7 +173,9 @@ async def test_a_change_of_the_location_is_remembered(db: database.Database, ten
     assert (await restarted.resolve()).store == shop.answers.store
 
 
-async def test_only_a_location_that_was_never_seen_cannot_sell(db: database.Database, tenant: uuid.UUID, shop: Shop) -> None:
+async def test_only_a_location_that_was_never_seen_cannot_sell(
+    db: database.Database, tenant: uuid.UUID, shop: Shop
+) -> None:
     shop.answers.error = errors.Unavailable()
     with pytest.raises(errors.Unavailable):
         await shop.resolve("LIP-1")

@@ -48,9 +48,7 @@ async def test_pages_neither_miss_nor_repeat_while_sales_come_in(
 ) -> None:
     """30 sales, ten at a time of the same moment; more arrive between the pages, on both sides."""
     moments = [NOON + dt.timedelta(minutes=n // 10) for n in range(30)]
-    await asyncio.gather(
-        *[world.record(sale(shop, f"s-{n}", occurred_at=at)) for n, at in enumerate(moments)]
-    )
+    await asyncio.gather(*[world.record(sale(shop, f"s-{n}", occurred_at=at)) for n, at in enumerate(moments)])
     seen: list[domain.Order] = []
     after = None
     while found := await page(world, shop, newest_first=newest_first, after=after, limit=7):

@@ -45,9 +45,7 @@ async def recorded(world: World, shop: uuid.UUID) -> list[tuple[uuid.UUID, int]]
     return [(row.id, row.seq) for row in await world.rows(ORDERS, location=shop)]
 
 
-async def test_the_same_sale_sent_20_times_at_once_is_one_order(
-    world: World, second: World, shop: uuid.UUID
-) -> None:
+async def test_the_same_sale_sent_20_times_at_once_is_one_order(world: World, second: World, shop: uuid.UUID) -> None:
     answers = await asyncio.gather(*[(world, second)[n % 2].record(sale(shop, "s-1")) for n in range(20)])
 
     found = await recorded(world, shop)
@@ -87,9 +85,7 @@ async def test_two_sales_under_one_id_in_one_batch_are_one_order_and_one_refusal
 async def test_the_id_belongs_to_the_till_and_not_to_the_location(world: World, shop: uuid.UUID) -> None:
     """Two lanes race for it: the loser sees what the winner wrote."""
     others = [shop, *[ids.new_uuid() for _ in range(7)]]
-    outcomes = await asyncio.gather(
-        *[world.record(sale(place, "s-1")) for place in others], return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*[world.record(sale(place, "s-1")) for place in others], return_exceptions=True)
 
     assert sum(isinstance(outcome, domain.Order) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, domain.SaleIdReused) for outcome in outcomes) == 7
@@ -198,7 +194,7 @@ async def test_one_event_says_all_that_a_batch_recorded(world: World, shop: uuid
 
 
 async def test_everything_that_was_rung_up_can_be_read_again(world: World, shop: uuid.UUID) -> None:
-    odd = 'quotes " and \\ and {braces}, NULL, ünï, ; \'--'
+    odd = "quotes \" and \\ and {braces}, NULL, ünï, ; '--"
     sold = sale(
         shop,
         f"id {odd}",
@@ -261,9 +257,7 @@ async def test_a_lost_reply_to_commit_is_resolved(
     runner = Breaking(db, after_commit=after_commit)
     world = World(db, tenant, runner=runner)
     unbalanced = sale(shop, "bad", tenders=(domain.Tender(domain.TenderType.CARD, 1, "EUR", ""),))
-    waiting = [
-        asyncio.create_task(world.record(one)) for one in (sale(shop, "s-1"), unbalanced, sale(shop, "s-2"))
-    ]
+    waiting = [asyncio.create_task(world.record(one)) for one in (sale(shop, "s-1"), unbalanced, sale(shop, "s-2"))]
     await asyncio.sleep(0)  # all three wait before the lane starts: one batch
     world.start()
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)

@@ -226,7 +226,9 @@ async def test_tenants_and_locations_are_kept_apart(door: Door) -> None:
     assert list(listed.sales) == []
     elsewhere = {"locs": [ids.new("loc")]}
     assert (await door.refused("GetOrder", request, **elsewhere)).reason == "LOCATION_SCOPE"
-    assert (await door.refused("ListSales", pb.ListSalesRequest(location_id=shop), **elsewhere)).reason == "LOCATION_SCOPE"
+    assert (
+        await door.refused("ListSales", pb.ListSalesRequest(location_id=shop), **elsewhere)
+    ).reason == "LOCATION_SCOPE"
     assert (await door.refused("RecordSale", sale(shop, "s-2"), **elsewhere)).reason == "LOCATION_SCOPE"
 
 

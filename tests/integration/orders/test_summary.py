@@ -88,7 +88,10 @@ def by_hand(orders: Iterable[domain.Order], dimensions: tuple[D, ...]) -> Sums:
                 key = tuple(KEYS[d](order, x) for d in dimensions)
                 found[key].append((order.id, (1, x.quantity, x.net_amount, x.tax_amount, x.discount_amount)))
     return {
-        key: (len({order_id for order_id, _ in parts}), *(sum(column) for column in zip(*(p for _, p in parts), strict=True)))
+        key: (
+            len({order_id for order_id, _ in parts}),
+            *(sum(column) for column in zip(*(p for _, p in parts), strict=True)),
+        )
         for key, parts in found.items()
     }
 

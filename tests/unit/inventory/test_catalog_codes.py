@@ -115,7 +115,7 @@ def test_a_query_without_words_and_codes_means_nothing() -> None:
 
 @hypothesis.given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
 def test_a_document_has_each_word_once_with_its_places(names: str, features: str, category: str) -> None:
-    text = codes.document(TENANT, names=names, features=features, category=category)
+    text = codes.document(TENANT, names=[names], features=[features], category=category)
 
     lexemes = [part.rsplit(":", 1) for part in text.split(" ")] if text else []
     wanted = codes.words(names) + codes.words(features) + codes.words(category)

@@ -179,7 +179,9 @@ def test_a_key_that_comes_with_the_token_is_not_trusted(verifier, users, tmp_pat
             verifier.verify(stranger.sign("user-1", claims, **{member: value}))
 
 
-@pytest.mark.parametrize("members", [{"crit": ["exp"], "exp": 1}, {"crit": ["b64"], "b64": True}, {"crit": []}], ids=str)
+@pytest.mark.parametrize(
+    "members", [{"crit": ["exp"], "exp": 1}, {"crit": ["b64"], "b64": True}, {"crit": []}], ids=str
+)
 def test_a_critical_extension_is_refused(verifier, users, clock, members):
     header = {"alg": "ES256", "typ": "at+jwt", "kid": "user-1"}
     claims = keyring.user_claims(clock.now)

@@ -78,7 +78,9 @@ def test_days_that_are_not_in_the_calendar_are_refused() -> None:
         requests.question(pb.SummarizeSalesRequest(business_date_from="2026-13-01", business_date_to="2026-01-01"))
 
 
-@pytest.mark.parametrize("key", [["2026-99-01", "EUR"], [1, "EUR"], ["2026-01-01"], [None, "EUR"], ["2026-01-01", "\0"]])
+@pytest.mark.parametrize(
+    "key", [["2026-99-01", "EUR"], [1, "EUR"], ["2026-01-01"], [None, "EUR"], ["2026-01-01", "\0"]]
+)
 def test_a_page_token_that_somebody_made_up_is_refused(key: list[str | int | None]) -> None:
     of = pb.SummarizeSalesRequest(location_id=SHOP, business_date_from="2026-01-01", business_date_to="2026-01-02")
     of.group_by.append(pb.SALES_DIMENSION_BUSINESS_DATE)

@@ -22,15 +22,15 @@ AMOUNTS = st.integers(0, 10**11)
 TAXES = st.lists(st.builds(domain.Tax, st.just("VAT"), st.just("0.19"), st.integers(-(10**9), 10**9)), max_size=3)
 DISCOUNTS = st.lists(st.builds(domain.Discount, st.just("x"), AMOUNTS, st.just("")), max_size=3)
 ITEMS = st.builds(
-    lambda quantity, net, taxes, discounts: line("LIP-1", quantity, net, taxes=tuple(taxes), discounts=tuple(discounts)),
+    lambda quantity, net, taxes, discounts: line(
+        "LIP-1", quantity, net, taxes=tuple(taxes), discounts=tuple(discounts)
+    ),
     st.integers(1, 10**9),
     AMOUNTS,
     TAXES,
     DISCOUNTS,
 )
-ADJUSTMENTS = st.builds(
-    lambda net: line("", 0, net, kind=domain.LineKind.ADJUSTMENT), st.integers(-(10**11), 10**11)
-)
+ADJUSTMENTS = st.builds(lambda net: line("", 0, net, kind=domain.LineKind.ADJUSTMENT), st.integers(-(10**11), 10**11))
 
 
 def book(of: domain.Sale, *, at: dt.datetime = NOON, store: domain.Store = VIENNA) -> domain.Order:
@@ -98,7 +98,13 @@ def test_a_time_at_the_end_of_the_calendar_is_refused(at: dt.datetime) -> None:
 
 def test_an_unknown_item_is_sold_as_the_till_called_it() -> None:
     (sold,) = book(sale(SHOP, "s", line("NEW-1", name="Blue thing"))).lines
-    assert (sold.sku, sold.name, sold.category, sold.product_id, sold.unresolved) == ("NEW-1", "Blue thing", "", None, True)
+    assert (sold.sku, sold.name, sold.category, sold.product_id, sold.unresolved) == (
+        "NEW-1",
+        "Blue thing",
+        "",
+        None,
+        True,
+    )
 
 
 def test_an_adjustment_keeps_its_own_name_and_is_nobodys_exception() -> None:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+from google.protobuf import struct_pb2
+
+from services.kit import errors, validation
+from tests.unit.kit import keyring
+from tillmesh.inventory.v1 import catalog_pb2, catalog_service_pb2, inventory_service_pb2
+
+Line = inventory_service_pb2.BulkUpdateStockRequest.Line
+
+
+def fields(message, *mask: str, prefix: str = "") -> list[str]:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        if mask:
+            validation.check_masked(message, mask, prefix)
+        else:
+            validation.check(message)
+    return [violation.field for violation in caught.value.violations]
+
+
+def test_a_request_that_keeps_the_rules_passes():
+    validation.check(inventory_service_pb2.GetStockRequest(location_id=keyring.SHOP, sku="A-1"))
+    validation.check(struct_pb2.Struct())
+
+
+def test_every_broken_rule_is_listed_with_its_path():
+    good = Line(location_id=keyring.SHOP, sku="A-1", delta=1)
+    bad = Line(location_id=keyring.SHOP, sku="not a sku", delta=0)
+    request = inventory_service_pb2.BulkUpdateStockRequest(lines=[good, good, bad])
+    assert fields(request) == ["lines[2].sku", "lines[2].delta"]
+
+
+def test_a_rule_over_several_fields_has_no_path_but_says_what_is_wrong():
+    request = inventory_service_pb2.MoveStockRequest(
+        location_id=keyring.SHOP, sku="A-1", from_state=2, to_state=2, quantity=1, reason=1
+    )
+    with pytest.raises(errors.InvalidRequest) as caught:
+        validation.check(request)
+    assert caught.value.violations == (errors.FieldViolation("", "from_state and to_state must differ"),)
+
+
+def test_of_an_edited_resource_only_masked_fields_are_checked():
+    location = catalog_pb2.Location(name="x" * 1000, timezone="nowhere at all", code="Main St.")
+    assert fields(location, "name", prefix="location") == ["location.name"]
+    assert set(fields(location, "name", "code")) == {"name", "code"}
+    validation.check_masked(catalog_pb2.Location(name="Shop", code="Main St."), ["name"], "location")
+    validation.check_masked(location, [])
+
+
+def test_a_mask_covers_what_lies_below_it_and_no_neighbour():
+    assert validation._under("address.city", ["address"])
+    assert validation._under("barcodes[2]", ["barcodes"])
+    assert validation._under('options["size"]', ["options"])
+    assert not validation._under("name_long", ["name"])
+    assert not validation._under("address", ["address.city"])
+
+
+def test_the_contracts_update_requests_leave_the_resource_to_the_mask():
+    request = catalog_service_pb2.UpdateLocationRequest(location=catalog_pb2.Location(name=""))
+    request.update_mask.paths.append("name")
+    validation.check(request)
+
+
+def test_rules_are_compiled_ahead():
+    validation.warm_up([inventory_service_pb2.GetStockRequest.DESCRIPTOR])
