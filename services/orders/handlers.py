@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,11 +73,13 @@ class Orders:
     async def list_sales(
         self, key: lane.Key, keep: reads.Filter, *, newest_first: bool, after: reads.Position | None, limit: int
     ) -> list[domain.Shown]:
-        """Orders of a location, in order of occurred_at."""
+        """Orders of a location, in order of occurred_at. NotFound."""
         async with self._db.read(key.tenant) as session:
             orders = await reads.sold_at(
                 session, key.tenant, key.location, keep, newest_first=newest_first, after=after, limit=limit
             )
+        if not orders:
+            await self._require_location(key)
         highest = max((order.seq for order in orders), default=0)
         reached = await self._positions.reached(key.tenant, key.location_id, highest)
         return [domain.Shown(order, order.seq <= reached) for order in orders]
@@ -84,9 +87,17 @@ class Orders:
     async def summarize(
         self, key: lane.Key, question: summary.Question, *, after: sums.Key | None, limit: int
     ) -> Sequence[summary.Row]:
-        """Sums of a location's sales."""
+        """Sums of a location's sales. NotFound."""
         async with self._db.read(key.tenant) as session:
-            return await sums.sums(session, key.tenant, key.location, question, after=after, limit=limit)
+            rows = await sums.sums(session, key.tenant, key.location, question, after=after, limit=limit)
+        if not rows:
+            await self._require_location(key)
+        return rows
+
+    async def _require_location(self, key: lane.Key) -> None:
+        """Nothing was sold there: tells a location without sales from one that isn't there. NotFound."""
+        with contextlib.suppress(errors.Unavailable):  # who can't ask says what it knows: no sales
+            await self._catalogue.resolve(key.tenant, key.location, key.location_id, ())
 
     async def _load(self, tenant: str, order_id: uuid.UUID) -> domain.Order:
         async with self._db.read(tenant) as session:

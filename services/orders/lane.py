@@ -6,6 +6,7 @@ sales and deals with failures; store/lane.py holds the SQL; domain/sale.py the r
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from services.kit import database, errors, ids, lanes
+from services.kit import database, errors, ids, lanes, telemetry
 from services.orders import events
 from services.orders.domain import sale as domain
 from services.orders.store import lane as store
@@ -88,6 +89,10 @@ class SalesRunner:
         raise AssertionError
 
     async def _run(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome]:
+        with _span(commands):
+            return await self._transact(key, commands)
+
+    async def _transact(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome]:
         async with self._db.lane_connection() as connection:
             loaded = await store.load(connection, key, _wanted(commands))
             batch = _Batch(loaded)
@@ -132,6 +137,16 @@ class SalesRunner:
             raise lanes.CommitLost
         self._listener(key, loaded.seq)
         return outcomes
+
+
+def _span(commands: Sequence[RecordSale]) -> contextlib.AbstractContextManager[object]:
+    """The batch in the traces of its requests: below a single one, linked to several."""
+    if not telemetry.enabled():
+        return contextlib.nullcontext()
+    parents = [command.traceparent for command in commands]
+    single = parents[0] if len(parents) == 1 else ""
+    facts: dict[str, str | int] = {"db.system.name": "postgresql", "db.operation.batch.size": len(commands)}
+    return telemetry.span("sales.batch", "client", facts, links=() if single else parents, parent=single)
 
 
 def _wanted(commands: Sequence[RecordSale]) -> store.Wanted:

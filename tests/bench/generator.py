@@ -13,7 +13,6 @@ import os
 import shutil
 import struct
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +63,9 @@ class Request:
     def packed(self) -> bytes:
         path = self.path.encode()
         at = self.body.find(NUMBER.encode())
-        return struct.pack("=I", len(path)) + path + struct.pack("=I", len(self.body)) + self.body + struct.pack("=i", at)
+        return (
+            struct.pack("=I", len(path)) + path + struct.pack("=I", len(self.body)) + self.body + struct.pack("=i", at)
+        )
 
 
 def grpc_body(message: bytes) -> bytes:
@@ -135,9 +136,13 @@ class Report:
         if answered == self.sent and not self.raw.get("lost"):
             return answered
         bad = self.raw.get("bad", {})
-        said = bytes.fromhex(bad.get("message", "")).decode() or bytes.fromhex(bad.get("body", "")).decode(errors="replace")
+        said = bytes.fromhex(bad.get("message", "")).decode() or bytes.fromhex(bad.get("body", "")).decode(
+            errors="replace"
+        )
         lost = bytes.fromhex(self.raw.get("lost", "")).decode()
-        raise Mismatch(f"{self.sent} were sent and answered {self.outcomes}; {lost} {bad.get('outcome', '')} {said}".strip())
+        raise Mismatch(
+            f"{self.sent} were sent and answered {self.outcomes}; {lost} {bad.get('outcome', '')} {said}".strip()
+        )
 
 
 class Generator:
@@ -214,9 +219,6 @@ class Watching:
         """What came since the last call: stream, seconds since 1970, message."""
         if self._process.poll() is not None:
             raise Mismatch(f"the streams ended: {self.stop()}")
-        return self._take()
-
-    def _take(self) -> list[tuple[int, float, bytes]]:
         if not self._out.exists():
             return []
         with self._out.open("rb") as file:
@@ -231,18 +233,6 @@ class Watching:
             at += head + length
         self._read += at
         return found
-
-    def until(self, done: Any, seconds: float, what: str) -> list[tuple[int, float, bytes]]:
-        """Messages up to the one after which done(message) has said True. Mismatch after so many seconds."""
-        limit = time.monotonic() + seconds
-        found = []
-        while time.monotonic() < limit:
-            for message in self.messages():
-                found.append(message)
-                if done(message):
-                    return found + self._take()
-            time.sleep(0.02)
-        raise Mismatch(f"{what} within {seconds:g} s")
 
     def stop(self) -> str:
         """Ends it; what it said."""

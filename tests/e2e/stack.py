@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from typing import Any
 
 import grpc
 import httpx
+
+from services.mesh import throwaway
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READY_SECONDS = 90.0
@@ -227,8 +228,8 @@ def eventually(check: Any, seconds: float = 20.0) -> Any:
 @contextlib.contextmanager
 def running(**settings: str) -> Iterator[Stack]:
     """A stack for a block."""
-    with tempfile.TemporaryDirectory(prefix="tm-e2e-", dir="/tmp", ignore_cleanup_errors=True) as home:
-        stack = Stack(Path(home), **settings)
+    with throwaway.folder() as home:  # PostgreSQL's own user can pass through it
+        stack = Stack(home, **settings)
         try:
             stack.start()
             yield stack

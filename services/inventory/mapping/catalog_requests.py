@@ -44,19 +44,19 @@ def write(method: str, request: Any, answer: type[M], render: Callable[[T], M]) 
     return handlers.Write(caller.tenant_id, key, answer, render)
 
 
-def location_id(text: str) -> uuid.UUID:
+def location_id(typeid: str) -> uuid.UUID:
     """NOT_FOUND when it can't be one."""
-    return _id("loc", "location", text)
+    return _id("loc", "location", typeid)
 
 
-def product_id(text: str) -> uuid.UUID:
+def product_id(typeid: str) -> uuid.UUID:
     """NOT_FOUND when it can't be one."""
-    return _id("prd", "product", text)
+    return _id("prd", "product", typeid)
 
 
-def _id(prefix: str, resource: str, text: str) -> uuid.UUID:
+def _id(prefix: str, resource: str, typeid: str) -> uuid.UUID:
     try:
-        return _decode(prefix, text)
+        return _decode(prefix, typeid)
     except ValueError:
         raise errors.NotFound(resource) from None
 
@@ -65,9 +65,16 @@ def _moment(message: Any, field: str) -> dt.datetime | None:
     return getattr(message, field).ToDatetime(tzinfo=dt.UTC) if message.HasField(field) else None
 
 
+def text(value: str, field: str) -> str:
+    """A text to compare with kept ones. INVALID_REQUEST for the one character that the database doesn't know."""
+    if "\0" in value:
+        raise validation.invalid(field, "has a NUL character")
+    return value
+
+
 def _covered(caller: principal.Principal) -> Collection[uuid.UUID] | None:
     """The locations of the caller's token; None: all."""
-    return None if caller.all_locations else [location_id(text) for text in caller.locations]
+    return None if caller.all_locations else [location_id(each) for each in caller.locations]
 
 
 # --- locations ---
@@ -114,7 +121,7 @@ def location_query(request: pb.ListLocationsRequest) -> locations.Query:
         kind=request.filter.type,
         code=request.filter.code,
         capability=request.filter.capability,
-        after=None if after is None else str(after[0]),
+        after=None if after is None else text(str(after[0]), "page_token"),
         limit=paging.page_size(request.page_size),
     )
 
@@ -188,8 +195,8 @@ def product_query(request: pb.ListProductsRequest) -> products.Query:
     """Which products."""
     after = paging.start(principal.current().tenant_id, request, [str])
     return products.Query(
-        category=request.filter.category,
-        brand=request.filter.brand,
+        category=text(request.filter.category, "filter.category"),
+        brand=text(request.filter.brand, "filter.brand"),
         after=None if after is None else _uuid(after[0]),
         limit=paging.page_size(request.page_size),
     )

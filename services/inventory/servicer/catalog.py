@@ -72,7 +72,8 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
 
     async def SearchProducts(self, request: pb.SearchProductsRequest, context: Context) -> pb.SearchProductsResponse:
         tenant, limit = requests.tenant(principal.current()), request.page_size or requests.SEARCH_ROWS_DEFAULT
-        found = await self._products.search(tenant, request.query, request.category, limit)
+        category = requests.text(request.category, "category")
+        found = await self._products.search(tenant, request.query, category, limit)
         return pb.SearchProductsResponse(matches=map(messages.match, found))
 
     async def UpdateProduct(self, request: pb.UpdateProductRequest, context: Context) -> catalog_pb2.Product:

@@ -7,7 +7,7 @@ a frame needs no reconstruction, and one read serves all streams of a location. 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -33,24 +33,35 @@ SELECT seq_to, epoch, recorded_at, data FROM (
 ) p WHERE bytes_before < {BYTES_MAX} ORDER BY seq_to
 """
 # What has run out by the database's clock is added back, for the SKUs of the chunk in one go.
-LEVELS = sa.text("""
-WITH l AS MATERIALIZED (
-    SELECT * FROM stock_level
-    WHERE tenant_id = CAST(:tenant AS uuid) AND location_id = :location AND sku_key > :after
-      AND (CAST(:keys AS text[]) IS NULL OR sku_key = ANY (CAST(:keys AS text[])))
-    ORDER BY sku_key LIMIT :limit
-)
+_CHUNK = """
 SELECT l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0) AS reserved, l.allocated, l.damaged,
        l.quality_control, l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at,
        l.updated_at
-FROM l LEFT JOIN (
-    SELECT sku_key, sum(quantity)::bigint AS due FROM hold_bucket
-    WHERE tenant_id = CAST(:tenant AS uuid) AND location_id = :location AND expires_at <= statement_timestamp()
-      AND sku_key = ANY (ARRAY(SELECT sku_key FROM l WHERE reserved > 0))
-    GROUP BY sku_key
-) b USING (sku_key)
+FROM (
+    SELECT * FROM stock_level
+    WHERE tenant_id = {tenant} AND location_id = {location} AND sku_key > {after}
+      AND ({keys}::text[] IS NULL OR sku_key = ANY ({keys}::text[]))
+    ORDER BY sku_key LIMIT {limit}
+) l LEFT JOIN LATERAL (
+    SELECT sum(quantity)::bigint AS due FROM hold_bucket
+    WHERE l.reserved > 0 AND tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key
+      AND expires_at <= statement_timestamp()
+) b ON true
 ORDER BY l.sku_key
-""")
+"""
+_FIRST = _CHUNK.format(
+    tenant="h.tenant_id", location="h.location_id", after="''", keys="%(keys)s", limit=CHUNK_LEVELS + 1
+)
+# A small location in one statement, which sees one moment: most are, and a thousand may be asked for at once.
+SMALL = f"""
+SELECT h.epoch, h.seq, c.* FROM stock_head h LEFT JOIN LATERAL ({_FIRST}) c ON true
+WHERE h.tenant_id = %(tenant)s AND h.location_id = %(location)s ORDER BY c.sku_key
+"""
+LEVELS = sa.text(
+    _CHUNK.format(
+        tenant="CAST(:tenant AS uuid)", location=":location", after=":after", keys=":keys", limit=CHUNK_LEVELS
+    ).replace(":keys::text[]", "CAST(:keys AS text[])")
+)
 
 
 class Head(NamedTuple):
@@ -75,8 +86,22 @@ async def tail(
     return rows[:ROWS_MAX], len(rows) > ROWS_MAX or sum(len(row[3]) for row in rows) >= BYTES_MAX
 
 
+async def small(
+    connection: database.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[str] | None
+) -> tuple[Head, list[values.Level]] | None:
+    """Position and levels of a location in one moment; None when there is no such location, or more than 500 levels.
+
+    keys: folded SKUs; None: all.
+    """
+    parameters = {"tenant": tenant, "location": location, "keys": keys}
+    rows = await _read(connection, tenant, SMALL, parameters)
+    if not rows or len(rows) > CHUNK_LEVELS:
+        return None
+    return Head(location, *rows[0][:2]), [lane.level_of(row[2:]) for row in rows if row[2] is not None]
+
+
 async def _read(
-    connection: database.LaneConnection, tenant: str, statement: str, parameters: Sequence[Any]
+    connection: database.LaneConnection, tenant: str, statement: str, parameters: Sequence[Any] | Mapping[str, Any]
 ) -> list[Any]:
     """One statement in a transaction of its own, in one round trip."""
     async with connection.pipeline():

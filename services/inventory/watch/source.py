@@ -44,12 +44,23 @@ class StockSource:
     async def snapshot(self, tenant: str, key: str, names: frozenset[str] | None) -> watching.Snapshot:
         """All levels of a location, or those of some folded SKUs: position and levels of one moment."""
         location, tenant_uuid = mapping.location_uuid(key), mapping.tenant_uuid(tenant)
+        keys = None if names is None else sorted(names)
+        async with self._db.lane_connection() as connection:
+            found = await store.small(connection, tenant_uuid, location, keys)
+        if found is not None:
+            head, levels = found
+            return watching.Snapshot(watching.Position(head.epoch, head.seq), [_chunk(key, levels)])
+        return await self._large_snapshot(tenant_uuid, key, location, keys)
+
+    async def _large_snapshot(
+        self, tenant_uuid: str, key: str, location: uuid.UUID, keys: Sequence[str] | None
+    ) -> watching.Snapshot:
+        """Chunk by chunk in one transaction, on a connection that the lanes can spare."""
         chunks: list[bytes] = []
         async with self._db.read(tenant_uuid, snapshot=True) as session:
             head = await store.head(session, location)
             if head is None:
                 raise errors.NotFound("location")
-            keys = None if names is None else sorted(names)
             async for levels in store.levels(session, tenant_uuid, location, keys):
                 if levels or not chunks:
                     chunks.append(_chunk(key, levels))

@@ -265,20 +265,14 @@ class Inbox:
         delay = self._troubles.failed(envelope, transient=transient)
         name = error_name(error)
         EVENTS.labels(self._name, "delayed" if transient else "failed").inc()
+        attempts = self._troubles.attempts(envelope)
         if delay is not None:
-            attempts = self._troubles.attempts(envelope)
-            if not transient or attempts in (1, 10, 100):
+            if attempts in (1, 10, 100):  # the last one is said with the dead letter
                 log.warning(
-                    "inbox.failed",
-                    consumer=self._name,
-                    event_id=envelope.id,
-                    error=name,
-                    attempts=attempts,
-                    exc_info=error,
+                    "inbox.failed", consumer=self._name, event_id=envelope.id, error=name, attempts=attempts, exc_info=error
                 )
             return delay
         try:
-            attempts = self._troubles.attempts(envelope)
             await dead.put(self._database, self.subscription.consumer, envelope, error=name, attempts=attempts)
         except Exception:  # noqa: BLE001 - without a place for it, it stays in the stream
             return UNAVAILABLE_SECONDS

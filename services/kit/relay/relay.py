@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -47,7 +47,7 @@ class Options:
     renew_seconds: float = 1.0
     retry_seconds_max: float = 5.0
     window: int = 256
-    """Publishes in flight."""
+    """Publishes in flight: keys at once, one publish each."""
     rows_max: int = 2048
     """Rows in memory."""
     metrics_seconds: float = 5.0
@@ -255,12 +255,11 @@ class Relay:
             with contextlib.suppress(Exception):
                 await self._publisher.ensure_stream()
 
-    async def _publish_shard(self, number: int, fence: int, rows: list[events.Row]) -> _Outcome:
-        rows.sort(key=lambda row: (row.tenant_id, row.key, row.seq_to))
-        keys = [list(group) for _, group in itertools.groupby(rows, key=lambda row: (row.tenant_id, row.key))]
-        if len(keys) == 1:
-            return await self._publish_key(number, fence, keys[0])
-        outcomes = await asyncio.gather(*(self._publish_key(number, fence, key) for key in keys))
+    async def _publish_shard(self, number: int, fence: int, rows: Sequence[events.Row]) -> _Outcome:
+        keys: dict[tuple[uuid.UUID, str], list[events.Row]] = {}
+        for row in rows:
+            keys.setdefault((row.tenant_id, row.key), []).append(row)
+        outcomes = await asyncio.gather(*(self._publish_key(number, fence, key) for key in keys.values()))
         return _Outcome(
             [row for outcome in outcomes for row in outcome.published],
             next((outcome.error for outcome in outcomes if outcome.error is not None), None),
@@ -269,11 +268,11 @@ class Relay:
     async def _publish_key(self, number: int, fence: int, rows: Sequence[events.Row]) -> _Outcome:
         """One after the other; ends at the first that fails, so that nothing overtakes it."""
         outcome = _Outcome()
-        for row in rows:
-            async with self._window:
+        async with self._window:
+            for row in sorted(rows, key=lambda row: row.seq_to):
                 if self._shares.fence(number) != fence:
                     outcome.error = LeaseLost()
-                    return outcome
+                    break
                 try:
                     await self._publish(row)
                 except streams.Unpublishable as error:
@@ -282,8 +281,8 @@ class Relay:
                     log.error("relay.unpublishable", event_id=row.id, type=row.type, reason=str(error))  # noqa: TRY400
                 except Exception as error:  # noqa: BLE001 - whatever it is, the key waits and is tried again
                     outcome.error = error
-                    return outcome
-            outcome.published.append(row)
+                    break
+                outcome.published.append(row)
         return outcome
 
     async def _publish(self, row: events.Row) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from services.mesh import layout, throwaway
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 PROGRAM = Path(__file__).with_name("fake_stack.py")
 
 

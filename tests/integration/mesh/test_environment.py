@@ -55,3 +55,13 @@ def test_the_callers_python_settings_change_no_child(env, monkeypatch):
     told = env.of("orders")
     assert "/elsewhere" not in told["PYTHONPATH"]
     assert "VIRTUAL_ENV" not in told
+
+
+def test_an_outside_nats_is_passed_on_and_gets_no_port_here(home, monkeypatch):
+    for name in ("HTTP_PORT", "HTTPS_PORT", "METRICS_BASE_PORT"):
+        monkeypatch.setenv(f"TILLMESH_{name}", "0")
+    monkeypatch.setenv("TILLMESH_NATS_URL", "nats://elsewhere.example:4222")
+    chosen = settings.load()
+    found = ports.choose(chosen)
+    assert found.nats is None
+    assert endpoints.plan(layout.of(home), chosen, found).nats == "nats://elsewhere.example:4222"

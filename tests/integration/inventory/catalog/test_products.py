@@ -291,6 +291,16 @@ async def test_products_are_filtered_by_make_and_by_category_and_all_below(brand
     assert await listed(brand="x") == []
 
 
+async def test_a_filter_with_a_character_that_no_text_has_is_refused(brand: Brand) -> None:
+    for request in (
+        pb.ListProductsRequest(filter=pb.ListProductsRequest.Filter(category="a\0b")),
+        pb.ListProductsRequest(filter=pb.ListProductsRequest.Filter(brand="a\0b")),
+        pb.SearchProductsRequest(query="a", category="a\0b"),
+    ):
+        with pytest.raises(errors.InvalidRequest):
+            await brand.call(request)
+
+
 async def test_a_page_token_of_another_query_or_a_damaged_one_is_refused(brand: Brand) -> None:
     await batch(brand, a_product("A"), a_product("B"))
     token = (await brand.call(pb.ListProductsRequest(page_size=1))).next_page_token

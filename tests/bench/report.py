@@ -1,0 +1,99 @@
+"""What a person and a program are told of the results: a table, and one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import rich.box
+import rich.console
+import rich.table
+
+from tests.bench.measuring import Measured, Result, Subject
+
+
+def progress(console: rich.console.Console) -> Any:
+    """Says each run as it ends."""
+
+    def said(number: int, subject: Subject, measured: Measured) -> None:
+        others = measured.details.get("cores_others", 0.0)
+        warning = f"  [yellow]others used {others:.2f} cores[/yellow]" if others > 0.1 else ""
+        console.print(f"  round {number}  {subject.name:<15} {measured.value:>10,.1f} {subject.unit}{warning}")
+
+    return said
+
+
+def table(results: Sequence[Result], plan: Mapping[str, Any]) -> rich.table.Table:
+    """The results, with what they should reach."""
+    title = f"median of {plan['rounds']} interleaved runs of {plan['seconds']:g} s"
+    if plan["short"]:
+        title += " — SHORT: too few and too short to mean anything"
+    shown = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD)
+    for name, justify in (
+        ("row", "left"),
+        ("value", "right"),
+        ("runs", "right"),
+        ("floors", "left"),
+        ("reach", "left"),
+    ):
+        shown.add_column(name, justify=justify)  # type: ignore[arg-type]  # the two words that it takes
+    for result in results:
+        low, high = result.spread
+        floors = [f"{name} {value:,.0f}: {result.ratios[name]:.2f} x" for name, value in result.floors.items()]
+        reach = [
+            f"[{'green' if ok else 'red'}]{'yes' if ok else 'no '}[/] {said}" for said, ok in result.reached.items()
+        ]
+        shown.add_row(
+            result.row.name,
+            f"{result.value:,.1f} {result.unit}",
+            f"{low:,.0f} – {high:,.0f}",
+            "\n".join(floors),
+            "\n".join(reach),
+        )
+    return shown
+
+
+def write(path: Path, results: Sequence[Result], plan: Mapping[str, Any]) -> None:
+    """One JSON object a line for a row; the file is written anew."""
+    lines = [json.dumps(_line(result, plan), separators=(",", ":")) for result in results]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _line(result: Result, plan: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = result.spread
+    return {
+        "name": result.row.name,
+        "value": round(result.value, 2),
+        "unit": result.unit,
+        "floors": {name: round(value, 2) for name, value in result.floors.items()},
+        "ratios": {name: round(value, 3) for name, value in result.ratios.items()},
+        "runs": result.runs,
+        "details": {
+            **plan,
+            "spread": [round(low, 2), round(high, 2)],
+            "reached": result.reached,
+            "disturbed_runs": sum(run.get("cores_others", 0.0) > 0.1 for run in result.runs),
+            **_medians(result),
+        },
+    }
+
+
+def _medians(result: Result) -> dict[str, Any]:
+    """Of the numbers that every run tells, and of processor time an answer."""
+    found: dict[str, Any] = {}
+    for name, value in result.runs[0].items():
+        if isinstance(value, (int, float)) and name != "value":
+            found[name] = round(statistics.median(run[name] for run in result.runs), 3)
+    if "latency_ms" in result.runs[0]:
+        for name in result.runs[0]["latency_ms"]:
+            found[f"{name}_ms"] = round(statistics.median(run["latency_ms"][name] for run in result.runs), 3)
+    if result.unit.endswith("/s"):
+        parts = {part for run in result.runs for part in run["cores"]}
+        found["cpu_us_an_answer"] = {
+            part: round(statistics.median(1e6 * run["cores"].get(part, 0.0) / run["value"] for run in result.runs), 1)
+            for part in sorted(parts)
+        }
+    return found

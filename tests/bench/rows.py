@@ -1,0 +1,48 @@
+"""The rows of the bench: what each measures, what it is compared with, and what it should reach (docs/bench.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tests.bench import floors, read, reserve, sale, shop, watch
+from tests.bench.measuring import Row, Subject, Target
+
+ROWS: Final = {
+    row.name: row
+    for row in (
+        Row("reserve-hot", "reserve-hot", ("rpc", "sql", "sql_update"), (Target(0.6, "rpc"), Target(2.0, "sql"))),
+        Row("reserve-spread", "reserve-spread", ("rpc",), (Target(0.45, "rpc"),)),
+        Row("read-grpc", "read-grpc", ("rpc",), (Target(0.6, "rpc"),)),
+        Row("read-rest", "read-rest", ("edge",), (Target(0.6, "edge"),)),
+        Row("sale-rest", "sale-rest", ("edge",), (Target(0.4, "edge"), Target(250, detail="applied_p99_ms"))),
+        Row("watch-latency", "watch-latency", (), (Target(100),)),
+    )
+}
+
+PRODUCT: Final[dict[str, Callable[[shop.Shop], Subject]]] = {
+    "reserve-hot": reserve.ReserveHot,
+    "reserve-spread": lambda at: reserve.Reserve(at, "reserve-spread"),
+    "read-grpc": read.ReadGrpc,
+    "read-rest": read.ReadRest,
+    "sale-rest": sale.Sale,
+    "watch-latency": watch.Watch,
+}
+
+
+def subjects(rows: Sequence[Row], at: shop.Shop) -> list[Subject]:
+    """What these rows need measured, each once: a floor next to what is compared with it."""
+    rpc = floors.EmptyRpc(at)
+    made: dict[str, Callable[[], Subject]] = {
+        "rpc": lambda: rpc,
+        "edge": lambda: floors.EmptyEdge(at, rpc),
+        "sql": lambda: floors.Sql(at, "sql", ("reserve", "reserve_pipelined")),
+        "sql_update": lambda: floors.Sql(at, "sql_update", ("update",)),
+        **{name: _bound(make, at) for name, make in PRODUCT.items()},
+    }
+    wanted = dict.fromkeys(name for row in rows for name in (row.subject, *row.floors))
+    return [made[name]() for name in wanted]
+
+
+def _bound(make: Callable[[shop.Shop], Subject], at: shop.Shop) -> Callable[[], Subject]:
+    return lambda: make(at)

@@ -1,0 +1,176 @@
+"""One valid request for each rpc of the contract, and how it is called over gRPC and REST. A new rpc needs a line here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor, descriptor_pool, json_format, message_factory
+
+from tillmesh.common.v1 import access_pb2
+from tillmesh.inventory.v1 import catalog_service_pb2, inventory_service_pb2
+from tillmesh.marketing.v1 import marketing_service_pb2
+from tillmesh.orders.v1 import orders_service_pb2
+from tillmesh.reviews.v1 import reviews_service_pb2
+
+FILES = (catalog_service_pb2, inventory_service_pb2, orders_service_pb2, reviews_service_pb2, marketing_service_pb2)
+NIL = "00000000000000000000000000"
+
+# Placeholders are ids of one tenant; a sample with another tenant's ids, or with ids that never existed, differs only there.
+SAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "CreateLocation": {"location": {"code": "{new}", "name": "x", "type": 1, "timezone": "UTC", "currency_code": "EUR"}},
+    "GetLocation": {"location_id": "{location}"},
+    "ListLocations": {},
+    "UpdateLocation": {"location": {"id": "{location}", "name": "Renamed"}, "update_mask": "name"},
+    "CreateProduct": {"product": {"name": "x", "variants": [{"sku": "{new}"}]}},
+    "BatchCreateProducts": {"products": [{"name": "x", "variants": [{"sku": "{new}"}]}]},
+    "GetProduct": {"product_id": "{product}"},
+    "ListProducts": {},
+    "SearchProducts": {"query": "thing"},
+    "UpdateProduct": {"product": {"id": "{product}", "name": "Renamed"}, "update_mask": "name"},
+    "CreateVariant": {"product_id": "{product}", "variant": {"sku": "{new}"}},
+    "GetVariant": {"sku": "{sku}"},
+    "UpdateVariant": {"variant": {"sku": "{sku}", "name": "Renamed"}, "update_mask": "name"},
+    "SetPrice": {"sku": "{sku}", "price": {"amount": {"currency_code": "EUR", "minor_units": 100}}},
+    "ListPrices": {"sku": "{sku}"},
+    "BatchResolveItems": {"location_id": "{location}", "codes": ["{sku}"]},
+    "GetStock": {"location_id": "{location}", "sku": "{sku}"},
+    "ListStock": {"location_id": "{location}"},
+    "ListSkuStock": {"sku": "{sku}"},
+    "SetStockCounts": {"location_id": "{location}", "counts": [{"sku": "{sku}", "on_hand": 9, "force_reason": "x"}]},
+    "AdjustStock": {"location_id": "{location}", "sku": "{sku}", "delta": 1, "reason": 1},
+    "MoveStock": {
+        "location_id": "{location}", "sku": "{sku}", "from_state": 2, "to_state": 5, "quantity": 1, "reason": 6,
+    },
+    "UpdateStockPolicy": {"location_id": "{location}", "sku": "{sku}", "safety_stock": 1, "update_mask": "safetyStock"},
+    "BulkUpdateStock": {"lines": [{"location_id": "{location}", "sku": "{sku}", "delta": 1}]},
+    "ReserveStock": {"location_id": "{location}", "sku": "{sku}", "quantity": 1},
+    "CreateReservation": {"location_id": "{location}", "lines": [{"sku": "{sku}", "quantity": 1}]},
+    "GetReservation": {"reservation_id": "{reservation}"},
+    "ListReservations": {"location_id": "{location}"},
+    "ExtendReservation": {"reservation_id": "{reservation}"},
+    "ConfirmReservation": {"reservation_id": "{reservation}"},
+    "ReleaseReservation": {"reservation_id": "{reservation}"},
+    "ListMovements": {"location_id": "{location}"},
+    "WatchStock": {"location_id": "{location}"},
+    "ListStockExceptions": {"location_id": "{location}"},
+    "ResolveStockException": {"location_id": "{location}", "exception_id": "{exception}", "resolution": "x"},
+    "GetAppliedPosition": {"location_id": "{location}"},
+    "InventoryService/ListDeadLetters": {},
+    "InventoryService/ReplayDeadLetter": {"consumer": "inventory", "event_id": "evt_none"},
+    "OrdersService/ListDeadLetters": {},
+    "OrdersService/ReplayDeadLetter": {"consumer": "orders", "event_id": "evt_none"},
+    "RecordSale": {
+        "location_id": "{location}", "client_sale_id": "{new}", "lines": [{"code": "{sku}", "quantity": 1, "net_amount": 5}],
+    },
+    "ListSales": {"location_id": "{location}"},
+    "SummarizeSales": {
+        "location_id": "{location}", "business_date_from": "2026-01-01", "business_date_to": "2026-12-31",
+    },
+    "GetOrder": {"order_id": "{order}"},
+    "CreateReview": {"product_id": "{product}"},
+    "ListProductReviews": {"product_id": "{product}"},
+    "ListLocationReviews": {"location_id": "{location}"},
+    "ModerateReview": {"review_id": f"rev_{NIL}"},
+    "CreateCampaign": {},
+    "GetCampaignPerformance": {"campaign_id": f"cmp_{NIL}"},
+    "GetCampaignSales": {"campaign_id": f"cmp_{NIL}"},
+    "GetCampaignAnalytics": {"campaign_id": f"cmp_{NIL}"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to call an rpc over REST."""
+
+    verb: str
+    template: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """An rpc of the contract."""
+
+    of: descriptor.MethodDescriptor
+
+    @property
+    def name(self) -> str:
+        return self.of.name
+
+    @property
+    def path(self) -> str:
+        return f"/{self.of.containing_service.full_name}/{self.of.name}"
+
+    @property
+    def rule(self) -> access_pb2.AccessRule:
+        return self.of.GetOptions().Extensions[access_pb2.access]
+
+    @property
+    def roles(self) -> set[str]:
+        return {access_pb2.Role.Name(role).removeprefix("ROLE_").lower() for role in self.rule.roles}
+
+    @property
+    def routes(self) -> list[Route]:
+        if not self.of.GetOptions().HasExtension(annotations_pb2.http):
+            return []
+        rule = self.of.GetOptions().Extensions[annotations_pb2.http]
+        return [_route(one) for one in (rule, *rule.additional_bindings)]
+
+    def sample(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """The request as JSON, with its placeholders filled."""
+        short = f"{self.of.containing_service.name}/{self.name}"
+        return _fill(SAMPLES[short if short in SAMPLES else self.name], values)
+
+    def message(self, values: Mapping[str, str]) -> bytes:
+        """The request on the wire."""
+        request = message_factory.GetMessageClass(self.of.input_type)()
+        return json_format.ParseDict(self.sample(values), request).SerializeToString()
+
+    @property
+    def names_something(self) -> bool:
+        """Whether the request holds an id of a tenant's own."""
+        return bool(set(re.findall(r"\{(\w+)\}", str(SAMPLES.get(self.name, "")))) - {"new"})
+
+
+def _route(rule: http_pb2.HttpRule) -> Route:
+    verb = rule.WhichOneof("pattern")
+    assert verb is not None
+    return Route(verb.upper(), getattr(rule, verb), rule.body)
+
+
+def _fill(value: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], value)
+    if isinstance(value, Mapping):
+        return {key: _fill(part, values) for key, part in value.items()}
+    return [_fill(part, values) for part in value] if isinstance(value, list) else value
+
+
+def rest_call(method: Method, route: Route, values: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of httpx.Client.request: path fields in the path, the body as the route says, the rest in the query."""
+    sample = method.sample(values)
+
+    def take(match: re.Match[str]) -> str:
+        *within, name = match[1].split(".")
+        holder = sample[within[0]] if within else sample
+        return str(holder.pop(name))
+
+    path = re.sub(r"\{([\w.]+)\}", take, route.template)
+    if route.body == "*":
+        return {"method": route.verb, "url": path, "json": sample}
+    body = sample.pop(route.body) if route.body else None
+    query = {key: part for key, part in sample.items() if not isinstance(part, Mapping)}
+    return {"method": route.verb, "url": path, "params": query, **({"json": body} if route.body else {})}
+
+
+def methods() -> Iterator[Method]:
+    """Every rpc that Envoy routes."""
+    pool = descriptor_pool.Default()
+    for file in FILES:
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in pool.FindServiceByName(service.full_name).methods:
+                yield Method(method)
