@@ -72,9 +72,10 @@ class Method(Protocol[Q_contra, R_co]):
 class Tokens:
     """An access token that is renewed in time."""
 
-    def __init__(self, fetch: Callable[[], str]) -> None:
+    def __init__(self, fetch: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         """The function fetch blocks, and raises token.NoTokenError."""
         self._fetch = fetch
+        self._clock = clock
         self._token = ""
         self._taken = 0.0
         self._lock = asyncio.Lock()
@@ -84,14 +85,14 @@ class Tokens:
         async with self._lock:
             if not self._token or self._age() > _TOKEN_RENEW_SECONDS:
                 try:
-                    self._token, self._taken = await asyncio.to_thread(self._fetch), time.monotonic()
+                    self._token, self._taken = await asyncio.to_thread(self._fetch), self._clock()
                 except token.NoTokenError:
                     if not self._token or self._age() > _TOKEN_LAST_SECONDS:
                         raise
         return self._token
 
     def _age(self) -> float:
-        return time.monotonic() - self._taken
+        return self._clock() - self._taken
 
 
 class Mesh:

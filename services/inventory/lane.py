@@ -58,6 +58,10 @@ class StockRunner:
 
     async def run(self, key: LaneKey, submissions: Sequence[Submission]) -> list[Outcome]:
         """One transaction. CommitLost when the connection broke after COMMIT was sent."""
+        with lanes.span("stock.batch", [submission.traceparent for submission in submissions]):
+            return await self._transact(key, submissions)
+
+    async def _transact(self, key: LaneKey, submissions: Sequence[Submission]) -> list[Outcome]:
         wanted = _wanted(submissions)
         async with self._db.lane_connection() as connection:
             try:

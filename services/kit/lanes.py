@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import psycopg
 import psycopg_pool
 import structlog
 
-from services.kit import deadline, errors
+from services.kit import deadline, errors, telemetry
 
 log = structlog.get_logger()
 
@@ -212,6 +213,15 @@ class Lanes(Generic[K, C, R]):
         middle = len(entries) // 2
         await self._run(key, entries[:middle])
         await self._run(key, entries[middle:])
+
+
+def span(name: str, parents: Sequence[str]) -> contextlib.AbstractContextManager[object]:
+    """A batch in the traces of its requests (traceparents): below a single one, linked to several."""
+    if not telemetry.enabled():
+        return contextlib.nullcontext()
+    single = parents[0] if len(parents) == 1 else ""
+    facts: dict[str, str | int] = {"db.system.name": "postgresql", "db.operation.batch.size": len(parents)}
+    return telemetry.span(name, "client", facts, links=() if single else parents, parent=single)
 
 
 def _answer(entries: Sequence[_Entry[C, R]], results: Sequence[R | errors.Error]) -> None:

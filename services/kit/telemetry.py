@@ -22,8 +22,8 @@ Attributes = Mapping[str, str | int | float | bool]
 TRACEPARENT: Final = "traceparent"
 _WELL_FORMED = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-_parent: contextvars.ContextVar[str] = contextvars.ContextVar("traceparent", default="")
-_method: contextvars.ContextVar[str] = contextvars.ContextVar("rpc_method", default="")
+#: (rpc, traceparent) of the call that is being handled. One variable, since each one set costs every call.
+_call: contextvars.ContextVar[tuple[str, str]] = contextvars.ContextVar("call", default=("", ""))
 _tracer: Tracer | None = None
 _provider: TracerProvider | None = None
 
@@ -63,14 +63,12 @@ def enabled() -> bool:
 
 def enter_call(method: str, parent: str) -> None:
     """A call begins in this task. method: `package.Service/Method`; parent: its traceparent, or empty."""
-    _method.set(method)
-    if parent:
-        _parent.set(parent)
+    _call.set((method, parent))
 
 
 def current_method() -> str:
     """The rpc that is being handled, or empty."""
-    return _method.get()
+    return _call.get()[0]
 
 
 def traceparent() -> str:
@@ -81,7 +79,7 @@ def traceparent() -> str:
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
             return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
-    parent = _parent.get()
+    parent = _call.get()[1]
     return parent if parent and _WELL_FORMED.fullmatch(parent) else ""
 
 
@@ -99,7 +97,7 @@ def span(
     parent: a traceparent from outside (an event's); empty: the current span. links: traceparents of what else caused
     it, e.g. the requests of a batch. Inside it `traceparent()` gives parent even when no spans are made.
     """
-    token = _parent.set(parent) if parent else None
+    token = _call.set((current_method(), parent)) if parent else None
     try:
         if _tracer is None:
             yield None
@@ -121,7 +119,7 @@ def span(
                 raise
     finally:
         if token is not None:
-            _parent.reset(token)
+            _call.reset(token)
 
 
 def _mark_failed(failed: Span, error_type: str) -> None:

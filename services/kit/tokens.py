@@ -6,7 +6,6 @@ issuer, audience, a bounded life, separate keys for separate uses. What a token 
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import json
 import math
@@ -62,22 +61,17 @@ class KeyFile:
         self._clock = clock
         self._keys: dict[str, ECKey] = {}
         self._stamp: tuple[int, int, int] | None = None
-        self._next_look = -math.inf
         self._next_forced = -math.inf
         self.loaded = False
         self.removals = 0
         """Grows when a key goes away: what it signed must not be trusted from a cache."""
 
     def follow(self) -> None:
-        """Takes up a changed file; looks at most once a second."""
-        now = self._clock()
-        if now >= self._next_look:
-            self._next_look = now + LOOK_AGAIN_SECONDS
-            self._load()
+        """Takes up the file if it has changed: one stat()."""
+        self._load()
 
     def find(self, kid: str) -> ECKey | None:
         """The key of this kid. An unknown one makes it look at the file at once, at a limited rate."""
-        self.follow()
         if kid not in self._keys and self._clock() >= self._next_forced:
             self._next_forced = self._clock() + UNKNOWN_KID_SECONDS
             self._load()
@@ -142,33 +136,39 @@ class Verifier:
         self._issuer, self._audience, self._service = issuer, audience, f"svc:{service}"
         self._users, self._services = KeyFile(jwks_file), KeyFile(service_jwks_file)
         self._clock = clock
-        self._cache: collections.OrderedDict[bytes, principal.Principal] = collections.OrderedDict()
+        self._cache: dict[bytes, principal.Principal] = {}
         self._cache_size = cache_size
         self._removals = (0, 0)
+        self._next_look = -math.inf
 
     def verify(self, token: str) -> principal.Principal:
         """Who the token speaks for: a user, or (`service` is set) a service by itself, without a tenant.
 
         Unauthenticated when it does not verify; Unavailable while the issuer's keys were never there.
         """
+        now = self._clock()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_AGAIN_SECONDS
+            self._follow()
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._cache.get(digest)
+        if known is not None and known.expires_at > now:
+            return known
+        verified = self._verify(token)
+        self._cache.pop(digest, None)
+        self._cache[digest] = verified
+        if len(self._cache) > self._cache_size:
+            del self._cache[next(iter(self._cache))]  # The oldest: expired, or soon.
+        return verified
+
+    def _follow(self) -> None:
+        """Takes up changed key files; what a removed key signed is forgotten."""
         self._users.follow()
         self._services.follow()
         removals = (self._users.removals, self._services.removals)
         if removals != self._removals:
             self._cache.clear()
             self._removals = removals
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._cache.get(digest)
-        if known is not None:
-            if known.expires_at > self._clock():
-                self._cache.move_to_end(digest)
-                return known
-            del self._cache[digest]
-        verified = self._verify(token)
-        self._cache[digest] = verified
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
-        return verified
 
     def _verify(self, token: str) -> principal.Principal:
         if len(token) > TOKEN_BYTES_MAX:

@@ -6,7 +6,6 @@ sales and deals with failures; store/lane.py holds the SQL; domain/sale.py the r
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,15 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from services.kit import database, errors, ids, lanes, telemetry
+from services.kit import database, errors, ids, lanes
 from services.orders import events
 from services.orders.domain import sale as domain
 from services.orders.store import lane as store
 
 METHOD = "tillmesh.orders.v1.OrdersService/RecordSale"
 ATTEMPTS_MAX = 3
+#: A NUL in a text: refused by the driver, or by the server (untranslatable_character) inside of jsonb.
+UNSTORABLE = frozenset({None, "22P05"})
 
 Key = store.Key
 Listener = Callable[[Key, int], None]
@@ -82,14 +83,14 @@ class SalesRunner:
                 # The till's id or the request's key was recorded at another location meanwhile: now it can be seen.
                 if attempt == ATTEMPTS_MAX:
                     raise
-            except psycopg.DataError:
-                if len(commands) > 1:
-                    raise  # the lane finds out whose it is
+            except psycopg.DataError as error:
+                if len(commands) > 1 or error.sqlstate not in UNSTORABLE:
+                    raise  # several: the lane finds out whose it is
                 return [errors.InvalidRequest("a text holds a character that can't be stored")]
         raise AssertionError
 
     async def _run(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome]:
-        with _span(commands):
+        with lanes.span("sales.batch", [command.traceparent for command in commands]):
             return await self._transact(key, commands)
 
     async def _transact(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome]:
@@ -137,16 +138,6 @@ class SalesRunner:
             raise lanes.CommitLost
         self._listener(key, loaded.seq)
         return outcomes
-
-
-def _span(commands: Sequence[RecordSale]) -> contextlib.AbstractContextManager[object]:
-    """The batch in the traces of its requests: below a single one, linked to several."""
-    if not telemetry.enabled():
-        return contextlib.nullcontext()
-    parents = [command.traceparent for command in commands]
-    single = parents[0] if len(parents) == 1 else ""
-    facts: dict[str, str | int] = {"db.system.name": "postgresql", "db.operation.batch.size": len(commands)}
-    return telemetry.span("sales.batch", "client", facts, links=() if single else parents, parent=single)
 
 
 def _wanted(commands: Sequence[RecordSale]) -> store.Wanted:

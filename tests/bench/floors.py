@@ -207,7 +207,7 @@ class Sql:
         if not self._location:
             location = self._shop.locations(f"SQL-{self.name}", 1, self._shop.other)[0]
             self._shop.stock(location, dict.fromkeys(self._shop.skus[:2], shop.AMPLE), self._shop.other)
-            self._location = str(shop.mapping.location_uuid(location))
+            self._location = str(shop.location_uuid(location))
 
     def calibrate(self, seconds: float) -> None:
         """Finds the way that is fastest; the rounds use it."""

@@ -62,7 +62,7 @@ class Read:
 
     def _check(self, answer: bytes) -> None:
         location, sku, *told = self._level(answer)
-        found = self._shop.row("inventory", LEVEL, location=shop.mapping.location_uuid(location), sku=sku)
+        found = self._shop.row("inventory", LEVEL, location=shop.location_uuid(location), sku=sku)
         if tuple(told) != found:
             raise generator.Mismatch(f"{sku} at {location} was answered as {told}, and the database has {found}")
 

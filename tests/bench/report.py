@@ -49,7 +49,7 @@ def table(results: Sequence[Result], plan: Mapping[str, Any]) -> rich.table.Tabl
         shown.add_row(
             result.row.name,
             f"{result.value:,.1f} {result.unit}",
-            f"{low:,.0f} – {high:,.0f}",
+            f"{low:,.0f} to {high:,.0f}",
             "\n".join(floors),
             "\n".join(reach),
         )

@@ -67,7 +67,7 @@ class Reserve:
         """Makes locations and stock."""
         pairs = self._pairs()
         self._ids = sorted({location for location, _ in pairs})
-        self._locations = [shop.mapping.location_uuid(location) for location in self._ids]
+        self._locations = [shop.location_uuid(location) for location in self._ids]
         self._requests = self._shop.generator.requests([self._request(*pair) for pair in pairs])
 
     def _request(self, location: str, sku: str) -> generator.Request:

@@ -63,7 +63,7 @@ class Sale:
 
     def prepare(self) -> None:
         """Makes shops with stock, and sales."""
-        self._locations: list[uuid.UUID] = [shop.mapping.location_uuid(location) for location in self._shop.shops]
+        self._locations: list[uuid.UUID] = [shop.location_uuid(location) for location in self._shop.shops]
         chance = random.Random(2)
         self._sales = [self._lines(chance) for _ in range(TEMPLATES)]
         requests = [self._request(chance.choice(self._shop.shops), lines) for lines in self._sales]
@@ -120,7 +120,7 @@ class Sale:
 
     def _check(self, before: Counts, made: int) -> None:
         after = self._counts()
-        rose = [int(after[i] - before[i]) for i in range(5)]
+        rose = [int(now) - int(then) for now, then in zip(after[:5], before[:5], strict=True)]
         expected = [made, made, *self._sold(made), made]
         if rose != expected:
             raise generator.Mismatch(

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import random
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,11 @@ SETTINGS: Final = {
     "TILLMESH_INVENTORY_PROCESSES": "1",
     "TILLMESH_ORDERS_PROCESSES": "1",
 }
+
+
+def location_uuid(location_id: str) -> uuid.UUID:
+    """As the database has it."""
+    return mapping.location_uuid(location_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class Watch:
     def prepare(self) -> None:
         """Makes the location and the changes."""
         self._location = self._shop.locations("WATCHED", 1)[0]
-        self._id = shop.mapping.location_uuid(self._location)
+        self._id = shop.location_uuid(self._location)
         skus = self._shop.skus[:SKUS]
         self._shop.stock(self._location, dict.fromkeys(skus, shop.AMPLE))
         watch = pb.WatchStockRequest(location_id=self._location)

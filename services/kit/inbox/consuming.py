@@ -269,7 +269,12 @@ class Inbox:
         if delay is not None:
             if attempts in (1, 10, 100):  # the last one is said with the dead letter
                 log.warning(
-                    "inbox.failed", consumer=self._name, event_id=envelope.id, error=name, attempts=attempts, exc_info=error
+                    "inbox.failed",
+                    consumer=self._name,
+                    event_id=envelope.id,
+                    error=name,
+                    attempts=attempts,
+                    exc_info=error,
                 )
             return delay
         try:

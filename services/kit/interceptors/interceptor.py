@@ -78,13 +78,13 @@ class Interceptor(grpc.aio.ServerInterceptor):
         labels = metrics.labels(
             path, request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
         )
-        frame = calls.Frame(method, self._guard, metrics.Meter(labels), self._load, self._limits, self._overdue)
+        frame = calls.Frame(method, self._guard, metrics.meter(labels), self._load, self._limits, self._overdue)
         return shapes.wrap(handler, frame), method
 
 
 def _unknown() -> Handler:
     """Answers a method that nobody serves, whatever its kind, in the shape of our errors."""
-    meter = metrics.Meter(metrics.Labels(metrics.UNKNOWN, metrics.UNKNOWN, metrics.UNKNOWN))
+    meter = metrics.meter(metrics.Labels(metrics.UNKNOWN, metrics.UNKNOWN, metrics.UNKNOWN))
     refusal = status.refusal(errors.Unimplemented("no such method"))
 
     async def refuse(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:

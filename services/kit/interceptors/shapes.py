@@ -52,6 +52,7 @@ def _unary_unary(behavior: Callable[..., Awaitable[Any]], frame: calls.Frame) ->
     async def handle(raw: Any, context: Context) -> Any:
         call = frame.begin(context)
         interrupted: BaseException | None = None
+        timed = True
         try:
             caller = call.admit()
             timed = call.start_clock()
@@ -64,14 +65,15 @@ def _unary_unary(behavior: Callable[..., Awaitable[Any]], frame: calls.Frame) ->
         except Exception as error:  # noqa: BLE001 - the funnel
             return await call.refuse(error)
         except BaseException as error:
-            if overdue.ended(call):
+            if not timed and overdue.ended(call):
                 return await call.refuse(errors.DeadlineExceeded())
             interrupted = error
             raise
         else:
             return response
         finally:
-            overdue.forget(call)
+            if not timed:
+                overdue.forget(call)
             call.end(interrupted)
 
     return handle

@@ -13,7 +13,7 @@
 
 typedef struct {
   uint64_t due;  // when it was sent; at a rate: when it should have been
-  int status, grpc;
+  int status, is_grpc, grpc;
   char message[256];
   uint8_t body[SAMPLE_MAX];
   size_t body_length;
@@ -84,6 +84,7 @@ static void measure(const call *of) {
 static void on_headers(connection *at, int slot, const header *found) {
   call *of = call_of(at, slot);
   if (strcmp(found->name, ":status") == 0) of->status = atoi(found->value);
+  if (strcmp(found->name, "content-type") == 0) of->is_grpc = strncmp(found->value, "application/grpc", 16) == 0;
   if (strcmp(found->name, "grpc-status") == 0) of->grpc = atoi(found->value);
   if (strcmp(found->name, "grpc-message") == 0)
     snprintf(of->message, sizeof of->message, "%.*s", (int)found->value_length, found->value);
@@ -101,7 +102,7 @@ static void on_closed(connection *at, int slot, int reset) {
   char name[24];
   if (reset >= 0)
     snprintf(name, sizeof name, "reset %d", reset);
-  else if (of->grpc >= 0)
+  else if (of->is_grpc)  // a transcoded answer may have the trailer too
     snprintf(name, sizeof name, "grpc %d", of->grpc);
   else
     snprintf(name, sizeof name, "http %d", of->status);
@@ -128,6 +129,7 @@ static int send_one(connection *at, uint64_t due) {
   call *of = call_of(at, slot);
   of->due = due;
   of->status = of->grpc = -1;
+  of->is_grpc = 0;
   of->message[0] = 0;
   of->body_length = 0;
   run.sent++;

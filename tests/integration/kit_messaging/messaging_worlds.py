@@ -79,7 +79,8 @@ def prepare(cluster: postgres.Cluster, service: str) -> tuple[str, str]:
 def empty(cluster: postgres.Cluster, service: str) -> None:
     """A fresh start for the next test."""
     with psycopg.connect(cluster.url(f"messaging_{service}"), autocommit=True) as admin:
-        admin.execute(f"TRUNCATE {', '.join(TABLES)}")
+        for table in TABLES:  # few rows: TRUNCATE of all partitions takes longer
+            admin.execute(f"DELETE FROM {table}")
         admin.execute("UPDATE relay_lease SET holder = '', fence = 0, expires_at = '-infinity'")
 
 
@@ -233,7 +234,8 @@ class World:
         """All that the stream holds, in its order."""
         jetstream = self.owner_broker.jetstream
         state = (await jetstream.stream_info("ORDERS")).state
-        messages = [await jetstream.get_msg("ORDERS", n) for n in range(state.first_seq, state.last_seq + 1)]
+        numbers = range(state.first_seq, state.last_seq + 1)
+        messages = await asyncio.gather(*(jetstream.get_msg("ORDERS", n) for n in numbers))
         return [event_pb2.EventEnvelope.FromString(message.data or b"") for message in messages]
 
     async def in_stream_count(self) -> int:

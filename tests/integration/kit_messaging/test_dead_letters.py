@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from services.kit import database, errors, ids, inbox
+from services.kit.inbox import dead
 from tests.integration.kit_messaging import messaging_worlds as worlds
 from tillmesh.common.v1 import event_pb2
 
@@ -122,7 +123,7 @@ async def test_letters_are_listed_in_pages_oldest_first(world: worlds.World) -> 
         for n in range(5)
     ]  # fmt: skip
     for envelope in envelopes:
-        await worlds.dead.put(world.consumer, worlds.CONSUMER, envelope, error="X", attempts=5)
+        await dead.put(world.consumer, worlds.CONSUMER, envelope, error="X", attempts=5)
     request, seen = event_pb2.ListDeadLettersRequest(page_size=2), []
     while True:
         page = await world.letters(subscription).list(world.tenant, request)

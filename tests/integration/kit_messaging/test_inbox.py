@@ -19,7 +19,7 @@ KEYS = [f"loc_{n}" for n in range(8)]
 async def test_each_event_is_applied_once_and_in_order_of_its_key(world: worlds.World) -> None:
     world.spawn(world.relay().run())
     world.spawn(world.inbox().run())
-    for _ in range(10):
+    for _ in range(5):
         await asyncio.gather(*(world.emit(key) for key in KEYS))
     await world.until_applied()
 
@@ -29,7 +29,7 @@ async def test_two_processes_of_a_consumer_apply_each_event_once_and_in_order(wo
     subscription = world.subscription()
     for _ in range(2):
         world.spawn(world.inbox(subscription).run())
-    for _ in range(10):
+    for _ in range(5):
         await asyncio.gather(*(world.emit(key) for key in KEYS))
     await world.until_applied()
 
@@ -111,7 +111,7 @@ async def test_a_purged_tail_is_caught_up_though_the_source_stays_silent(world: 
 async def test_events_reach_the_consumer_even_while_nats_has_lost_everything_and_no_relay_runs(
     world: worlds.World,
 ) -> None:
-    await world.emit("loc_0", 150)  # more than a page
+    await world.emit("loc_0", 110)  # more than a page
     await world.emit("loc_1", 3)
     world.spawn(world.reconciler(world.inbox()).run())
     await world.until_applied()

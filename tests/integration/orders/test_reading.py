@@ -8,8 +8,11 @@ import datetime as dt
 import uuid
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from services.kit import database, ids
+from services.orders import tables
 from services.orders.domain import sale as domain
 from services.orders.store import reads
 from tests.integration.orders.world import NOON, World, line, sale
@@ -98,6 +101,15 @@ async def test_orders_come_with_their_own_lines_and_tenders(world: World, shop: 
         assert isinstance(order, domain.Order)
         expected = dataclasses.replace(order, lines=list(order.lines), tenders=list(order.tenders))
         assert found[order.client_sale_id] == expected
+
+
+async def test_tables_are_what_migrations_make(db: database.Database) -> None:
+    columns = sa.text("SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_name = :t")
+    async with db.read(str(ids.new_uuid())) as session:
+        for table in tables.metadata.sorted_tables:
+            made = {row.column_name: row.data_type for row in await session.execute(columns, {"t": table.name})}
+            ours = {column.name: column.type.compile(dialect=postgresql.dialect()).lower() for column in table.columns}
+            assert ours == made, table.name
 
 
 async def test_a_tenant_sees_nothing_of_another(world: World, db: database.Database, shop: uuid.UUID) -> None:

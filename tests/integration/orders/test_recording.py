@@ -130,11 +130,12 @@ async def test_a_refused_sale_leaves_its_neighbours_and_no_gap(world: World, sho
     assert outcomes[1].metadata == {"due": "1000", "tendered": "1"}
 
 
-async def test_a_text_that_the_database_refuses_fails_its_own_sale_only(world: World, shop: uuid.UUID) -> None:
+@pytest.mark.parametrize("bad", [line("NEW", name="a\0b"), line(taxes=(domain.Tax("a\0b", "1", 0),))])
+async def test_a_text_that_the_database_refuses_fails_its_own_sale_only(
+    world: World, shop: uuid.UUID, bad: domain.SaleLine
+) -> None:
     good = [world.record(sale(shop, f"s-{n}")) for n in range(9)]
-    outcomes = await asyncio.gather(
-        world.record(sale(shop, "bad", line("NEW", name="a\0b"))), *good, return_exceptions=True
-    )
+    outcomes = await asyncio.gather(world.record(sale(shop, "bad", bad)), *good, return_exceptions=True)
 
     assert isinstance(outcomes[0], errors.InvalidRequest)
     assert sorted(outcome.seq for outcome in outcomes[1:] if isinstance(outcome, domain.Order)) == list(range(1, 10))

@@ -12,7 +12,7 @@ from services.kit.inbox import effects, owners
 from tillmesh.inventory.v1 import inventory_events_pb2
 from tillmesh.orders.v1 import orders_events_pb2
 
-MOMENT = dt.datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=dt.timezone.utc)
+MOMENT = dt.datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=dt.UTC)
 MESSAGE = inventory_events_pb2.StockChanged(location_id="loc_1")
 
 
@@ -39,7 +39,7 @@ def test_an_envelope_says_all_that_its_row_says() -> None:
     assert envelope.id == "evt_01h455vb4pex5vsknk084sn02r"
     assert envelope.tenant_id == "ten_01h455vb4pex5vsknk084sn02q"
     assert (envelope.key, envelope.epoch, envelope.seq_from, envelope.seq_to) == ("loc_1", 2, 3, 7)
-    assert envelope.occurred_at.ToDatetime(dt.timezone.utc) == MOMENT
+    assert envelope.occurred_at.ToDatetime(dt.UTC) == MOMENT
     assert envelope.recorded_at.ToMicroseconds() == envelope.occurred_at.ToMicroseconds() + 1
     assert (envelope.traceparent, envelope.causation_id) == ("00-1", "x")
     assert events.unpack(envelope, inventory_events_pb2.StockChanged) == MESSAGE

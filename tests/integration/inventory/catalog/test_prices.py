@@ -229,10 +229,10 @@ async def test_a_price_in_another_currency_is_not_the_price(brand: Brand) -> Non
 async def test_the_database_and_the_domain_choose_the_same_price(brand: Brand) -> None:
     chance = random.Random(7)
     shops = [await brand.location(code, currency_code=currency) for code, currency in (("a", "EUR"), ("b", "USD"))]
-    skus = [f"S{n}" for n in range(40)]
+    skus = [f"S{n}" for n in range(25)]
     await brand.product(*skus)
     given: dict[str, list[values.Price]] = {sku: [] for sku in skus}
-    for n, sku in enumerate(skus * 6):
+    for n, sku in enumerate(skus * 5):
         shop = chance.choice([None, *shops])
         begin = chance.choice([None, NOW - 2 * DAY, NOW - DAY, NOW - HOUR, NOW + DAY])
         end = chance.choice([None, NOW + 2 * DAY] + [NOW - HOUR / 2] * (begin is None or begin < NOW))
