@@ -77,6 +77,8 @@ def _end(shown: screen.Screen, report: proof.Report) -> None:
     shown.proven(report)
     if report.differences:
         _fail(f"Not proven: {len(report.differences):,} figures differ from the data.", 1)
+    if report.nameless:
+        shown.say(f"{report.nameless:,} lines have no name: the catalogue didn't answer in time when they were sold.")
     shown.say(f"Proven: {report.compared.total():,} figures are as the data says, to the cent and the unit.")
 
 

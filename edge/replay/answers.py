@@ -26,11 +26,16 @@ BY_TENDER: Final[Dimensions] = (*BY_DAY, orders_pb.SALES_DIMENSION_TENDER)
 
 @dataclass(slots=True)
 class Sales:
-    """A store's sales. figures: by basket and how often it came; pending: baskets that stock hasn't followed yet."""
+    """A store's sales.
+
+    figures: by basket and how often it came; baskets: by order id; pending: baskets that stock hasn't followed yet;
+    unresolved: basket and SKU of items that the catalogue didn't know, or couldn't be asked for, when they were sold.
+    """
 
     figures: dict[tuple[int, int], Figures] = field(default_factory=dict)
     baskets: dict[str, int] = field(default_factory=dict)
     pending: set[int] = field(default_factory=set)
+    unresolved: set[tuple[int, str]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -62,6 +67,7 @@ class Place:
             net, discount = order.net_total.minor_units, order.discount_total.minor_units
             found.figures[basket, times[basket]] = (1, len(order.lines), units, net, discount)
             found.baskets[order.id] = basket
+            found.unresolved.update((basket, line.sku) for line in order.lines if line.unresolved)
             if order.stock_effect != orders_pb2.STOCK_EFFECT_APPLIED:
                 found.pending.add(basket)
         return found

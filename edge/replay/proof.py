@@ -25,8 +25,9 @@ TENDERS: Final = "Payments by day"
 LEDGER: Final = "Ledger: units sold by day and SKU"
 OPENING: Final = "Ledger: opening stock by week and SKU"
 LEVELS: Final = "Stock on hand by SKU"
+UNKNOWN: Final = "Items nobody knows, marked on their sales"
 EXCEPTIONS: Final = "Exceptions: items nobody knows, and nothing else"
-CHECKS: Final = (SALES, DAYS, HOURS, SKUS, TENDERS, FOLLOWED, LEDGER, OPENING, LEVELS, EXCEPTIONS)
+CHECKS: Final = (SALES, DAYS, HOURS, SKUS, TENDERS, FOLLOWED, LEDGER, OPENING, LEVELS, UNKNOWN, EXCEPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,15 @@ class Difference:
 
 @dataclass(slots=True)
 class Report:
-    """How many figures each check compared, and those that differ."""
+    """How many figures each check compared, and those that differ.
+
+    nameless: lines of known items that were recorded while the catalogue didn't answer. The contract allows it, and
+    stock and sums are right all the same; but their names and categories are lost.
+    """
 
     compared: Counter[str] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
+    nameless: int = 0
 
     def compare(self, check: str, store: int, wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> None:
         """Compares figures by key. A figure that one side lacks is a difference too."""
@@ -84,7 +90,13 @@ class _Proof:
         self._compare(SALES, {(b, 1): s.figures() for b, s in self.wanted.baskets.items()}, sales.figures)
         await self._summaries()
         await self._stock()
-        wanted = {("unknown", basket, translate.code(p)): units for (basket, p), units in self.wanted.unknown.items()}
+        await self._unknown(sales)
+
+    async def _unknown(self, sales: answers.Sales) -> None:
+        units = {(basket, translate.code(p)): units for (basket, p), units in self.wanted.unknown.items()}
+        self._compare(UNKNOWN, dict.fromkeys(units, True), dict.fromkeys(sales.unresolved & units.keys(), True))
+        self.report.nameless += len(sales.unresolved - units.keys())
+        wanted = {("unknown", *key): count for key, count in units.items()}
         self._compare(EXCEPTIONS, wanted, await self.place.exceptions(sales.baskets))
 
     def _compare(self, check: str, wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> None:

@@ -55,6 +55,9 @@ class Screen:
 
     def speed(self, tally: selling.Tally, earlier: int, retries: int) -> None:
         """How selling went."""
+        if not tally.answers:
+            self.say(f"All {earlier:,} sales had been recorded before.")
+            return
         text = f"{len(tally.answers):,} sales in {tally.seconds:,.1f} s: {tally.per_second:,.0f} a second"
         text += f", half within {tally.percentile_ms(0.5):,.0f} ms, 99 % within {tally.percentile_ms(0.99):,.0f} ms"
         text += f"; {earlier:,} had been recorded before" if earlier else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from edge.replay import data, translate
 from edge.replay.mesh import Mesh, Refused, T, each
 from tillmesh.inventory.v1 import catalog_service_pb2 as catalog_pb
 from tillmesh.inventory.v1 import inventory_service_pb2 as inventory_pb
+from tillmesh.inventory.v1 import stock_pb2
 
 PAGE: Final = 500
 PRODUCTS_PER_CALL: Final = 500  # the contract's
@@ -81,39 +83,46 @@ def opening_lines(chosen: data.Slice) -> int:
 async def opening(mesh: Mesh, chosen: data.Slice, locations: Locations, step: Step) -> None:
     """Puts the opening stock of each store and week there, where the ledger lacks it."""
 
-    async def make(place: tuple[int, int]) -> None:
-        store, week = place
-        units = translate.opening_units(chosen.supply[place], chosen.products)
-        await _open_week(mesh, locations[store], week, units)
-        step(len(units))
+    async def make(store: int) -> None:
+        there = await _opened(mesh, locations[store])
+        for (of_store, week), supply in chosen.supply.items():
+            if of_store == store:
+                units = translate.opening_units(supply, chosen.products)
+                await _open_week(mesh, locations[store], week, units, there.get(translate.opening_reference(week), {}))
+                step(len(units))
 
-    await each(sorted(chosen.supply), CALLS, make)
+    await each(chosen.stores, CALLS, make)
 
 
-async def _open_week(mesh: Mesh, location_id: str, week: int, units: dict[str, int]) -> None:
-    there, since = await _opened(mesh, location_id, week)
+async def _opened(mesh: Mesh, location_id: str) -> dict[str, dict[str, dt.datetime]]:
+    """The opening stock that a store has: by reference and SKU, when it was recorded."""
+    request = inventory_pb.ListMovementsRequest(location_id=location_id, page_size=PAGE)
+    request.filter.reason = stock_pb2.MOVEMENT_REASON_OPENING
+    found: defaultdict[str, dict[str, dt.datetime]] = defaultdict(dict)
+    async for page in mesh.pages(mesh.inventory.ListMovements, request):
+        for move in page.movements:
+            found[move.reference_id][move.sku] = move.recorded_at.ToDatetime(dt.UTC)
+    return found
+
+
+async def _open_week(
+    mesh: Mesh, location_id: str, week: int, units: dict[str, int], there: dict[str, dt.datetime]
+) -> None:
     lines = [translate.opening_line(location_id, week, sku, count) for sku, count in units.items()]
+    long_ago = dt.datetime.now(dt.UTC) - KEYS_ARE_KEPT
     for chunk in _chunks(lines, LINES_PER_CALL):
         missing = [line for line in chunk if line.sku not in there]
         if not missing:
             continue
         # A chunk that is half there may still be under way: under its first key nothing of it counts twice.
-        again = chunk if since is not None and dt.datetime.now(dt.UTC) - since < KEYS_ARE_KEPT else missing
+        times = [there[line.sku] for line in chunk if line.sku in there]
+        again = chunk if times and min(times) > long_ago else missing
         request = inventory_pb.BulkUpdateStockRequest(lines=again, request_id=_key("opening", again))
         answer = await mesh.call(mesh.inventory.BulkUpdateStock, request)
         for result in answer.results:
             if result.HasField("error"):
                 what = f"Opening stock of {again[result.index].sku}"
                 raise Refused(what, str(result.error.code), result.error.message)
-
-
-async def _opened(mesh: Mesh, location_id: str, week: int) -> tuple[set[str], dt.datetime | None]:
-    """SKUs that have their opening stock of the week, and since when the first of them has it."""
-    request = inventory_pb.ListMovementsRequest(location_id=location_id, page_size=PAGE)
-    request.filter.reference_id = translate.opening_reference(week)
-    pages = mesh.pages(mesh.inventory.ListMovements, request)
-    found = [(move.sku, move.recorded_at.ToDatetime(dt.UTC)) async for page in pages for move in page.movements]
-    return {sku for sku, _ in found}, min((at for _, at in found), default=None)
 
 
 def _key(kind: str, messages: Iterable[Message]) -> str:

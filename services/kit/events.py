@@ -31,6 +31,7 @@ class Event:
     """A fact of one key, as a use case says it. Positions come from the key's owner row, in the same transaction.
 
     seq_from to seq_to: positions it takes, without gaps between the events of a key. occurred_at: by the device.
+    traceparent and causation_id: of the one request that caused it; a batch with several causes leaves both empty.
     """
 
     key: str

@@ -34,8 +34,8 @@ FROM unnest(CAST(:keys AS text[]), CAST(:seq_froms AS bigint[]), CAST(:seq_tos A
 LANE_INSERT: Final = f"""
 INSERT INTO outbox ({events.COLUMNS})
 VALUES (current_setting('app.tenant_id')::uuid, %(outbox_key)s, %(outbox_seq_from)s, %(outbox_seq_to)s,
-        %(outbox_epoch)s, %(outbox_id)s, %(outbox_shard)s, %(outbox_type)s, %(outbox_occurred_at)s, %(outbox_recorded_at)s,
-        %(outbox_traceparent)s, %(outbox_causation_id)s, %(outbox_data)s)
+        %(outbox_epoch)s, %(outbox_id)s, %(outbox_shard)s, %(outbox_type)s, %(outbox_occurred_at)s,
+        %(outbox_recorded_at)s, %(outbox_traceparent)s, %(outbox_causation_id)s, %(outbox_data)s)
 """
 
 # The bytes are bounded in the statement: a page of large events would not fit in memory or in an answer. The first

@@ -83,7 +83,7 @@ def register_detail(error_class: type[E], pack: Callable[[E], Message | None]) -
 def to_proto(error: errors.Error) -> status_pb2.Status:
     """The status of an error: also for frames that end a stream, and for lines of a batch."""
     row = error.row
-    status = status_pb2.Status(code=int(row.code), message=str(error))
+    status = status_pb2.Status(code=int(row.code), message=_text(error))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=errors.DOMAIN, metadata=error.metadata)
     _add(status, info)
     if error.violations:
@@ -97,20 +97,30 @@ def to_proto(error: errors.Error) -> status_pb2.Status:
     if row.retry_seconds is not None:
         delay = duration_pb2.Duration(nanos=round(row.retry_seconds % 1 * 1e9), seconds=int(row.retry_seconds))
         _add(status, error_details_pb2.RetryInfo(retry_delay=delay))
-    for error_class in type(error).__mro__:
-        if error_class in _packers:
-            detail = _packers[error_class](error)
-            if detail is not None:
-                _add(status, detail)
-            break
-    return status
+    detail = _packed(error)
+    return status if detail is None else _add(status, detail)
 
 
-def _add(status: status_pb2.Status, detail: Message) -> None:
+def _packed(error: errors.Error) -> Message | None:
+    """The service's own detail; None when there is none, or its packer fails: the caller still learns the reason."""
+    packer = next((_packers[each] for each in type(error).__mro__ if each in _packers), None)
+    try:
+        return None if packer is None else packer(error)
+    except Exception:
+        log.exception("status.packer_failed", reason=error.reason)
+        return None
+
+
+def _text(error: errors.Error) -> str:
+    return str(error)[:TEXT_LENGTH_MAX]
+
+
+def _add(status: status_pb2.Status, detail: Message) -> status_pb2.Status:
     packed = any_pb2.Any()
     packed.Pack(_shortened(detail, STATUS_BYTES_MAX - status.ByteSize()))
     if status.ByteSize() + packed.ByteSize() <= STATUS_BYTES_MAX:
         status.details.append(packed)
+    return status
 
 
 def _shortened(detail: Message, bytes_max: int) -> Message:
@@ -134,7 +144,7 @@ def refusal(error: Exception, *, method: str = "", reads: bool = False, if_match
         trailing.append(("retry-after", str(math.ceil(row.retry_seconds))))
     if http == 401:
         trailing.append(("www-authenticate", "Bearer"))
-    return Refusal(_CODES[int(row.code)], str(known), tuple(trailing), known.reason)
+    return Refusal(_CODES[int(row.code)], _text(known), tuple(trailing), known.reason)
 
 
 def from_exception(error: BaseException, *, method: str = "", reads: bool = False) -> errors.Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,7 +60,8 @@ def main(
     wanted = [rows.ROWS[name] for name in dict.fromkeys(names or rows.ROWS)]
     if short:
         rounds, seconds = SHORT_ROUNDS, SHORT_SECONDS
-    console = rich.console.Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, _end)
+    console = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     load = machine.load_average()
     if load > BUSY_LOAD:
         console.print(f"[yellow]Other programs are busy (load average {load:.1f}): the numbers say little.[/yellow]")
@@ -74,6 +76,11 @@ def main(
     console.print(report.table(results, plan))
     if json_file is not None:
         report.write(json_file, results, plan)
+
+
+def _end(_number: int, _frame: Any) -> None:
+    """SIGTERM ends as Ctrl-C does: what was started is stopped, and the folder goes away."""
+    sys.exit(143)
 
 
 if __name__ == "__main__":

@@ -214,6 +214,7 @@ class Watching:
         self._out = out
         self._process = process
         self._read = 0
+        self.pid = process.pid
 
     def messages(self) -> list[tuple[int, float, bytes]]:
         """What came since the last call: stream, seconds since 1970, message."""

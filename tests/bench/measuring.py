@@ -34,17 +34,17 @@ class Subject(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a number should reach, from the design. floor empty: the value itself or a detail of it, at most `limit`."""
+    """What the design asks for: at least `limit` times a floor, or a detail below it (above it, when least)."""
 
     limit: float
     floor: str = ""
     detail: str = ""
+    least: bool = False
 
-    def said(self, unit: str) -> str:
-        """For the table."""
+    def __str__(self) -> str:
         if self.floor:
             return f"≥ {self.limit:g} x {self.floor}"
-        return f"{self.detail or 'value'} < {self.limit:g} {unit}"
+        return f"{self.detail} {'≥' if self.least else '<'} {self.limit:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +106,12 @@ def result(row: Row, unit: str, runs: Mapping[str, Sequence[Measured]]) -> Resul
             {"value": run.value, "floors": {name: floors[name][number] for name in floors}, **run.details}
             for number, run in enumerate(runs[row.subject])
         ],
-        reached={target.said(unit): _reached(target, value, ratios, runs[row.subject]) for target in row.targets},
+        reached={str(target): _reached(target, ratios, runs[row.subject]) for target in row.targets},
     )
 
 
-def _reached(target: Target, value: float, ratios: Mapping[str, float], runs: Sequence[Measured]) -> bool:
+def _reached(target: Target, ratios: Mapping[str, float], runs: Sequence[Measured]) -> bool:
     if target.floor:
         return ratios[target.floor] >= target.limit
-    if target.detail:
-        value = statistics.median(run.details[target.detail] for run in runs)
-    return value < target.limit
+    found = float(statistics.median(run.details[target.detail] for run in runs))
+    return found >= target.limit if target.least else found < target.limit

@@ -90,7 +90,7 @@ class Watch:
         with self._shop.generator.watching(load) as streams:
             follow(tills, streams, 0, SNAPSHOT_SECONDS)
             first = self._head()
-            with machine.usage(self._shop.pids) as used:
+            with machine.usage({**self._shop.pids, "tills": streams.pid}) as used:
                 report = self._write(seconds)
             made = report.require("grpc 0")
             follow(tills, streams, self._head(), ARRIVE_SECONDS)

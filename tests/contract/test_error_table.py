@@ -11,9 +11,7 @@ from services.kit import errors
 from tillmesh.common.v1 import error_reason_pb2
 
 PREFIX = "ERROR_REASON_"
-REASONS = [
-    name.removeprefix(PREFIX) for name in error_reason_pb2.ErrorReason.keys() if not name.endswith("_UNSPECIFIED")
-]
+REASONS = [name.removeprefix(PREFIX) for name, number in error_reason_pb2.ErrorReason.items() if number]
 PROTO = Path(__file__).parents[2] / "protos/tillmesh/common/v1/error_reason.proto"
 # Codes as Envoy's transcoder maps them: a row may say otherwise, and then x-http-status carries it.
 NAMES = {code.name for code in errors.Code}

@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 
@@ -26,7 +26,7 @@ STREAM_GRACE_SECONDS = 10.0
 
 def wrap(handler: Handler, frame: calls.Frame) -> Handler:
     """The handler with everything around it. TypeError when the servicer's method is of another kind than the rpc."""
-    given: Any = handler
+    given: Any = _built(handler)
     decode = calls.lenient(given.request_deserializer) if given.request_deserializer else None
     encode = given.response_serializer
     if given.response_streaming:
@@ -44,6 +44,29 @@ def wrap(handler: Handler, frame: calls.Frame) -> Handler:
     if given.request_streaming:
         return grpc.stream_unary_rpc_method_handler(_stream_unary(behavior, frame), decode, encode)
     return grpc.unary_unary_rpc_method_handler(_unary_unary(behavior, frame), decode, encode)
+
+
+def _built(handler: Handler) -> Handler:
+    """Stands in for a method that the servicer doesn't define: generated code answers those, but not in our shape."""
+    given: Any = handler
+    behavior = given.unary_unary or given.stream_unary or given.unary_stream or given.stream_stream
+    if not getattr(behavior, "__module__", "").endswith("_pb2_grpc"):
+        return handler
+
+    async def answer(_request: Any, _context: Context) -> Any:
+        raise errors.Unimplemented
+
+    async def answers(_request: Any, _context: Context) -> AsyncIterator[Any]:
+        for nothing in ():
+            yield nothing
+        raise errors.Unimplemented
+
+    if given.response_streaming:
+        make: Any = grpc.unary_stream_rpc_method_handler
+        make = grpc.stream_stream_rpc_method_handler if given.request_streaming else make
+        return cast("Handler", make(answers, given.request_deserializer, given.response_serializer))
+    make = grpc.stream_unary_rpc_method_handler if given.request_streaming else grpc.unary_unary_rpc_method_handler
+    return cast("Handler", make(answer, given.request_deserializer, given.response_serializer))
 
 
 def _unary_unary(behavior: Callable[..., Awaitable[Any]], frame: calls.Frame) -> Callable[..., Awaitable[Any]]:

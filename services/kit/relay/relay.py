@@ -116,7 +116,7 @@ class Relay:
         return self._shares.held
 
     def wake(self, shard: int | None = None) -> None:
-        """Something was committed: in a shard, or somewhere. Cheap; call it after each commit."""
+        """Something was committed: in a shard, or somewhere. Cheap; call it after each commit, in the relay's loop."""
         for one in self._shards if shard is None else (self._shards[shard],):
             one.dirty = True
         self._woken.set()

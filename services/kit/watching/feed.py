@@ -27,14 +27,17 @@ RETRY_SECONDS_MAX: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What the feeds of a hub read with. Both gates bound how many of the process's connections streams may take."""
+    """What the feeds of a hub read with. The gates bound how many of the process's connections streams may take.
+
+    There are two, so that thousands of streams that begin at once don't keep changes from those that run.
+    """
 
     stream: str
     source: ports.Source
     encoder: ports.Encoder
     limits: ports.Limits
-    gate: asyncio.Semaphore
-    snapshot_gate: asyncio.Semaphore
+    running: asyncio.Semaphore
+    beginning: asyncio.Semaphore
 
 
 @dataclass(slots=True)
@@ -104,7 +107,7 @@ class Feed:
     async def refresh(self) -> None:
         """Asks the database how far the key has come."""
         before = self.seq
-        async with self._reads.gate:
+        async with self._reads.beginning:
             head = await self._reads.source.head(self.tenant, self.key)
         self.observe(head, before)
 
@@ -118,7 +121,7 @@ class Feed:
         while self._behind and self.failure is None:
             self._behind = False
             try:
-                async with self._reads.gate:
+                async with self._reads.running:
                     tail = await self._reads.source.tail(self.tenant, self.key, self.seq)
             except Exception as error:  # noqa: BLE001  # a database that restarts: read again when it is back
                 failures += 1
@@ -223,7 +226,7 @@ class Feed:
         return found if found is not None else await self._page_flights.join(after, lambda: self._read_page(after))
 
     async def _read_page(self, after: int) -> Page:
-        async with self._reads.gate:
+        async with self._reads.beginning:
             tail = await self._reads.source.tail(self.tenant, self.key, after)
         changes = self._following(tail.batches, after)
         if not changes:
@@ -244,7 +247,7 @@ class Feed:
 
     async def _read_snapshot(self, view: View) -> SharedSnapshot:
         reads = self._reads
-        async with reads.snapshot_gate:
+        async with reads.beginning:
             began = asyncio.get_running_loop().time()
             taken = await reads.source.snapshot(self.tenant, self.key, view.names)
         metrics.SNAPSHOTS.labels(reads.stream).inc()

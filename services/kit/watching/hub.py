@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 KEYS_PER_READ = 500
 POLL_SHARE = 0.2  # of the time at most: with very many tenants the poll gets slower rather than heavier
+POLL_SECONDS_MAX = 2.0  # but not so slow that streams can't be confirmed
 LIFETIME_JITTER = 0.1  # streams that began together don't come back together
 EXPIRY_MARGIN_SECONDS = 1.0
 
@@ -50,7 +51,7 @@ class Hub:
         self.draining = False
         self.stopping = False
         self.drain_seconds = 0.0
-        gates = asyncio.Semaphore(self.limits.reads), asyncio.Semaphore(self.limits.snapshots)
+        gates = asyncio.Semaphore(self.limits.running_reads), asyncio.Semaphore(self.limits.beginning_reads)
         self._reads = Reads(stream, source, encoder, self.limits, *gates)
         self._source = source
         self._feeds: dict[tuple[str, str], Feed] = {}
@@ -185,7 +186,7 @@ class Hub:
         return feed
 
     async def _open_feed(self, tenant: str, key: str) -> Feed:
-        async with self._reads.gate:
+        async with self._reads.beginning:
             position = await self._source.head(tenant, key)
         feed = self._feeds[tenant, key] = Feed(tenant, key, position, self._reads)
         self._watched.set(len(self._feeds))
@@ -200,16 +201,17 @@ class Hub:
             feed.wake(seq)
 
     async def _poll(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            began = loop.time()
-            for tenant, feeds in self._by_tenant().items():
-                for some in _chunks(feeds):
-                    await self._ask(tenant, some)
-            self._sweep()
-            spent = loop.time() - began
+            spent = 0.0
+            try:
+                for tenant, feeds in self._by_tenant().items():
+                    for some in _chunks(feeds):
+                        spent += await self._ask(tenant, some)
+                self._sweep()
+            except Exception:  # without the poll, every stream would end
+                log.exception("watch.poll_failed")
             pause = self.limits.poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311
-            await asyncio.sleep(max(pause, spent * (1 / POLL_SHARE - 1)))
+            await asyncio.sleep(max(pause, min(spent * (1 / POLL_SHARE - 1), POLL_SECONDS_MAX)))
 
     def _by_tenant(self) -> dict[str, list[Feed]]:
         feeds: dict[str, list[Feed]] = {}
@@ -217,17 +219,20 @@ class Hub:
             feeds.setdefault(feed.tenant, []).append(feed)
         return feeds
 
-    async def _ask(self, tenant: str, feeds: list[Feed]) -> None:
-        before = [feed.seq for feed in feeds]
-        try:
-            async with self._reads.gate:
+    async def _ask(self, tenant: str, feeds: list[Feed]) -> float:
+        """Compares feeds with the database; the seconds that this took of a connection."""
+        loop = asyncio.get_running_loop()
+        async with self._reads.running:
+            before, began = [feed.seq for feed in feeds], loop.time()
+            try:
                 heads = await self._source.heads(tenant, [feed.key for feed in feeds])
-        except Exception as error:  # noqa: BLE001  # a database that restarts: the next poll tries again
-            metrics.FAILED_READS.labels(self.stream).inc()
-            log.warning("watch.poll_failed", error=type(error).__name__)
-            return
+            except Exception as error:  # noqa: BLE001  # a database that restarts: the next poll tries again
+                metrics.FAILED_READS.labels(self.stream).inc()
+                log.warning("watch.heads_unread", error=type(error).__name__)
+                return loop.time() - began
         for feed, seq in zip(feeds, before, strict=True):
             feed.observe(heads.get(feed.key), seq)
+        return loop.time() - began
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -245,7 +250,10 @@ class Hub:
             await asyncio.sleep(wheel.TICK_SECONDS)
             now = loop.time()
             for item in self.wheel.due(now):
-                item.look(now)
+                try:
+                    item.look(now)
+                except Exception:  # one stream must not stop the clock of all
+                    log.exception("watch.look_failed")
 
 
 def _chunks(feeds: list[Feed]) -> list[list[Feed]]:

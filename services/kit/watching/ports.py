@@ -116,7 +116,7 @@ class Limits:
     """How long a snapshot may serve streams that connect after it was read."""
     linger_seconds: float = 10.0
     """How long a feed outlives its last stream: they come back together."""
-    reads: int = 2
-    """Reads of heads and tails at once, of the process's connections."""
-    snapshots: int = 2
-    """Snapshot reads at once."""
+    running_reads: int = 2
+    """Reads at once for streams that run, of the process's connections."""
+    beginning_reads: int = 2
+    """Reads at once for streams that begin: heads, snapshots, what they missed."""

@@ -39,7 +39,7 @@ async def main() -> None:
     connection.start()
     inner = streams.JetStreamPublisher(connection, "orders", bytes_max=64 * 1024**2)
     publisher = worlds.Publishing(inner, before=before, after=after)
-    running = relay.Relay(db, publisher, "orders", options=worlds.QUICK)
+    running = relay.Relay(db, publisher, "orders", options=relay.Options(lease_seconds=2, renew_seconds=0.3))
     task = asyncio.create_task(running.run())
     while not running.shards:
         await asyncio.sleep(0.01)

@@ -248,6 +248,12 @@ async def test_a_consumer_takes_only_the_families_of_keys_that_it_asks_for(world
     await world.emit("loc_0")
     await world.reconciler(consumer).compare()
     assert set(await world.applied()) == {"loc_0"}
+    world.spawn(consumer.run())
+    await world.emit("loc_0", 2)
+    await world.until_applied("loc_0")
+    info = await world.consumer_broker.jetstream.consumer_info("ORDERS", "inventory--orders")
+    assert info.config is not None
+    assert info.config.filter_subjects == ["tillmesh.orders.v1.sales_recorded.>"]
 
 
 async def _until_acknowledged(world: worlds.World, sequence: int) -> None:

@@ -22,8 +22,21 @@ async def test_a_lease_has_one_holder_and_the_fence_rises_with_each(world: world
 async def test_a_lease_is_kept_for_as_long_as_the_work_takes(world: worlds.World) -> None:
     async with leases.held(world.owner, "sweep", ttl_seconds=0.3) as lease:
         assert lease is not None
-        await asyncio.sleep(0.7)
+        first_end = await _end(world)
+
+        async def renewed_past_its_end() -> bool:
+            return await _end(world) > first_end + worlds.dt.timedelta(seconds=0.3)
+
+        await world.until(renewed_past_its_end)
         assert await leases.acquire(world.owner, "sweep") is None
+
+
+async def _end(world: worlds.World) -> worlds.dt.datetime:
+    async with world.owner.worker() as session:
+        found: worlds.dt.datetime = (
+            await session.execute(sa.text("SELECT expires_at FROM worker_lease WHERE name = 'sweep'"))
+        ).scalar_one()
+    return found
 
 
 async def test_work_ends_when_its_lease_is_lost(world: worlds.World) -> None:

@@ -10,8 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.kit import errors, interceptors, status
+from services.kit.interceptors import shapes
 from tests.integration.kit_rpc import echo
 from tests.integration.kit_rpc.told import all_of, parts, refusal
+from tillmesh.reviews.v1 import reviews_service_pb2, reviews_service_pb2_grpc
 
 
 def requests(*texts: str):
@@ -107,6 +109,31 @@ async def test_what_the_database_says_becomes_a_reason(rpc):
 async def test_a_method_that_is_not_built_yet_says_so(rpc):
     told = await refusal(rpc.stub.GetEcho(echo.Request(text="todo"), metadata=rpc.user()))
     assert (told.code, told.reason, told.http) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "501")
+
+
+async def test_a_servicer_that_leaves_methods_out_answers_them_in_the_same_shape(servers, users):
+    class Partial(reviews_service_pb2_grpc.ReviewsServiceServicer):
+        async def CreateReview(self, request, context):
+            return reviews_service_pb2.Review(id="rev")
+
+    running = servers.make()
+    running.add(reviews_service_pb2_grpc.add_ReviewsServiceServicer_to_server, Partial())
+    await running.start()
+    async with grpc.aio.insecure_channel(running.address) as channel:
+        stub = reviews_service_pb2_grpc.ReviewsServiceStub(channel)
+        request = reviews_service_pb2.ModerateReviewRequest()
+        assert (await refusal(stub.ModerateReview(request))).reason == "UNAUTHENTICATED"
+
+    def generated(self, request, context):
+        raise NotImplementedError
+
+    generated.__module__ = "x_pb2_grpc"
+    for make in (grpc.unary_stream_rpc_method_handler, grpc.stream_unary_rpc_method_handler):
+        handler = shapes._built(make(generated))
+        answer = handler.unary_stream or handler.stream_unary
+        with pytest.raises(errors.Unimplemented):
+            result = answer(None, None)
+            await (anext(result) if handler.response_streaming else result)
 
 
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])

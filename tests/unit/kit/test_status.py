@@ -109,6 +109,14 @@ def test_violations_are_as_many_as_fit_into_a_header():
     assert proto.ByteSize() <= status.STATUS_BYTES_MAX
 
 
+def test_a_detail_that_cant_be_packed_is_left_out():
+    class Unlucky(errors.Error):
+        reason = "INSUFFICIENT_STOCK"
+
+    status.register_detail(Unlucky, lambda error: error_details_pb2.Help.Link(url=error.lines[0]))
+    assert len(status.to_proto(Unlucky()).details) == 1
+
+
 def test_a_detail_of_a_service_goes_with_its_errors_and_their_subclasses():
     class Short(errors.Error):
         reason = "INSUFFICIENT_STOCK"

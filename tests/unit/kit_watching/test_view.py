@@ -71,7 +71,11 @@ def test_readers_at_the_same_position_get_the_same_bytes() -> None:
 def test_what_does_not_pass_the_filter_moves_the_position_only() -> None:
     of = view(frozenset({"b"}))
 
-    matched = [of.append([change(1, "a")], 1, 0.0), of.append([change(2, "a", "b")], 2, 0.0), of.append([change(3, "c")], 3, 0.0)]
+    matched = [
+        of.append([change(1, "a")], 1, 0.0),
+        of.append([change(2, "a", "b")], 2, 0.0),
+        of.append([change(3, "c")], 3, 0.0),
+    ]
 
     assert matched == [False, True, False]
     assert read(of) == [["b2"]]
