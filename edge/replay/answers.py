@@ -10,7 +10,8 @@ from typing import Final
 
 from edge.replay import data, selling, translate
 from edge.replay.mesh import Mesh
-from edge.replay.stocking import PAGE
+from edge.replay.stocking import PAGE, Locations
+from tillmesh.common.v1 import event_pb2
 from tillmesh.inventory.v1 import inventory_service_pb2 as inventory_pb
 from tillmesh.inventory.v1 import stock_pb2
 from tillmesh.orders.v1 import orders_pb2
@@ -151,6 +152,19 @@ class Place:
                 if one.reference_id in baskets:
                     found[kinds.get(one.kind, str(one.kind)), baskets[one.reference_id], one.sku] += one.quantity
         return found
+
+
+async def dead_letters(mesh: Mesh, locations: Locations) -> list[str]:
+    """Events of the stores' sales that Inventory could not apply, each as a sentence."""
+    stores = {location_id: store for store, location_id in locations.items()}
+    pages = mesh.pages(mesh.inventory.ListDeadLetters, event_pb2.ListDeadLettersRequest(page_size=PAGE))
+    return [
+        f"Store {stores[letter.key]}: Inventory could not apply {letter.event_id} ({letter.error}), "
+        f"and {letter.waiting} later events wait for it."
+        async for page in pages
+        for letter in page.dead_letters
+        if letter.key in stores
+    ]
 
 
 def _key(row: orders_pb.SummarizeSalesResponse.Row, dimensions: Dimensions) -> tuple[str | int, ...]:

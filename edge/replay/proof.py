@@ -25,8 +25,8 @@ TENDERS: Final = "Payments by day"
 LEDGER: Final = "Ledger: units sold by day and SKU"
 OPENING: Final = "Ledger: opening stock by week and SKU"
 LEVELS: Final = "Stock on hand by SKU"
-UNKNOWN: Final = "Items nobody knows, marked on their sales"
-EXCEPTIONS: Final = "Exceptions: items nobody knows, and nothing else"
+UNKNOWN: Final = "Items nobody knows: marked on their sales"
+EXCEPTIONS: Final = "Items nobody knows: exceptions, and no others"
 CHECKS: Final = (SALES, DAYS, HOURS, SKUS, TENDERS, FOLLOWED, LEDGER, OPENING, LEVELS, UNKNOWN, EXCEPTIONS)
 
 
@@ -46,12 +46,14 @@ class Report:
     """How many figures each check compared, and those that differ.
 
     nameless: lines of known items that were recorded while the catalogue didn't answer. The contract allows it, and
-    stock and sums are right all the same; but their names and categories are lost.
+    stock and sums are right all the same; but their names and categories are lost. dead_letters: where stock did not
+    follow, events of the stores that Inventory could not apply, in words.
     """
 
     compared: Counter[str] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
     nameless: int = 0
+    dead_letters: list[str] = field(default_factory=list)
 
     def compare(self, check: str, store: int, wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> None:
         """Compares figures by key. A figure that one side lacks is a difference too."""
@@ -73,6 +75,8 @@ async def prove(mesh: Mesh, chosen: data.Slice, locations: Locations, *, wait_se
         step(1)
 
     await each(chosen.stores, CALLS, look)
+    if any(difference.check == FOLLOWED for difference in report.differences):
+        report.dead_letters = await answers.dead_letters(mesh, locations)
     return report
 
 
@@ -111,8 +115,8 @@ class _Proof:
                 break
             await asyncio.sleep(pause)
             pause = min(2 * pause, _POLL_SECONDS_MAX)
-        all_of_them = dict.fromkeys(self.wanted.baskets, True)
-        self._compare(FOLLOWED, all_of_them, all_of_them | dict.fromkeys(sales.pending, False))
+        applied = dict.fromkeys(self.wanted.baskets, "applied")
+        self._compare(FOLLOWED, applied, applied | dict.fromkeys(sales.pending, "pending"))
         return sales
 
     async def _summaries(self) -> None:

@@ -14,8 +14,8 @@ import rich.table
 from edge.replay import proof, selling
 from edge.replay.stocking import Step
 
-#: More than these are the same defect again.
-DIFFERENCES_SHOWN: Final = 20
+#: Of each kind; more are the same defect again.
+DIFFERENCES_SHOWN: Final = 3
 
 
 class Screen:
@@ -64,16 +64,18 @@ class Screen:
         self.say(text + (f"; {retries:,} calls were sent again." if retries else "."))
 
     def proven(self, report: proof.Report) -> None:
-        """What was compared, and every kind of difference; the first of them in words."""
-        wrong = {check: sum(one.check == check for one in report.differences) for check in proof.CHECKS}
+        """What was compared, and every kind of difference; the first of each kind in words."""
+        wrong = {check: [one for one in report.differences if one.check == check] for check in proof.CHECKS}
         numbers = [rich.table.Column(title, justify="right") for title in ("Figures", "Different")]
         table = rich.table.Table("Proven against the data", *numbers)
         for check in proof.CHECKS:
             style = "red" if wrong[check] else None
-            table.add_row(check, f"{report.compared[check]:,}", f"{wrong[check]:,}", style=style)
+            table.add_row(check, f"{report.compared[check]:,}", f"{len(wrong[check]):,}", style=style)
         self._console.print(table)
-        for difference in report.differences[:DIFFERENCES_SHOWN]:
-            self.say(proof.story(difference))
-        hidden = len(report.differences) - DIFFERENCES_SHOWN
-        if hidden > 0:
-            self.say(f"… and {hidden:,} more differences.")
+        for differences in wrong.values():
+            for difference in differences[:DIFFERENCES_SHOWN]:
+                self.say(proof.story(difference))
+            if len(differences) > DIFFERENCES_SHOWN:
+                self.say(f"  … and {len(differences) - DIFFERENCES_SHOWN:,} more of these.")
+        for letter in report.dead_letters:
+            self.say(letter)

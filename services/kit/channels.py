@@ -1,6 +1,6 @@
 """Calling other services: addresses, retries, deadlines, and the two credentials of a call.
 
-    inventory = channels.ServiceChannel("inventory", addresses, channels.identity(config, "orders"))
+    inventory = channels.ServiceChannel("inventory", addresses, channels.Identity(signer))
     stub = CatalogServiceStub(inventory)
     answer = await stub.BatchResolveItems(request)   # raises errors.Error, never an AioRpcError
 
@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn, Self
 
 import grpc
 
-from services.kit import access, deadline, errors, metrics, principal, settings, status, telemetry, tokens
+from services.kit import access, deadline, errors, metrics, principal, status, telemetry, tokens
 from services.kit.interceptors import methods
 
 UNARY_SECONDS: Final = 5.0
@@ -106,13 +106,6 @@ class Identity:
                 if tenant := principal.current().tenant_id:
                     sent.append((access.TENANT, tenant))
         return sent
-
-
-def identity(config: settings.ServiceSettings, service: str) -> Identity:
-    """The identity of a service's process. ValueError when it has no key."""
-    if config.service_key_file is None or config.service_jwks_file is None:
-        raise ValueError("TILLMESH_SERVICE_KEY_FILE and TILLMESH_SERVICE_JWKS_FILE are needed to call other services")
-    return Identity(tokens.Signer(service, config.service_key_file, config.service_jwks_file))
 
 
 class _Call:

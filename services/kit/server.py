@@ -23,7 +23,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.kit import access, interceptors, logs, metrics, settings, telemetry, tokens
+from services.kit import access, interceptors, metrics, settings, telemetry, tokens
 
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 STOP_SECONDS: Final = 5.0
@@ -63,12 +63,6 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Runs a process's main coroutine on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
-
-
-def begin(config: settings.ServiceSettings, service: str, *, version: str = "") -> None:
-    """First thing in a process: logs, and traces if they are set up."""
-    logs.configure(service, log_format=config.log_format, level=config.log_level, version=version)
-    telemetry.setup(service, config.otlp_endpoint, version=version, instance=config.listen)
 
 
 def verifier(config: settings.ServiceSettings, service: str) -> tokens.Verifier:

@@ -187,6 +187,9 @@ def _from_database(error: psycopg.Error | sqlalchemy.exc.SQLAlchemyError, *, rea
         lost = error.sqlstate is None
     if not isinstance(driver, psycopg.Error):
         return None
+    if isinstance(driver, psycopg.DataError) and driver.sqlstate is None:
+        # The driver itself refuses a text with a NUL, the one character that PostgreSQL can't store.
+        return errors.InvalidRequest("a text holds a character that can't be stored")
     state = driver.sqlstate or ""
     named = _BY_SQLSTATE.get(state) or _BY_SQLSTATE_CLASS.get(state[:2])
     if named is not None:

@@ -51,7 +51,7 @@ async def spawn(child: Child | Step, log: logs.LogFile) -> asyncio.subprocess.Pr
     output = log.open()
     try:
         return await asyncio.create_subprocess_exec(
-            *child.argv,
+            *(processes.launched(child.argv, death) if uid is None else child.argv),
             env=dict(child.env),
             cwd=child.cwd,
             stdin=asyncio.subprocess.DEVNULL,
@@ -61,7 +61,7 @@ async def spawn(child: Child | Step, log: logs.LogFile) -> asyncio.subprocess.Pr
             group=gid,
             extra_groups=None if uid is None else [],
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then stops all in order
-            preexec_fn=processes.die_with_parent(death),
+            preexec_fn=None if uid is None else processes.die_with_parent(death),
         )
     finally:
         os.close(output)

@@ -101,12 +101,11 @@ class NatsServer:
     def start(self, log: IO[bytes] | None = None) -> None:
         """Starts the server and returns when it is ready. For tests; the stack leaves this to the supervisor."""
         self._process = subprocess.Popen(
-            self.command(),
+            processes.launched(self.command(), signal.SIGTERM),
             stdin=subprocess.DEVNULL,
             stdout=log or subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=processes.die_with_parent(signal.SIGTERM),  # noqa: PLW1509 — two system calls, no lock
         )
         deadline = time.monotonic() + _START_SECONDS_MAX
         while not self.is_ready():

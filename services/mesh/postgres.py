@@ -162,7 +162,7 @@ class Cluster:
         """Starts the server and returns when it takes connections. For tests: the supervisor starts the stack's."""
         self.prepare()
         self._process = subprocess.Popen(
-            self.command(),
+            self.command() if self.account else processes.launched(self.command(), FAST),
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=log or subprocess.DEVNULL,
@@ -172,7 +172,7 @@ class Cluster:
             extra_groups=[] if self.account else None,
             cwd="/",
             start_new_session=True,
-            preexec_fn=processes.die_with_parent(FAST),  # noqa: PLW1509 — two system calls, no lock
+            preexec_fn=processes.die_with_parent(FAST) if self.account else None,  # noqa: PLW1509 — two system calls
         )
         deadline = time.monotonic() + _START_SECONDS_MAX
         while not self.is_ready():

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,23 @@ def die_with_parent(how: signal.Signals) -> Callable[[], None] | None:
             os._exit(0)
 
     return prepare
+
+
+_LAUNCH: Final = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, int(sys.argv[1]), 0, 0, 0); "
+    "os.getppid() == int(sys.argv[2]) or os._exit(0); os.execvp(sys.argv[3], sys.argv[3:])"
+)
+
+
+def launched(argv: Sequence[str], how: signal.Signals) -> list[str]:
+    """Argv behind a launcher that does what `die_with_parent` does, after exec instead of before it.
+
+    Python code between fork and exec can crash where other threads run (seen once, under gRPC's). A program that runs
+    as another user can't use it: that user may not reach this Python.
+    """
+    if _LIBC is None:
+        return list(argv)
+    return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(int(how)), str(os.getpid()), *argv]
 
 
 def is_alive(pid: int | None) -> bool:

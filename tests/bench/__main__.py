@@ -20,24 +20,29 @@ CALIBRATION_SECONDS = 3.0
 BUSY_LOAD = 0.5
 
 
-def run(
-    console: rich.console.Console, wanted: list[measuring.Row], *, rounds: int, seconds: float, short: bool
+def measure(
+    console: rich.console.Console,
+    at: shop.Shop,
+    wanted: list[measuring.Row],
+    *,
+    rounds: int,
+    seconds: float,
+    short: bool,
 ) -> tuple[list[measuring.Result], dict[str, Any]]:
-    """Measures the rows on a stack of its own. What the plan was and the results. Mismatch, Unavailable."""
-    with shop.opened() as at:
-        subjects = rows.subjects(wanted, at)
-        plan = {"rounds": rounds, "seconds": seconds, "short": short, "machine": machine.describe(at.folder)}
-        try:
-            for subject in subjects:
-                console.print(f"  preparing {subject.name}")
-                subject.prepare()
-            for subject in subjects:
-                if isinstance(subject, floors.Sql):
-                    subject.calibrate(min(seconds, CALIBRATION_SECONDS))
-            runs = measuring.repeat(subjects, rounds, seconds, report.progress(console))
-        finally:
-            for subject in reversed(subjects):
-                subject.close()
+    """Measures rows on a stack: the results, and what the plan was. Mismatch; Unavailable."""
+    subjects = rows.subjects(wanted, at)
+    plan = {"rounds": rounds, "seconds": seconds, "short": short, "machine": machine.describe(at.folder)}
+    try:
+        for subject in subjects:
+            console.print(f"  preparing {subject.name}")
+            subject.prepare()
+        for subject in subjects:
+            if isinstance(subject, floors.Sql):
+                subject.calibrate(min(seconds, CALIBRATION_SECONDS))
+        runs = measuring.repeat(subjects, rounds, seconds, report.progress(console))
+    finally:
+        for subject in reversed(subjects):
+            subject.close()
     units = {subject.name: subject.unit for subject in subjects}
     return [measuring.result(row, units[row.subject], runs) for row in wanted], plan
 
@@ -66,7 +71,8 @@ def main(
     if load > BUSY_LOAD:
         console.print(f"[yellow]Other programs are busy (load average {load:.1f}): the numbers say little.[/yellow]")
     try:
-        results, plan = run(console, wanted, rounds=rounds, seconds=seconds, short=short)
+        with shop.opened() as at:
+            results, plan = measure(console, at, wanted, rounds=rounds, seconds=seconds, short=short)
     except (generator.Unavailable, faults.Refusal) as missing:
         print(f"bench: {missing}", file=sys.stderr)
         raise typer.Exit(78) from None

@@ -212,7 +212,7 @@ class Sql:
     def calibrate(self, seconds: float) -> None:
         """Finds the way that is fastest; the rounds use it."""
         for way in (Way(script, clients) for script in self._scripts for clients in CLIENTS):
-            self._tried[f"{way.script} {way.clients}"] = self._run(way, seconds)
+            self._tried[f"{way.script} {way.clients}"] = self.run(way, seconds)
         script, clients = max(self._tried, key=self._tried.__getitem__).split()
         self._way = Way(script, int(clients))
 
@@ -220,11 +220,11 @@ class Sql:
         """Transactions a second."""
         assert self._way is not None
         with machine.usage({"postgres": self._shop.pids["postgres"]}) as used:
-            value = self._run(self._way, seconds)
+            value = self.run(self._way, seconds)
         details = {"script": self._way.script, "clients": self._way.clients, "tried": self._tried, **used.told()}
         return Measured(value, details)
 
-    def _run(self, way: Way, seconds: float) -> float:
+    def run(self, way: Way, seconds: float) -> float:
         """Runs pgbench; transactions a second, as many of which are found in the database."""
         before = self._reserved()
         # fmt: off

@@ -103,7 +103,7 @@ def rest_headers(method: str, token: str, authority: str) -> list[tuple[str, str
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send. rate: a second, 0: as fast as it is answered. expected: the outcome of an answer that counts."""
+    """What to send. target: `unix:/path` or `host:port`, or several with commas between. rate: a second, 0: as fast as it is answered. expected: the outcome of an answer that counts."""
 
     target: str
     headers: Sequence[tuple[str, str]]
@@ -168,7 +168,8 @@ class Generator:
         headers = self._write("".join(f"{name}: {value}\n" for name, value in load.headers).encode())
         # fmt: off
         return [
-            str(self._program), mode, "--target", load.target, "--headers", str(headers), "--requests", str(load.requests),
+            str(self._program), mode, *(f"--target={one}" for one in load.target.split(",")),
+            "--headers", str(headers), "--requests", str(load.requests),
             "--connections", str(load.callers[0]), "--streams", str(load.callers[1]), "--seconds", str(load.seconds),
             "--warm-up", str(load.warm_up_seconds), "--rate", str(load.rate), "--expected", load.expected,
             "--first-number", str(load.first_number),

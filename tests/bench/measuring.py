@@ -79,6 +79,7 @@ class Result:
     floors: dict[str, float]
     ratios: dict[str, float]
     runs: list[dict[str, Any]]
+    floor_runs: dict[str, list[dict[str, Any]]]
     reached: dict[str, bool]
 
     @property
@@ -106,6 +107,7 @@ def result(row: Row, unit: str, runs: Mapping[str, Sequence[Measured]]) -> Resul
             {"value": run.value, "floors": {name: floors[name][number] for name in floors}, **run.details}
             for number, run in enumerate(runs[row.subject])
         ],
+        floor_runs={name: [{"value": run.value, **run.details} for run in runs[name]] for name in row.floors},
         reached={str(target): _reached(target, ratios, runs[row.subject]) for target in row.targets},
     )
 

@@ -14,6 +14,9 @@ import rich.table
 
 from tests.bench.measuring import Measured, Result, Subject
 
+#: Of a run's details: those that are in `runs` only, or told in another way.
+SHOWN_ELSEWHERE = ("value", "floors", "latency_ms", "by_second", "cores", "load_average")
+
 
 def progress(console: rich.console.Console) -> Any:
     """Says each run as it ends."""
@@ -76,24 +79,26 @@ def _line(result: Result, plan: Mapping[str, Any]) -> dict[str, Any]:
             "spread": [round(low, 2), round(high, 2)],
             "reached": result.reached,
             "disturbed_runs": sum(run.get("cores_others", 0.0) > 0.1 for run in result.runs),
-            **_medians(result),
+            **_medians(result.runs, result.unit),
+            "floors": {name: _medians(runs, "/s") for name, runs in result.floor_runs.items()},
         },
     }
 
 
-def _medians(result: Result) -> dict[str, Any]:
-    """Of the numbers that every run tells, and of processor time an answer."""
-    found: dict[str, Any] = {}
-    for name, value in result.runs[0].items():
-        if isinstance(value, (int, float)) and name != "value":
-            found[name] = round(statistics.median(run[name] for run in result.runs), 3)
-    if "latency_ms" in result.runs[0]:
-        for name in result.runs[0]["latency_ms"]:
-            found[f"{name}_ms"] = round(statistics.median(run["latency_ms"][name] for run in result.runs), 3)
-    if result.unit.endswith("/s"):
-        parts = {part for run in result.runs for part in run["cores"]}
-        found["cpu_us_an_answer"] = {
-            part: round(statistics.median(1e6 * run["cores"].get(part, 0.0) / run["value"] for run in result.runs), 1)
-            for part in sorted(parts)
+def _medians(runs: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
+    """Of the numbers that every run tells, and of processor time an answer; what else it tells, as the last run has it."""
+    told = {name: value for name, value in runs[-1].items() if name not in SHOWN_ELSEWHERE}
+    for name, value in told.items():
+        if isinstance(value, (int, float)):
+            told[name] = round(statistics.median(run[name] for run in runs), 3)
+    if "latency_ms" in runs[0]:
+        told |= {
+            f"{name}_ms": round(statistics.median(run["latency_ms"][name] for run in runs), 3)
+            for name in runs[0]["latency_ms"]
         }
-    return found
+    if unit.endswith("/s"):
+        told["cpu_us_an_answer"] = {
+            part: round(statistics.median(1e6 * run["cores"].get(part, 0.0) / run["value"] for run in runs), 1)
+            for part in sorted({part for run in runs for part in run["cores"]})
+        }
+    return told

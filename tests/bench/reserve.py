@@ -19,7 +19,7 @@ RPC: Final = f"{floors.SERVICE}/ReserveStock"
 OK: Final = "grpc 0"
 REFUSED: Final = "grpc 9"
 TTL_SECONDS: Final = 24 * 3600  # nothing expires while the bench runs
-SCARCE: Final = 1_000
+SCARCE: Final = 100  # fewer than are asked for in RACE_SECONDS, however busy the machine is
 RACE_SECONDS: Final = 1.0
 COUNTS: Final = """
 SELECT (SELECT sum(seq) FROM stock_head WHERE location_id = ANY (%(locations)s)),
@@ -168,7 +168,7 @@ class ReserveHot(Reserve):
         report = self._send(self._load(RACE_SECONDS, warm_up=0.0))
         outcomes = dict(report.outcomes)
         made, refused = outcomes.pop(OK, 0), outcomes.pop(REFUSED, 0)
-        if outcomes or made + refused != report.sent or made > SCARCE or (refused and made != SCARCE):
+        if outcomes or made + refused != report.sent or made != SCARCE:
             raise generator.Mismatch(
                 f"{SCARCE} units were raced for, and {report.sent} callers heard {report.outcomes}"
             )

@@ -10,7 +10,7 @@ import functools
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,7 +74,7 @@ class Shop:
         self.skus = [f"SKU-{number:04d}" for number in range(1, SKUS + 1)]
         self._tokens: dict[str, tuple[float, str]] = {}
         self._admins = {tenant.name: stack.client("admin", tenant.name) for tenant in (self.brand, self.other)}
-        self._with_products: set[str] = set()
+        self._made: dict[str, set[str]] = {tenant.name: set() for tenant in (self.brand, self.other)}
 
     def _tenant(self, name: str) -> Tenant:
         return Tenant(name, mapping.tenant_uuid(self.stack.tenant_id(name)))
@@ -87,8 +87,8 @@ class Shop:
         return str(self.stack.endpoints["http"]).removeprefix("http://")
 
     def socket(self, service: str) -> str:
-        """A service's socket, as a target."""
-        return f"unix:{self.stack.endpoints['sockets'][service][0]}"
+        """The sockets of a service's processes, as a target."""
+        return ",".join(f"unix:{path}" for path in self.stack.endpoints["sockets"][service])
 
     @property
     def pids(self) -> Mapping[str, int]:
@@ -132,7 +132,7 @@ class Shop:
     def stock(self, location: str, units: Mapping[str, int], tenant: Tenant | None = None) -> None:
         """Opening stock of SKUs, which are made when the tenant hasn't got them."""
         owner = tenant or self.brand
-        self._products(owner)
+        self._products(owner, units)
         lines = [{"sku": sku, "on_hand": str(count), "force_reason": "opening"} for sku, count in units.items()]
         for part in _parts(lines):
             body = {"counts": part, "reason": "MOVEMENT_REASON_OPENING"}
@@ -152,12 +152,10 @@ class Shop:
         random.Random(1).shuffle(found)
         return found
 
-    def _products(self, tenant: Tenant) -> None:
-        if tenant.name in self._with_products:
-            return
-        self._with_products.add(tenant.name)
-        products = [{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in self.skus]
-        for part in _parts(products):
+    def _products(self, tenant: Tenant, skus: Iterable[str]) -> None:
+        missing = [sku for sku in skus if sku not in self._made[tenant.name]]
+        self._made[tenant.name].update(missing)
+        for part in _parts([{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in missing]):
             answer = self._admins[tenant.name].post("/v1/products/batch-create", {"products": part})
             wrong = [result for result in answer["results"] if not result.get("product")]
             if wrong:

@@ -28,14 +28,12 @@ MODULES = (
     reviews_service_pb2,
 )
 SERVICES = [service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()]
-# Location ids that may name any location of the tenant, and why.
+# Location ids that the interceptor doesn't check, and why.
 FREE_LOCATIONS = {
-    # A price that holds at a location is public in its shop window; an empty id means everywhere.
+    # May be empty, and that means more than one location: the servicer asks the principal in either case.
     "CatalogService.ListPrices": {"location_id"},
-    # Prices are set centrally, for locations that the token of whoever sets them need not cover; the servicer checks
-    # that a store manager's token covers the location.
     "CatalogService.SetPrice": {"price.location_id"},
-    # Only services call it, and they are not confined to locations.
+    # Only services call it; the location is one that Orders has checked.
     "InventoryService.GetAppliedPosition": {"location_id"},
 }
 # Deep enough for every request, and an end for messages that contain themselves.

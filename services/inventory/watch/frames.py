@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Final
 
 from google.protobuf import duration_pb2
 
@@ -12,6 +13,7 @@ from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
 Response = pb.WatchStockResponse
+CHUNK_BYTES_MAX: Final = 200_000  # as JSON about four times as many; the edge passes on 1 MiB a message
 
 
 def change_payload(seq: int, level: stock_pb.StockLevel) -> bytes:
@@ -19,9 +21,13 @@ def change_payload(seq: int, level: stock_pb.StockLevel) -> bytes:
     return Response.Changes(changes=[Response.LevelChange(seq=seq, level=level)]).SerializeToString()
 
 
-def chunk_payload(levels: Sequence[stock_pb.StockLevel]) -> bytes:
-    """A chunk of a snapshot, without its position."""
-    return Response.SnapshotChunk(levels=levels).SerializeToString()
+def chunk_payloads(levels: Sequence[stock_pb.StockLevel]) -> list[bytes]:
+    """Levels as chunks of a snapshot, without their position: one, or more where levels are large."""
+    payload = Response.SnapshotChunk(levels=levels).SerializeToString()
+    if len(payload) <= CHUNK_BYTES_MAX or len(levels) == 1:
+        return [payload]
+    middle = len(levels) // 2
+    return chunk_payloads(levels[:middle]) + chunk_payloads(levels[middle:])
 
 
 class StockFrames:

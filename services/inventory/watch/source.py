@@ -49,7 +49,7 @@ class StockSource:
             found = await store.small(connection, tenant_uuid, location, keys)
         if found is not None:
             head, levels = found
-            return watching.Snapshot(watching.Position(head.epoch, head.seq), [_chunk(key, levels)])
+            return watching.Snapshot(watching.Position(head.epoch, head.seq), _chunks(key, levels))
         return await self._large_snapshot(tenant_uuid, key, location, keys)
 
     async def _large_snapshot(
@@ -63,13 +63,13 @@ class StockSource:
                 raise errors.NotFound("location")
             async for levels in store.levels(session, tenant_uuid, location, keys):
                 if levels or not chunks:
-                    chunks.append(_chunk(key, levels))
+                    chunks += _chunks(key, levels)
                     await asyncio.sleep(0)  # a chunk takes some milliseconds; others have their turn in between
         return watching.Snapshot(watching.Position(head.epoch, head.seq), chunks)
 
 
-def _chunk(key: str, levels: Sequence[values.Level]) -> bytes:
-    return frames.chunk_payload([mapping.level_to_proto(key, level) for level in levels])
+def _chunks(key: str, levels: Sequence[values.Level]) -> list[bytes]:
+    return frames.chunk_payloads([mapping.level_to_proto(key, level) for level in levels])
 
 
 def _changes(data: bytes) -> tuple[watching.Change, ...]:

@@ -57,7 +57,8 @@ def _built(handler: Handler) -> Handler:
         raise errors.Unimplemented
 
     async def answers(_request: Any, _context: Context) -> AsyncIterator[Any]:
-        for nothing in ():
+        nothings: tuple[Any, ...] = ()
+        for nothing in nothings:
             yield nothing
         raise errors.Unimplemented
 

@@ -27,7 +27,12 @@ CROSS JOIN LATERAL (
 """)
 BYTES_PER_SHARD_MAX: Final = 2_000_000
 
-# Fenced: a relay that lost the shard no longer marks anything. The moments bound the partitions that are looked at.
+# Fenced: a relay that lost the shard no longer marks anything. Each row is looked up by itself, in its partition alone:
+# a plan that was made while the table was empty would otherwise read all of a large one.
+LOOK_UP = sa.text("""
+SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('enable_seqscan', 'off', true)
+""")
 MARK = sa.text("""
 UPDATE outbox o SET published_at = clock_timestamp()
 FROM unnest(CAST(:tenants AS uuid[]), CAST(:keys AS text[]), CAST(:seqs AS bigint[]), CAST(:moments AS timestamptz[]),
@@ -35,7 +40,7 @@ FROM unnest(CAST(:tenants AS uuid[]), CAST(:keys AS text[]), CAST(:seqs AS bigin
      AS m (tenant_id, key, seq_to, recorded_at, shard, fence)
 JOIN relay_lease l ON l.shard = m.shard AND l.fence = m.fence AND l.holder = :holder
 WHERE o.tenant_id = m.tenant_id AND o.key = m.key AND o.seq_to = m.seq_to AND o.recorded_at = m.recorded_at
-  AND o.recorded_at BETWEEN :first AND :last AND o.published_at IS NULL
+  AND o.shard = m.shard AND o.published_at IS NULL
 """)
 
 BACKLOG = sa.text("""
@@ -99,19 +104,17 @@ class Store:
 
     async def mark(self, rows: Sequence[tuple[events.Row, int]]) -> None:
         """Marks rows published. Each comes with the fence under which it was."""
-        moments = [row.recorded_at for row, _ in rows]
         parameters = {
             "holder": self._holder,
             "tenants": [row.tenant_id for row, _ in rows],
             "keys": [row.key for row, _ in rows],
             "seqs": [row.seq_to for row, _ in rows],
-            "moments": moments,
+            "moments": [row.recorded_at for row, _ in rows],
             "shards": [row.shard for row, _ in rows],
             "fences": [fence for _, fence in rows],
-            "first": min(moments),
-            "last": max(moments),
         }
         async with self._database.worker() as session:
+            await session.execute(LOOK_UP)
             await session.execute(MARK, parameters)
 
     async def backlog(self, shards: Sequence[int]) -> Backlog:

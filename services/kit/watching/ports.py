@@ -99,7 +99,9 @@ class Limits:
     blocked_seconds: float = 30.0
     """A reader that takes nothing for so long is cut off."""
     frame_entries: int = 500
-    """A frame with more levels passes the edge's limit of 1 MiB a message as JSON."""
+    """Whole commands are put into a frame up to so many entries."""
+    frame_bytes: int = 200_000
+    """As JSON about four times as many, and the edge passes on 1 MiB a message."""
     log_entries: int = 1024
     """Behind so many a reader gets the newest entry of each name: 5 s of 200 changes a second."""
     latest_names: int = 1000

@@ -144,8 +144,10 @@ class View:
         newer = list(itertools.takewhile(lambda newest: newest.seq > cursor, reversed(self._latest.values())))
         if not newer:
             return Step(None, self.seq)
-        self._conflated.inc()
         payloads = [newest.payload for newest in reversed(newer)]
+        if sum(map(len, payloads)) > self._limits.frame_bytes:
+            raise errors.SlowReader
+        self._conflated.inc()
         return Step(self._encoder.changes(self.token(self.seq), cursor + 1, self.seq, payloads), self.seq)
 
     def steps(self, changes: Sequence[ports.Change], to: int) -> list[Step]:
@@ -161,10 +163,11 @@ class View:
     def _group(self, items: Iterable[_Item]) -> tuple[list[_Item], bool]:
         """As many whole commands as fit in a frame, at least one; whether that was all."""
         group: list[_Item] = []
-        room = self._limits.frame_entries
+        entries, size = self._limits.frame_entries, self._limits.frame_bytes
         for item in items:
-            room -= max(1, len(item.payloads))
-            if group and room < 0:
+            entries -= max(1, len(item.payloads))
+            size -= sum(map(len, item.payloads))
+            if group and (entries < 0 or size < 0):
                 return group, False
             group.append(item)
         return group, True

@@ -54,7 +54,8 @@ def order_to_proto(shown: domain.Shown) -> orders_pb2.Order:
         recorded_at=timestamp(order.recorded_at),
         clock_skewed=order.clock_skewed,
         stock_effect=orders_pb2.STOCK_EFFECT_APPLIED if shown.stock_applied else orders_pb2.STOCK_EFFECT_PENDING,
-        version=order.version,
+        # The stock effect is part of the answer: a reader that asks "changed since?" must hear of it.
+        version=order.version + int(shown.stock_applied),
     )
     _set(message.net_total, order.net_total, currency)
     _set(message.tax_total, order.tax_total, currency)

@@ -162,7 +162,7 @@ static void get_ready(void) {
   uint64_t until = monotonic_ns() + LAST_ANSWERS_NS;
   for (int ready = 0; ready < run.given->connections;) {
     if (turn(run.connections, run.given->connections, 10000000) || monotonic_ns() > until)
-      fail("%s: %s", run.given->target, run.connections[0].lost ? run.connections[0].why : "no answer to HTTP/2");
+      fail("%s: %s", run.given->targets[0], run.connections[0].lost ? run.connections[0].why : "no answer to HTTP/2");
     ready = 0;
     for (int i = 0; i < run.given->connections; i++) ready += run.connections[i].ready;
   }

@@ -7,6 +7,7 @@
 
 #define CONSTANTS_MAX 32
 #define COUNTER_DIGITS 10
+#define TARGETS_MAX 16
 
 typedef struct {
   char *path;  // NULL: among the constants
@@ -16,7 +17,8 @@ typedef struct {
 } request;
 
 typedef struct {
-  const char *target, *expected, *out;
+  const char *targets[TARGETS_MAX], *expected, *out;  // connections take the targets in turn
+  int targets_count;
   constant constants[CONSTANTS_MAX];
   size_t constants_count;
   request *requests;

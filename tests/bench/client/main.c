@@ -95,7 +95,8 @@ connection *connect_all(const options *given, const http2_events *events) {
   connection *all = calloc((size_t)given->connections, sizeof *all);
   if (all == NULL) abort();
   for (int i = 0; i < given->connections; i++) {
-    if (http2_open(&all[i], given->target, given->streams, events)) fail("%s: %s", given->target, strerror(errno));
+    const char *target = given->targets[i % given->targets_count];
+    if (http2_open(&all[i], target, given->streams, events)) fail("%s: %s", target, strerror(errno));
     all[i].number = i;
   }
   return all;
@@ -133,7 +134,10 @@ static options read_options(int count, char **words) {
   int option;
   while ((option = getopt_long(count, words, "", KNOWN, NULL)) != -1) {
     switch (option) {
-      case 't': given.target = optarg; break;
+      case 't':
+        if (given.targets_count == TARGETS_MAX) fail("at most %d targets", TARGETS_MAX);
+        given.targets[given.targets_count++] = optarg;
+        break;
       case 'h': read_constants(&given, optarg); break;
       case 'r': read_requests(&given, optarg); break;
       case 'c': given.connections = atoi(optarg); break;
@@ -147,7 +151,7 @@ static options read_options(int count, char **words) {
       default: exit(2);
     }
   }
-  if (given.target == NULL || given.constants_count == 0 || given.requests_count == 0)
+  if (given.targets_count == 0 || given.constants_count == 0 || given.requests_count == 0)
     fail("--target, --headers and --requests are needed");
   if (given.connections < 1 || given.streams < 1) fail("--connections and --streams are at least 1");
   return given;

@@ -230,6 +230,18 @@ class World:
 
         await self.until(done)
 
+    async def until_acknowledged(self) -> None:
+        """Waits until the consumer has answered for good all that the stream holds."""
+        jetstream = self.consumer_broker.jetstream
+
+        async def done() -> bool:
+            last = (await self.owner_broker.jetstream.stream_info("ORDERS")).state.last_seq
+            info = await jetstream.consumer_info("ORDERS", "inventory--orders")
+            assert info.ack_floor is not None
+            return info.ack_floor.stream_seq >= last and info.num_ack_pending == 0
+
+        await self.until(done)
+
     async def in_stream(self) -> list[event_pb2.EventEnvelope]:
         """All that the stream holds, in its order."""
         jetstream = self.owner_broker.jetstream

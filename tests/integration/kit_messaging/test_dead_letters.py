@@ -36,6 +36,8 @@ async def _poisoned(world: worlds.World, poison: Poison, waiting: int) -> inbox.
         return bool(await _letters(world, subscription))
 
     await world.until(set_aside)
+    await world.until_published()
+    await world.until_acknowledged()  # what comes behind waits at the owner now, and nowhere else
     return subscription
 
 

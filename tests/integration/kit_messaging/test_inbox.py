@@ -43,7 +43,7 @@ async def test_duplicates_change_nothing(world: worlds.World) -> None:
         await world.publisher.publish("tillmesh.orders.v1.again.x.00", envelope.SerializeToString(), {})
     world.spawn(world.inbox().run())
     await world.until_applied()
-    await _until_acknowledged(world, 6)
+    await world.until_acknowledged()
     assert (await world.applied())["loc_0"] == [(1, 1), (2, 2), (3, 3)]
 
 
@@ -174,7 +174,7 @@ async def test_a_long_effect_is_not_given_to_anybody_else(world: worlds.World) -
         world.spawn(world.inbox(subscription, ack_wait_seconds=0.6).run())
     await world.emit("loc_0")
     await world.until_applied()
-    await _until_acknowledged(world, 1)
+    await world.until_acknowledged()
     assert started == [1]
 
 
@@ -254,14 +254,3 @@ async def test_a_consumer_takes_only_the_families_of_keys_that_it_asks_for(world
     info = await world.consumer_broker.jetstream.consumer_info("ORDERS", "inventory--orders")
     assert info.config is not None
     assert info.config.filter_subjects == ["tillmesh.orders.v1.sales_recorded.>"]
-
-
-async def _until_acknowledged(world: worlds.World, sequence: int) -> None:
-    jetstream = world.consumer_broker.jetstream
-
-    async def done() -> bool:
-        info = await jetstream.consumer_info("ORDERS", "inventory--orders")
-        assert info.ack_floor is not None
-        return info.ack_floor.stream_seq >= sequence and info.num_ack_pending == 0
-
-    await world.until(done)

@@ -15,7 +15,6 @@ import psycopg
 from buf.validate import validate_pb2  # noqa: F401 - the contract imports it
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-import tillmesh.common.v1.access_pb2
 from services.kit import access, deadline, errors, principal, telemetry
 
 SERVICE = "tillmesh.kit_test.v1.EchoService"
@@ -31,7 +30,7 @@ def _compile() -> Any:
         command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={known}", f"-I{protos}"]
         subprocess.run([*command, f"--descriptor_set_out={out}", "echo_service.proto"], check=True)
         for file in descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file:
-            pool.Add(file) if hasattr(pool, "Add") else pool.AddSerializedFile(file.SerializeToString())
+            pool.AddSerializedFile(file.SerializeToString())
     return pool.FindServiceByName(SERVICE)
 
 
@@ -148,6 +147,3 @@ class Stub:
                 response_deserializer=Reply.FromString,
             )
             setattr(self, method.name, call)
-
-
-__all__ = ["DESCRIPTOR", "Reply", "Request", "Servicer", "Stub", "register", "tillmesh"]

@@ -57,6 +57,13 @@ def test_frames_hold_whole_commands_up_to_their_bound() -> None:
     assert read(of) == [["a1", "b1", "a2"], ["a3", "b3", "c3", "d3", "e3"], ["a4"]]
 
 
+def test_frames_stay_below_what_the_edge_passes_on() -> None:
+    of = view(limits=replace(LIMITS, frame_bytes=5))
+    of.append([change(1, "aaa"), change(2, "b"), change(3, "c"), change(4, "toolarge")], 4, 0.0)
+
+    assert read(of) == [["aaa1"], ["b2", "c3"], ["toolarge4"]]
+
+
 def test_readers_at_the_same_position_get_the_same_bytes() -> None:
     of = view()
     of.append([change(1, "a")], 1, 0.0)

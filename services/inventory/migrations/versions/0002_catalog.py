@@ -45,7 +45,7 @@ STATEMENTS = [
     # Each word has its tenant's tag before it (domain/catalog_codes.py), so this index too begins with the tenant,
     # and a word or a prefix costs what it costs in the own catalogue: beside tenant_id in a second column, prefixes
     # would be looked up in the words of all tenants.
-    # A short pending list: an import is three times as fast as without one, and what a search reads of it stays small.
+    # A short pending list: an import is about twice as fast as without one, and a search has little of it to read.
     "CREATE INDEX variant_words ON variant USING gin (words) WITH (fastupdate = on, gin_pending_list_limit = 256)",
     """CREATE TABLE barcode (
         tenant_id uuid NOT NULL, barcode text COLLATE "C" NOT NULL,

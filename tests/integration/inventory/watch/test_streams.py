@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from services.inventory.mapping import stock as mapping
 from services.kit import deadline, errors, ids
@@ -52,6 +53,20 @@ async def test_a_snapshot_comes_in_chunks_of_500_by_sku(shop: Shop) -> None:
     chunks = [frame.snapshot_chunk for frame in till.frames]
     assert [(len(chunk.levels), chunk.last) for chunk in chunks] == [(500, False), (500, False), (234, True)]
     assert [level.on_hand for chunk in chunks for level in chunk.levels] == list(range(1, 1235))
+
+
+async def test_chunks_of_large_levels_are_smaller(shop: Shop) -> None:
+    location_id = await shop.location()
+    shop.administer(FILL, shop.tenant, mapping.location_uuid(location_id), 100)
+    coming = [{"quantity": 1, "eta": "2030-01-01T00:00:00+00:00", "reference": "x" * 128}] * 50
+    shop.administer("UPDATE stock_level SET incoming = %s WHERE tenant_id = %s", Jsonb(coming), shop.tenant)
+    till = await Till(shop, shop.watch(), location_id).connect()
+
+    await till.snapshot()
+
+    assert len(till.frames) > 1
+    assert all(frame.ByteSize() < 201_000 for frame in till.frames)
+    assert len(till.levels) == 100
 
 
 async def test_the_token_of_an_unfinished_snapshot_begins_it_again(shop: Shop) -> None:

@@ -1,0 +1,137 @@
+"""The bench measures what it says and refuses counts that don't add up. Never a time: those are for ./scripts/bench."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rich.console
+
+from tests.bench import __main__ as bench
+from tests.bench import floors, generator, measuring, report, reserve, rows, shop, watch
+from tillmesh.inventory.v1 import inventory_service_pb2 as pb
+
+pytestmark = pytest.mark.timeout(300)
+
+SHORT = 1.0
+HOT = dataclasses.replace(rows.ROWS["reserve-hot"], floors=("rpc",), targets=(measuring.Target(0.6, "rpc"),))
+
+
+@pytest.fixture(scope="module")
+def at() -> Iterator[shop.Shop]:
+    try:
+        with shop.opened() as opened:
+            yield opened
+    except generator.Unavailable as missing:
+        pytest.skip(str(missing))
+
+
+def test_a_short_row_is_measured_beside_its_floor_and_every_answer_is_in_the_database(
+    at: shop.Shop, tmp_path: Path
+) -> None:
+    console = rich.console.Console(quiet=True)
+
+    results, plan = bench.measure(console, at, [HOT], rounds=1, seconds=SHORT, short=True)
+    report.write(tmp_path / "rows.jsonl", results, plan)
+
+    (line,) = [json.loads(text) for text in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {"name", "value", "unit", "floors", "ratios", "runs", "details"} == set(line)
+    assert (line["name"], line["unit"], line["details"]["short"]) == ("reserve-hot", "reservations/s", True)
+    (run,) = line["runs"]
+    assert run["value"] == pytest.approx(line["value"], abs=0.01)
+    assert line["ratios"]["rpc"] == pytest.approx(run["value"] / run["floors"]["rpc"], abs=0.001)
+    # `measure` has compared what was answered with holds, ledger, keys, buckets and events, row by row.
+    assert run["answered"] > 0
+    assert run["oversold"] == 0
+    assert run["race"]["reserved"] == run["race"]["units"]
+    assert set(line["details"]["reached"]) == {"≥ 0.6 x rpc"}
+
+
+def test_each_script_of_the_sql_floor_leaves_the_rows_that_it_counts(at: shop.Shop) -> None:
+    query = """SELECT (SELECT count(*) FROM hold WHERE tenant_id = %(tenant)s), (SELECT count(*) FROM ledger
+        WHERE tenant_id = %(tenant)s AND reason = 14), (SELECT count(*) FROM outbox WHERE tenant_id = %(tenant)s
+        AND data <> ''), (SELECT sum(quantity) FROM hold_bucket WHERE tenant_id = %(tenant)s)"""
+    sql = floors.Sql(at, "sql", ("reserve", "reserve_pipelined"))
+    sql.prepare()
+    before = at.row("inventory", query, tenant=at.other.uuid)[:3]
+
+    for script in ("reserve", "reserve_pipelined"):
+        sql.run(floors.Way(script, 4), SHORT)  # Mismatch if pgbench and the database disagree
+
+    holds, lines, events, units = at.row("inventory", query, tenant=at.other.uuid)
+    assert holds > before[0]
+    assert holds - before[0] == lines - before[1] == events - before[2]
+    assert holds == units
+
+
+def test_an_answer_that_was_not_expected_ends_the_bench_and_is_told(at: shop.Shop) -> None:
+    location = at.locations("EMPTY", 1)[0]
+    message = pb.ReserveStockRequest(location_id=location, sku="SKU-NOWHERE", quantity=1)
+    requests = at.generator.requests([generator.Request(body=generator.grpc_body(message.SerializeToString()))])
+    load = generator.Load(at.socket("inventory"), at.grpc(reserve.RPC), requests, reserve.OK, 0.2, warm_up_seconds=0)
+
+    answers = at.generator.load(load)
+
+    assert set(answers.outcomes) == {"grpc 5"}
+    with pytest.raises(generator.Mismatch, match="grpc 5"):
+        answers.require(reserve.OK)
+
+
+def test_a_count_that_is_missing_in_the_database_ends_the_bench() -> None:
+    none = reserve.Counts(*[0] * 9)
+    all_but_one_hold = reserve.Counts(5, 4, 5, 5, 5, 5, 5, 0, 0)
+
+    with pytest.raises(generator.Mismatch, match="holds"):
+        reserve.check(none, all_but_one_hold, 5)
+
+
+def test_a_promise_of_more_than_there_is_ends_the_bench() -> None:
+    none = reserve.Counts(*[0] * 9)
+
+    with pytest.raises(generator.Mismatch, match="oversold"):
+        reserve.check(none, reserve.Counts(5, 5, 5, 5, 5, 5, 5, 1, 0), 5)
+
+
+def test_a_stream_that_skips_a_position_ends_the_bench() -> None:
+    till = watch.Till()
+    till.take(0.0, pb.WatchStockResponse(snapshot_chunk=pb.WatchStockResponse.SnapshotChunk(seq=7, last=True)))
+
+    with pytest.raises(generator.Mismatch, match="at 7"):
+        till.take(0.0, pb.WatchStockResponse(changes=pb.WatchStockResponse.Changes(seq_from=9, seq_to=9)))
+
+
+def test_a_ratio_is_the_median_of_each_rounds_own() -> None:
+    runs = {
+        "product": [measuring.Measured(value) for value in (100, 10, 90)],
+        "rpc": [measuring.Measured(value) for value in (200, 10, 100)],
+    }
+    row = measuring.Row("a row", "product", ("rpc",), (measuring.Target(0.9, "rpc"),))
+
+    result = measuring.result(row, "answers/s", runs)
+
+    assert (result.value, result.ratios, result.reached) == (90, {"rpc": 0.9}, {"≥ 0.9 x rpc": True})
+
+
+def test_no_subject_always_follows_the_same_one() -> None:
+    order: list[str] = []
+
+    class Noted:
+        unit = "a/s"
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def prepare(self) -> None: ...
+
+        def measure(self, seconds: float) -> measuring.Measured:
+            order.append(self.name)
+            return measuring.Measured(1.0)
+
+        def close(self) -> None: ...
+
+    measuring.repeat([Noted("a"), Noted("b"), Noted("c")], 3, 1.0, lambda *_: None)
+
+    assert order == [*"abc", *"bca", *"cab"]
