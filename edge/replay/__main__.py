@@ -44,8 +44,10 @@ def run(
             _end(shown, report)
     except (data.DataError, settings.ConfigurationError) as error:
         _fail(str(error), EXIT_CONFIGURATION)
-    except (mesh.Refused, token.NoTokenError) as error:
-        _fail(f"{error} Run it again to go on.", 1)
+    except token.NoTokenError as error:
+        _fail(str(error), 1)
+    except mesh.Refused as error:
+        _fail(f"{error}. Run it again to go on.", 1)
     except KeyboardInterrupt:
         _fail("Stopped. Run it again to go on: what was sold is not sold twice.", EXIT_STOPPED)
 

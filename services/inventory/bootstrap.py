@@ -53,9 +53,9 @@ class Inventory:
 
     def __init__(self, config: Settings) -> None:
         self.config = config
-        # Lanes and reads take turns on the raw connections: as many as may be in flight at once.
+        # Lanes, reads and streams take turns on the raw connections: about as many as may be in flight at once.
         self.db = database.Database(
-            config.database_url, config.worker_database_url, lane_connections=2 * config.lane_batches
+            config.database_url, config.worker_database_url, lane_connections=2 * config.lane_batches + 2
         )
         self.broker = broker.Broker.from_settings(config, SERVICE)
         self.pings = pings.Pings(self.broker, SERVICE)

@@ -62,7 +62,7 @@ class Database:
     def __init__(self, app_url: str, worker_url: str, *, pool_size: int = 8, lane_connections: int = 2) -> None:
         options = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5, "pool_pre_ping": True}
         self._app = sa_asyncio.create_async_engine(sqlalchemy_url(app_url), **options)
-        self._worker = sa_asyncio.create_async_engine(sqlalchemy_url(worker_url), **{**options, "pool_size": 4})
+        self._worker = sa_asyncio.create_async_engine(sqlalchemy_url(worker_url), **options)
         self._lanes = psycopg_pool.AsyncConnectionPool(
             app_url,
             min_size=lane_connections,
@@ -146,7 +146,12 @@ class Database:
 
 
 async def _configure_lane(connection: LaneConnection) -> None:
-    """Sends every int as bigint. By default the type follows the value, and each would be a statement of its own."""
+    """Sends every int as bigint, alone and in lists.
+
+    By default the type follows the value: each would be a statement of its own, and a list of small numbers would fix
+    smallint for the next list of the same statement.
+    """
+    connection.adapters.register_dumper(int, psycopg.types.numeric.Int8Dumper)
     connection.adapters.register_dumper(int, psycopg.types.numeric.Int8BinaryDumper)
 
 

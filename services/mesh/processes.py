@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -50,6 +52,8 @@ def launched(argv: Sequence[str], how: signal.Signals) -> list[str]:
     Python code between fork and exec can crash where other threads run (seen once, under gRPC's). A program that runs
     as another user can't use it: that user may not reach this Python.
     """
+    if shutil.which(argv[0]) is None:  # the launcher itself would start, and fail
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
     if _LIBC is None:
         return list(argv)
     return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(int(how)), str(os.getpid()), *argv]

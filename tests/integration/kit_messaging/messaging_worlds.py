@@ -320,7 +320,7 @@ async def world(
     urls: Mapping[str, tuple[str, str]], server: mesh_nats.NatsServer, passwords: Mapping[str, str], folder: Path
 ) -> AsyncIterator[World]:
     """A world that is connected, with an empty stream."""
-    databases = {name: database.Database(*urls[name], pool_size=4) for name in (OWNER, CONSUMER)}
+    databases = {name: database.Database(*urls[name], pool_size=4, lane_connections=1) for name in (OWNER, CONSUMER)}
     brokers = {name: connect(server, name, passwords[name], folder) for name in (OWNER, CONSUMER)}
     for db in databases.values():
         await db.open()

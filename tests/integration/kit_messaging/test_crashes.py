@@ -145,3 +145,15 @@ async def test_a_service_starts_and_its_consumers_wait_while_nats_is_away(world:
     world.server.start()  # in this thread: the server ends with the thread that starts it
     await world.until_applied()
     await late.stop()
+
+
+async def test_a_connection_that_the_client_gave_up_for_good_is_replaced(world: worlds.World) -> None:
+    """After some errors of the server nats-py closes and never reconnects."""
+    world.spawn(world.relay().run())
+    world.spawn(world.inbox().run())
+    await world.emit("loc_0", 2)
+    await world.until_applied()
+    for connection in (world.owner_broker, world.consumer_broker):
+        await connection.client.close()
+    await world.emit("loc_0", 2)
+    await world.until_applied()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from services.inventory import lane, sweeper
 from services.inventory.domain import commands, stock_errors
@@ -378,3 +379,14 @@ async def test_an_unknown_sku_is_said_so_and_a_known_one_reads_as_zeros(world: w
         await world.adjust(location_id, "unknown", 1)
     with pytest.raises(stock_errors.InsufficientStock):
         await world.reserve(location_id, ("known", 1))
+
+
+async def test_positions_and_quantities_have_no_small_limits(world: worlds.StockWorld) -> None:
+    """Numbers of 16 and 32 bits in one batch: every int is sent as a bigint."""
+    location_id = await world.location(["a", "b"])
+    for seq in (2**15 - 5, 2**31 - 5):
+        async with world.db.transaction(world.tenant) as session:
+            await session.execute(sa.text("UPDATE stock_head SET seq = :seq"), {"seq": seq})
+        await asyncio.gather(*(world.adjust(location_id, sku, delta) for sku in "ab" for delta in (1, 70_000) * 5))
+
+    assert (await world.adjust(location_id, "a", 10**12)).on_hand == 10**12 + 2 * 5 * 70_001
