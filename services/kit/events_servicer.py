@@ -13,8 +13,10 @@ from google.protobuf import timestamp_pb2
 
 from services.kit import clock, database, errors, events, outbox, paging
 from services.kit.inbox import owners
-from tillmesh.common.v1 import event_pb2, events_service_pb2_grpc
+from tillmesh.common.v1 import event_pb2, events_service_pb2, events_service_pb2_grpc
 
+#: The generated code of the service doesn't import this, and without it nobody finds the access rules of its methods.
+SERVICE: Final = events_service_pb2.DESCRIPTOR.services_by_name["EventsService"].full_name
 HEADS_DEFAULT: Final = 1000
 EVENTS_DEFAULT: Final = 100
 RECENT: Final = dt.timedelta(minutes=15)

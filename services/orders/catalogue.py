@@ -2,7 +2,7 @@
 
 Answers are at most 10 seconds old: a price or a name changed a moment ago may still be written on a line as it was.
 While Inventory doesn't answer, what was known in the last 24 hours is used; items that were never asked for are
-unknown, and their lines unresolved. Only a location that was never seen can't sell. No sale waits longer than 1 s.
+unknown, and their lines unresolved. Only a location that was never seen can't sell. No sale waits longer than 3 s.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRESH_SECONDS: Final = 10.0
 #: Somebody is about to add what was just scanned in vain.
 UNKNOWN_FRESH_SECONDS: Final = 1.0
 KEPT_SECONDS: Final = 24 * 3600.0
-CALL_SECONDS: Final = 1.0
+CALL_SECONDS: Final = 3.0
 #: After a failure sales go on without asking again for so long.
 PAUSE_SECONDS: Final = 1.0
 CODES_MAX: Final = 500  # of one call, by the contract

@@ -247,7 +247,9 @@ class Inbox:
         except catching_up.ReplayFailed as failed:
             delay = await self._failed(failed.envelope, failed.__cause__ or failed)
         except Exception as error:  # noqa: BLE001 - the owner or the database doesn't answer
-            delay = await self._failed(envelope, error)
+            # That the owner refuses us is never the event's fault; that it no longer keeps what is missing is final.
+            refused = isinstance(error, errors.Error) and not isinstance(error, errors.ResyncRequired)
+            delay = await self._failed(envelope, error, passing=refused)
         if delay is None:
             self._troubles.clear(envelope.tenant_id, envelope.key)
         await (delivery.ack() if delay is None else delivery.nak(delay))
@@ -259,9 +261,11 @@ class Inbox:
             log.info("inbox.replayed", consumer=self._name, key=key, events=done.applied)
         return done.position
 
-    async def _failed(self, envelope: event_pb2.EventEnvelope, error: BaseException) -> float | None:
-        """Seconds until the event is tried again; None when it was set aside."""
-        transient = effects.is_transient(error)
+    async def _failed(
+        self, envelope: event_pb2.EventEnvelope, error: BaseException, *, passing: bool = False
+    ) -> float | None:
+        """Seconds until the event is tried again; None when it was set aside. passing: it is not the event's fault."""
+        transient = passing or effects.is_transient(error)
         delay = self._troubles.failed(envelope, transient=transient)
         name = error_name(error)
         EVENTS.labels(self._name, "delayed" if transient else "failed").inc()
