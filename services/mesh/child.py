@@ -46,22 +46,18 @@ class Step:
 
 async def spawn(child: Child | Step, log: logs.LogFile) -> asyncio.subprocess.Process:
     """Starts the program in a session of its own, writing to ``log``, bound to die with this process."""
-    uid, gid = (child.account if isinstance(child, Child) else None) or (None, None)
+    account = child.account if isinstance(child, Child) else None
     death = child.stop_signal if isinstance(child, Child) else signal.SIGTERM
     output = log.open()
     try:
         return await asyncio.create_subprocess_exec(
-            *(processes.launched(child.argv, death) if uid is None else child.argv),
+            *processes.launched(child.argv, death, account),
             env=dict(child.env),
             cwd=child.cwd,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            user=uid,
-            group=gid,
-            extra_groups=None if uid is None else [],
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then stops all in order
-            preexec_fn=None if uid is None else processes.die_with_parent(death),
         )
     finally:
         os.close(output)

@@ -162,17 +162,13 @@ class Cluster:
         """Starts the server and returns when it takes connections. For tests: the supervisor starts the stack's."""
         self.prepare()
         self._process = subprocess.Popen(
-            self.command() if self.account else processes.launched(self.command(), FAST),
+            processes.launched(self.command(), FAST, (self.account.uid, self.account.gid) if self.account else None),
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=log or subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
-            user=self.account.uid if self.account else None,
-            group=self.account.gid if self.account else None,
-            extra_groups=[] if self.account else None,
             cwd="/",
             start_new_session=True,
-            preexec_fn=processes.die_with_parent(FAST) if self.account else None,  # noqa: PLW1509 — two system calls
         )
         deadline = time.monotonic() + _START_SECONDS_MAX
         while not self.is_ready():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
@@ -10,53 +9,40 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
-#: Loaded before any fork: a child between fork and exec must not import.
-_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+#: Runs as the child itself: becomes its user, asks the kernel to end it with its parent, and turns into its program.
+#: A change of user takes the request back, so it comes first.
+_LAUNCH: Final = """
+import ctypes, os, sys
+how, parent, uid, gid = map(int, sys.argv[1:5])
+if uid >= 0:
+    os.setgroups([]); os.setgid(gid); os.setuid(uid)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, how, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+os.execvp(sys.argv[5], sys.argv[5:])
+"""
 _PROC: Final = Path("/proc")
 _POLL_SECONDS: Final = 0.05
 
 
-def die_with_parent(how: signal.Signals) -> Callable[[], None] | None:
-    """A ``preexec_fn`` that has the kernel send ``how`` to the child when its parent dies, even by SIGKILL.
+def launched(argv: Sequence[str], how: signal.Signals, account: tuple[int, int] | None = None) -> list[str]:
+    """A launcher before argv: the kernel sends `how` to the program when its parent dies, even by SIGKILL.
 
-    The kernel means the thread that forked, so it must be one that lives as long as the parent. None where the
-    kernel can't do it: a killed supervisor then leaves its children to ``end_leftovers`` of the next start.
-    """
-    if _LIBC is None:
-        return None
-    libc, parent = _LIBC, os.getpid()
-
-    def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(how), 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(0)
-
-    return prepare
-
-
-_LAUNCH: Final = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, int(sys.argv[1]), 0, 0, 0); "
-    "os.getppid() == int(sys.argv[2]) or os._exit(0); os.execvp(sys.argv[3], sys.argv[3:])"
-)
-
-
-def launched(argv: Sequence[str], how: signal.Signals) -> list[str]:
-    """Argv behind a launcher that does what `die_with_parent` does, after exec instead of before it.
-
-    Python code between fork and exec can crash where other threads run (seen once, under gRPC's). A program that runs
-    as another user can't use it: that user may not reach this Python.
+    account: (uid, gid) to run as. The kernel means the thread that forked, so it must be one that lives as long as the
+    parent. Not by a preexec_fn: Python code between fork and exec has crashed where gRPC's threads run. Not on Linux, a
+    killed supervisor leaves its children to ``end_leftovers`` of the next start. FileNotFoundError.
     """
     if shutil.which(argv[0]) is None:  # the launcher itself would start, and fail
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
-    if _LIBC is None:
-        return list(argv)
-    return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(int(how)), str(os.getpid()), *argv]
+    uid, gid = account or (-1, -1)
+    told = [str(number) for number in (int(how), os.getpid(), uid, gid)]
+    return [sys.executable, "-I", "-S", "-c", _LAUNCH, *told, *argv]
 
 
 def is_alive(pid: int | None) -> bool:

@@ -151,6 +151,7 @@ class Stack:
             log.warning("demo.failed", because=str(fault), next="tried again at the next start")
             return
         files.write_atomic(marker, "")
+        log.info("demo.loaded")
 
     async def down(self) -> None:
         """Stops everything, callers before those they call. Safe to call whatever has been started."""

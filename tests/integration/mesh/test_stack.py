@@ -34,7 +34,7 @@ def test_a_second_start_keeps_the_data_and_repeats_nothing(home, run):
     first = run(home / "a b").is_up()
     with database(first, user="tillmesh_migrator") as owner:
         owner.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-    first.event("demo.loading")
+    first.event("demo.loaded")
     assert first.end() == 0
     assert not first.place.endpoints.exists()
     assert not first.place.run.exists()
