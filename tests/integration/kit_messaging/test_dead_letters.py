@@ -47,7 +47,7 @@ async def test_poison_is_set_aside_and_its_key_waits_while_others_go_on(world: w
     await world.until_applied("loc_other")
     (letter,) = await _letters(world, subscription)
     assert (letter.key, letter.seq_from, letter.seq_to, letter.waiting) == ("loc_bad", 3, 3, 2)
-    assert letter.attempts == 5
+    assert letter.attempts >= 5  # a replay of the key may have met it meanwhile
     assert letter.error == "ValueError"  # the class alone
     assert letter.type == "tillmesh.orders.v1.SalesRecorded"
     await world.emit("loc_other", 2)
