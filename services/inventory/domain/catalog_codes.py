@@ -52,7 +52,9 @@ def is_code(text: str) -> bool:
 @functools.lru_cache(maxsize=4096)  # brands, categories and shades repeat
 def words(text: str) -> tuple[str, ...]:
     """The words of a text, folded: without case, accents and punctuation."""
-    apart = unicodedata.normalize("NFKD", text.casefold())
+    apart = text
+    for _ in range(2):  # taking letters apart may bring capitals to light, and folding those others
+        apart = unicodedata.normalize("NFKD", apart.casefold())
     plain = "".join(each for each in apart if not unicodedata.combining(each))
     return tuple(_WORD.findall(plain.translate(_PLAIN)))
 

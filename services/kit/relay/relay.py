@@ -43,6 +43,9 @@ class Options:
     """Limits of a relay. Durations in seconds."""
 
     poll_seconds: float = 0.5
+    linger_seconds: float = 0.015
+    """What is committed this soon after another commit is fetched and marked with it: under load the relay's own
+    statements cost as much as the batches they follow."""
     lease_seconds: float = 4.0
     renew_seconds: float = 1.0
     retry_seconds_max: float = 5.0
@@ -171,6 +174,7 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, poll_at - time.monotonic())):
                     await self._woken.wait()
+            await asyncio.sleep(self._options.linger_seconds)
 
     async def _prepare(self) -> None:
         """Waits for NATS, and for the stream: a server that lost its data has none."""
