@@ -71,12 +71,11 @@ class Database:
             timeout=5,
             configure=_configure_lane,
             # Generic plans: the lane's statements take arrays of any length, and planning cost as much as executing.
-            # Without statistics, on a fresh table, the planner prefers scans and hash joins to a look-up by key, and a
-            # generic plan keeps them: 7 ms instead of 0.08. Every statement here finds its rows by key.
+            # On a fresh table, before statistics exist, the planner prefers a scan to a look-up by key, and a generic
+            # plan keeps it: 7 ms instead of 0.08. Forbidding hash joins as well made a lane 3.5 times slower.
             kwargs={
                 "prepare_threshold": 0,
-                "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off "
-                "-c enable_mergejoin=off -c statement_timeout=10s",
+                "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c statement_timeout=10s",
             },
         )
 
