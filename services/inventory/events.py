@@ -9,8 +9,6 @@ from services.inventory.domain import stock
 from services.inventory.mapping import stock as mapping
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
 
-STOCK_CHANGED = events_pb.StockChanged.DESCRIPTOR.full_name
-
 
 def change(
     working: stock.Stock, step: values.Step, recorded_at: timestamp_pb2.Timestamp

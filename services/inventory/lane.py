@@ -18,7 +18,8 @@ from services.inventory import events
 from services.inventory.domain import commands, stock, stock_errors
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
-from services.kit import database, errors, idempotency, ids, lanes, subjects
+from services.kit import database, errors, idempotency, ids, lanes
+from services.kit import events as events_kit
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
 
 
@@ -203,26 +204,26 @@ class _Batch:
     def writes(self, submissions: Sequence[Submission]) -> store.Batch:
         """All that the batch changed, ready to be written."""
         working, loaded = self.working, self._loaded
-        writes = store.Batch(self._key.tenant, self._key.location, self._key.location_id, loaded.now, working.seq)
+        writes = store.Batch(self._key.tenant, self._key.location, loaded.now, working.seq)
         steps = working.steps
         touched = {key: level for step in steps for key, level in step.touched.items()}
         writes.stock(touched, [m for step in steps for m in step.movements], head=bool(steps))
         writes.holds(working.new_holds, list(working.changed_holds.values()))
         writes.buckets(working.buckets, list(loaded.due))
         writes.exceptions([x for step in steps for x in step.exceptions])
-        writes.cursors(self._moved)
+        writes.cursors(self._key.location_id, self._moved)
         writes.answers(self._answers)
         if steps:
             single = submissions[0] if len(submissions) == 1 else None  # several causes: none is named
-            event = store.Event(
-                ids.new_uuid(),
-                self._key.location_id,
-                subjects.shard(self._key.location_id),
-                events.STOCK_CHANGED,
-                loaded.seq + 1,
-                single.traceparent if single else "",
-                single.causation_id if single else "",
-                self._event.SerializeToString(),
+            event = events_kit.Event(
+                key=self._key.location_id,
+                epoch=loaded.epoch,
+                seq_from=loaded.seq + 1,
+                seq_to=working.seq,
+                message=self._event,
+                occurred_at=loaded.now,
+                traceparent=single.traceparent if single else "",
+                causation_id=single.causation_id if single else "",
             )
-            writes.event(event, loaded.epoch)
+            writes.event(event)
         return writes

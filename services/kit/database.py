@@ -1,8 +1,8 @@
 """Connections and transactions of a service. Every transaction has a tenant, a time limit and one way to end.
 
-`transaction` and `read` are for use cases (SQLAlchemy Core); `Lanes` in a service borrow raw psycopg connections with
-`lane_connection`, whose unit of work ends in `commit`, the only one in the code. Worker sessions have no tenant until
-they take one with `become_app`.
+`transaction` and `read` are for use cases (SQLAlchemy Core); lanes and what else is hot borrow connections with
+`lane_connection`, whose unit of work ends in `commit_with` (services/kit/pipeline.py). Worker sessions have no tenant
+until they take one with `become_app`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, NewType
+from typing import NewType
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
-import psycopg.types.numeric
 import psycopg_pool
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
 
-from services.kit import deadline, errors
+from services.kit import deadline, errors, pipeline
 
 ReadSession = NewType("ReadSession", sa_asyncio.AsyncConnection)
 WriteSession = NewType("WriteSession", sa_asyncio.AsyncConnection)
 WorkerSession = NewType("WorkerSession", sa_asyncio.AsyncConnection)
-LaneConnection = psycopg.AsyncConnection[Any]
+LaneConnection = pipeline.LaneConnection
 
 SERVER_VERSION_MIN = 170006  # CVE-2025-8713: before it, statistics leak rows past row-level security
 STATEMENT_SECONDS_MAX = 30.0
@@ -63,18 +62,18 @@ class Database:
         options = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5, "pool_pre_ping": True}
         self._app = sa_asyncio.create_async_engine(sqlalchemy_url(app_url), **options)
         self._worker = sa_asyncio.create_async_engine(sqlalchemy_url(worker_url), **options)
-        self._lanes = psycopg_pool.AsyncConnectionPool(
+        self._lanes: psycopg_pool.AsyncConnectionPool[LaneConnection] = psycopg_pool.AsyncConnectionPool(
             app_url,
             min_size=lane_connections,
             max_size=lane_connections,
             open=False,
             timeout=5,
-            configure=_configure_lane,
+            connection_class=pipeline.LaneConnection,
             # Generic plans: the lane's statements take arrays of any length, and planning cost as much as executing.
             # On a fresh table, before statistics exist, the planner prefers a scan to a look-up by key, and a generic
             # plan keeps it: 7 ms instead of 0.08. Forbidding hash joins as well made a lane 3.5 times slower.
             kwargs={
-                "prepare_threshold": 0,
+                "autocommit": True,  # BEGIN is a statement of its own: see pipeline
                 "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c statement_timeout=10s",
             },
         )
@@ -122,17 +121,20 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def lane_connection(self) -> AsyncIterator[LaneConnection]:
-        """A raw connection for a batch. It is rolled back unless `commit` was reached."""
-        async with self._lanes.connection() as connection:
+        """A connection for a batch. It is rolled back unless `commit_with` was reached."""
+        connection = await self._lanes.getconn()
+        try:
+            yield connection
+        except psycopg.OperationalError:
+            if connection.broken:
+                self._renew()
+            raise
+        finally:
             try:
-                yield connection
-            except psycopg.OperationalError:
-                if connection.broken:
-                    self._renew()
-                raise
-            finally:
-                if not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                if not connection.closed and connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     await connection.rollback()
+            finally:
+                await self._lanes.putconn(connection)
 
     def _renew(self) -> None:
         """A connection broke, so the server went away and all others are as dead: finds out before they are used."""
@@ -144,23 +146,8 @@ class Database:
         return self._lanes.get_stats()
 
 
-async def _configure_lane(connection: LaneConnection) -> None:
-    """Sends every int as bigint, alone and in lists.
-
-    By default the type follows the value: each would be a statement of its own, and a list of small numbers would fix
-    smallint for the next list of the same statement.
-    """
-    connection.adapters.register_dumper(int, psycopg.types.numeric.Int8Dumper)
-    connection.adapters.register_dumper(int, psycopg.types.numeric.Int8BinaryDumper)
-
-
 async def become_app(session: WorkerSession, service: str, tenant: str) -> WriteSession:
     """Turns the worker's transaction into one of the app role, for one tenant (uuid text)."""
     await session.execute(sa.text(f"SET LOCAL ROLE {service}_app"))
     await session.execute(ENTER, {"tenant": tenant, "timeout": f"{int(STATEMENT_SECONDS_MAX * 1000)}ms"})
     return WriteSession(session)
-
-
-async def commit(connection: LaneConnection) -> None:
-    """Ends a lane's unit of work. In pipeline mode it travels with the statements before it."""
-    await connection.commit()

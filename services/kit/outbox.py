@@ -30,12 +30,13 @@ FROM unnest(CAST(:keys AS text[]), CAST(:seq_froms AS bigint[]), CAST(:seq_tos A
      AS n (key, seq_from, seq_to, epoch, id, shard, type, occurred_at, traceparent, causation_id, data)
 """)
 
-# For a raw psycopg lane, as one WITH query of its statement or by itself; parameters from lane_parameters().
+# For a lane, as one WITH query of its pipeline.Named statement or by itself; parameters from lane_parameters().
 LANE_INSERT: Final = f"""
 INSERT INTO outbox ({events.COLUMNS})
-VALUES (current_setting('app.tenant_id')::uuid, %(outbox_key)s, %(outbox_seq_from)s, %(outbox_seq_to)s,
-        %(outbox_epoch)s, %(outbox_id)s, %(outbox_shard)s, %(outbox_type)s, %(outbox_occurred_at)s,
-        %(outbox_recorded_at)s, %(outbox_traceparent)s, %(outbox_causation_id)s, %(outbox_data)s)
+VALUES (current_setting('app.tenant_id')::uuid, %(outbox_key)s::text, %(outbox_seq_from)s::bigint,
+        %(outbox_seq_to)s::bigint, %(outbox_epoch)s::bigint, %(outbox_id)s::uuid, %(outbox_shard)s::bigint,
+        %(outbox_type)s::text, %(outbox_occurred_at)s::timestamptz, %(outbox_recorded_at)s::timestamptz,
+        %(outbox_traceparent)s::text, %(outbox_causation_id)s::text, %(outbox_data)s::bytea)
 """
 
 # The bytes are bounded in the statement: a page of large events would not fit in memory or in an answer. The first
@@ -83,17 +84,14 @@ async def append(
 
 
 def lane_parameters(event: events.Event, recorded_at: dt.datetime) -> dict[str, Any]:
-    """Parameters of LANE_INSERT. recorded_at: clock_timestamp() of a statement after the lane's locks.
-
-    Integers come as text: psycopg would type them by their size, and prepare the statement anew for each combination.
-    """
+    """Parameters of LANE_INSERT. recorded_at: clock_timestamp() of a statement after the lane's locks."""
     return {
         "outbox_key": event.key,
-        "outbox_seq_from": str(event.seq_from),
-        "outbox_seq_to": str(event.seq_to),
-        "outbox_epoch": str(event.epoch),
+        "outbox_seq_from": event.seq_from,
+        "outbox_seq_to": event.seq_to,
+        "outbox_epoch": event.epoch,
         "outbox_id": event.id,
-        "outbox_shard": str(subjects.shard(event.key)),
+        "outbox_shard": subjects.shard(event.key),
         "outbox_type": event.type,
         "outbox_occurred_at": event.occurred_at,
         "outbox_recorded_at": recorded_at,

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from services.kit import database, errors, ids, lanes
+from services.kit import database, errors, ids, lanes, pipeline
 from services.orders import events
 from services.orders.domain import sale as domain
 from services.orders.store import lane as store
 
 METHOD = "tillmesh.orders.v1.OrdersService/RecordSale"
 ATTEMPTS_MAX = 3
-#: A NUL in a text: refused by the driver, or by the server (untranslatable_character) inside of jsonb.
-UNSTORABLE = frozenset({None, "22P05"})
+#: A NUL in a text (character_not_in_repertoire), or inside of jsonb (untranslatable_character).
+UNSTORABLE = frozenset({"22021", "22P05"})
 
 Key = store.Key
 Listener = Callable[[Key, int], None]
@@ -109,7 +109,7 @@ class SalesRunner:
         self._listener(key, batch.orders[-1].seq)
         return outcomes
 
-    async def _write(self, connection: database.LaneConnection, key: Key, batch: _Batch) -> None:
+    async def _write(self, connection: pipeline.LaneConnection, key: Key, batch: _Batch) -> None:
         single = batch.new[0] if len(batch.new) == 1 else None  # several causes: none is named
         event = events.sales_recorded(
             key.location_id,

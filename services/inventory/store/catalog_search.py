@@ -114,7 +114,6 @@ async def resolve(
         await connection.execute(ENTER, parameters, prepare=True)
         await place.execute(LOCATION, parameters, prepare=True)
         await found.execute(RESOLVE, parameters, prepare=True)
-        await database.commit(connection)
     location = await place.fetchone()
     by_sku: dict[str, values.Item] = {}
     by_barcode: dict[str, values.Item] = {}

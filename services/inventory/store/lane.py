@@ -1,4 +1,4 @@
-"""SQL of the stock lane: what a batch locks and loads, and the one statement that writes it. Raw psycopg, pipelined.
+"""SQL of the stock lane: what a batch locks and loads, and the one statement that writes it. Two round trips a batch.
 
 Locks are taken here and nowhere else, in one order: the location's head row, levels by SKU, holds by id. Each lock has a
 statement of its own: in READ COMMITTED a statement's snapshot is older than its wait. The clock is read after them.
@@ -8,55 +8,51 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import re
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-from psycopg.types.json import Jsonb
-
 from services.inventory.domain import levels as values
-from services.kit import database, errors, idempotency
+from services.kit import binary, errors, events, idempotency, outbox, pipeline
 
-ENTER = "SELECT set_config('app.tenant_id', %s, true)"
-HEAD = """
+HEAD = pipeline.Statement("""
 SELECT h.seq, h.epoch, l.closed FROM stock_head h JOIN location l ON l.tenant_id = h.tenant_id AND l.id = h.location_id
-WHERE h.tenant_id = %s AND h.location_id = %s FOR UPDATE OF h
-"""
-LEVELS = """
+WHERE h.tenant_id = $1 AND h.location_id = $2 FOR UPDATE OF h
+""")
+LEVELS = pipeline.Statement("""
 SELECT sku_key, sku, on_hand, reserved, allocated, damaged, quality_control, expired, safety_stock, backorder_limit,
        incoming, version, observed_at, updated_at
-FROM stock_level WHERE tenant_id = %s AND location_id = %s AND sku_key = ANY (%s) ORDER BY sku_key FOR UPDATE
-"""
-HOLDS = """
+FROM stock_level WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[]) ORDER BY sku_key FOR UPDATE
+""")
+HOLDS = pipeline.Statement("""
 SELECT id, line, sku, quantity, state, order_ref, expires_at, created_at, created_seq
-FROM hold WHERE tenant_id = %s AND id = ANY (%s) AND location_id = %s ORDER BY id, line FOR UPDATE
-"""
+FROM hold WHERE tenant_id = $1 AND location_id = $2 AND id = ANY ($3::uuid[]) ORDER BY id, line FOR UPDATE
+""")
 # The clock and what is due by it, in one reading.
-CLOCK = """
+CLOCK = pipeline.Statement("""
 WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 SELECT t.now, b.sku_key, b.due FROM t LEFT JOIN LATERAL (
     SELECT sku_key, sum(quantity)::bigint AS due FROM hold_bucket
-    WHERE tenant_id = %s AND location_id = %s AND sku_key = ANY (%s) AND expires_at <= t.now GROUP BY sku_key
+    WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[]) AND expires_at <= t.now GROUP BY sku_key
 ) b ON true
-"""
+""")
 # LATERAL with a LIMIT is a look-up by key for each, whatever statistics a generic plan was made without.
-ANSWERED = """
+ANSWERED = pipeline.Statement("""
 SELECT k.n, i.fingerprint, i.response
-FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY k (principal, method, key, n)
+FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY k (principal, method, key, n)
 CROSS JOIN LATERAL (
     SELECT a.fingerprint, a.response FROM idempotency a
-    WHERE a.tenant_id = %s AND a.principal = k.principal AND a.method = k.method AND a.key = k.key
+    WHERE a.tenant_id = $1 AND a.principal = k.principal AND a.method = k.method AND a.key = k.key
       AND a.day >= date_trunc('day', now(), 'UTC') - interval '3 days'
       AND a.day <= date_trunc('day', now(), 'UTC') + interval '1 day' AND a.response IS NOT NULL LIMIT 1
 ) i
-"""
-CURSORS = """
-SELECT consumer, epoch, seq FROM inbox_cursor WHERE tenant_id = %s AND consumer = ANY (%s) AND key = %s FOR UPDATE
-"""
-VARIANTS = "SELECT sku_key, sku FROM variant WHERE tenant_id = %s AND sku_key = ANY (%s)"
+""")
+CURSORS = pipeline.Statement("""
+SELECT consumer, epoch, seq FROM inbox_cursor WHERE tenant_id = $1 AND key = $2 AND consumer = ANY ($3::text[]) FOR UPDATE
+""")
+VARIANTS = pipeline.Statement("SELECT sku_key, sku FROM variant WHERE tenant_id = $1 AND sku_key = ANY ($2::text[])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,66 +89,55 @@ class Answer:
     response: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """The batch's outbox row."""
-
-    id: uuid.UUID
-    key: str
-    shard: int
-    type: str
-    seq_from: int
-    traceparent: str
-    causation_id: str
-    data: bytes
-
-
 async def load(
-    connection: database.LaneConnection, tenant: str, location: uuid.UUID, key: str, wanted: Wanted
+    connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, key: str, wanted: Wanted
 ) -> Loaded:
-    """Locks and loads. NOT_FOUND when the tenant has no such location."""
-    async with connection.pipeline():
-        run = functools.partial(connection.execute, prepare=True, binary=True)
-        await run(ENTER, (tenant,))
-        head = await run(HEAD, (tenant, location))
-        rows = await run(LEVELS, (tenant, location, wanted.skus))
-        holds = await run(HOLDS, (tenant, wanted.holds, location)) if wanted.holds else None
-        cursors = await run(CURSORS, (tenant, wanted.consumers, key)) if wanted.consumers else None
-        clock = await run(CLOCK, (tenant, location, wanted.skus))
-        answered = await run(ANSWERED, (*_columns(wanted.keys), tenant))
-    found = await head.fetchone()
-    if found is None:
+    """Begins, locks and loads. NOT_FOUND when the tenant has no such location."""
+    owner = uuid.UUID(tenant).bytes
+    place, skus = (owner, location.bytes), binary.texts(wanted.skus)
+    queries: dict[str, pipeline.Query] = {"head": (HEAD, place), "levels": (LEVELS, (*place, skus))}
+    if wanted.holds:
+        queries["holds"] = (HOLDS, (*place, binary.uuids(wanted.holds)))
+    if wanted.consumers:
+        queries["cursors"] = (CURSORS, (owner, key.encode(), binary.texts(wanted.consumers)))
+    queries["clock"] = (CLOCK, (*place, skus))
+    queries["answered"] = _remembered(owner, wanted.keys)
+    found = dict(zip(queries, await connection.begin(tenant, *queries.values()), strict=True))
+    if not found["head"]:
         raise errors.NotFound("location")
-    now, due = _clock(await clock.fetchall())
-    levels = {row[0]: level_of(row) for row in await rows.fetchall()}
+    seq, epoch, closed = found["head"][0]
+    now, due = _clock(found["clock"])
+    levels = {row[0]: level_of(row) for row in found["levels"]}
     missing = [sku for sku in wanted.skus if sku not in levels]
     variants: dict[str, str] = {}
     if missing:  # the location never had them: they may still be in the catalogue
-        variants = dict(await (await run(VARIANTS, (tenant, missing))).fetchall())
+        variants = dict((await connection.proceed((VARIANTS, (owner, binary.texts(missing)))))[0])
     return Loaded(
-        seq=found[0],
-        epoch=found[1],
-        closed=found[2],
+        seq=seq,
+        epoch=epoch,
+        closed=closed,
         now=now,
         levels=levels,
         due=due,
-        holds=_holds(await holds.fetchall()) if holds else {},
-        answered={row[0] - 1: (row[1], row[2]) for row in await answered.fetchall()},
-        cursors={row[0]: (row[1], row[2]) for row in await cursors.fetchall()} if cursors else {},
+        holds=_holds(found.get("holds", ())),
+        answered={row[0] - 1: (row[1], row[2]) for row in found["answered"]},
+        cursors={row[0]: (row[1], row[2]) for row in found.get("cursors", ())},
         variants=variants,
     )
 
 
-async def answered(connection: database.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[idempotency.Key]) -> dict[int, tuple[bytes, bytes]]:  # fmt: skip
+async def answered(
+    connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[idempotency.Key]
+) -> dict[int, tuple[bytes, bytes]]:
     """What is remembered of keys. Waits for the head row, so that a batch whose end is unknown has ended by then."""
-    await connection.execute(ENTER, (tenant,))
-    await connection.execute(HEAD, (tenant, location))
-    rows = await (await connection.execute(ANSWERED, (*_columns(keys), tenant), binary=True)).fetchall()
+    owner = uuid.UUID(tenant).bytes
+    _, rows = await connection.ask(tenant, (HEAD, (owner, location.bytes)), _remembered(owner, keys))
     return {row[0] - 1: (row[1], row[2]) for row in rows}
 
 
-def _columns(keys: Sequence[idempotency.Key]) -> tuple[list[str], list[str], list[str]]:
-    return [k.principal for k in keys], [k.method for k in keys], [k.key for k in keys]
+def _remembered(owner: bytes, keys: Sequence[idempotency.Key]) -> pipeline.Query:
+    columns = ([k.principal for k in keys], [k.method for k in keys], [k.key for k in keys])
+    return ANSWERED, (owner, *map(binary.texts, columns))
 
 
 def _clock(rows: Sequence[Sequence[Any]]) -> tuple[dt.datetime, dict[str, int]]:
@@ -183,18 +168,18 @@ def _holds(rows: Sequence[Sequence[Any]]) -> dict[uuid.UUID, values.Hold]:
 # --- writing: one data-modifying statement, made of the parts that a batch needs ---
 
 PARTS: Mapping[str, str] = {
-    "head": "UPDATE stock_head SET seq = %(seq)s WHERE tenant_id = %(tenant)s AND location_id = %(location)s",
+    "head": "UPDATE stock_head SET seq = %(seq)s::bigint WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid",
     "levels": """
         UPDATE stock_level x SET on_hand = u.on_hand, reserved = u.reserved, allocated = u.allocated, damaged = u.damaged,
-            quality_control = u.quality_control, expired = u.expired, version = u.version, updated_at = %(now)s
+            quality_control = u.quality_control, expired = u.expired, version = u.version, updated_at = %(now)s::timestamptz
         FROM unnest(%(l_key)s::text[], %(l_on_hand)s::bigint[], %(l_reserved)s::bigint[], %(l_allocated)s::bigint[],
             %(l_damaged)s::bigint[], %(l_quality_control)s::bigint[], %(l_expired)s::bigint[], %(l_version)s::bigint[])
             u (sku_key, on_hand, reserved, allocated, damaged, quality_control, expired, version)
-        WHERE x.tenant_id = %(tenant)s AND x.location_id = %(location)s AND x.sku_key = u.sku_key""",
+        WHERE x.tenant_id = %(tenant)s::uuid AND x.location_id = %(location)s::uuid AND x.sku_key = u.sku_key""",
     "whole_levels": """
         INSERT INTO stock_level AS x (tenant_id, location_id, sku_key, sku, on_hand, reserved, allocated, damaged,
             quality_control, expired, safety_stock, backorder_limit, incoming, version, observed_at, updated_at)
-        SELECT %(tenant)s, %(location)s, u.*, %(now)s
+        SELECT %(tenant)s::uuid, %(location)s::uuid, u.*, %(now)s::timestamptz
         FROM unnest(%(w_key)s::text[], %(w_sku)s::text[], %(w_on_hand)s::bigint[], %(w_reserved)s::bigint[],
             %(w_allocated)s::bigint[], %(w_damaged)s::bigint[], %(w_quality_control)s::bigint[], %(w_expired)s::bigint[],
             %(w_safety_stock)s::bigint[], %(w_backorder_limit)s::bigint[], %(w_incoming)s::jsonb[], %(w_version)s::bigint[],
@@ -207,70 +192,55 @@ PARTS: Mapping[str, str] = {
     "ledger": """
         INSERT INTO ledger (tenant_id, location_id, recorded_at, seq, line, sku, from_state, to_state, quantity, reason,
             ref_type, ref_id, actor, terminal, occurred_at)
-        SELECT %(tenant)s, %(location)s, %(now)s, u.*
+        SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, u.*
         FROM unnest(%(m_seq)s::bigint[], %(m_line)s::bigint[], %(m_sku)s::text[], %(m_from)s::bigint[], %(m_to)s::bigint[],
             %(m_quantity)s::bigint[], %(m_reason)s::bigint[], %(m_ref_type)s::text[], %(m_ref_id)s::text[],
             %(m_actor)s::text[], %(m_terminal)s::text[], %(m_occurred_at)s::timestamptz[]) u""",
     "holds": """
         INSERT INTO hold (tenant_id, location_id, created_at, id, line, sku, quantity, state, order_ref, expires_at, created_seq)
-        SELECT %(tenant)s, %(location)s, %(now)s, u.*
+        SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, u.*
         FROM unnest(%(h_id)s::uuid[], %(h_line)s::bigint[], %(h_sku)s::text[], %(h_quantity)s::bigint[], %(h_state)s::bigint[],
             %(h_order_ref)s::text[], %(h_expires_at)s::timestamptz[], %(h_seq)s::bigint[]) u""",
     "changed_holds": """
         UPDATE hold x SET state = u.state, expires_at = u.expires_at
         FROM unnest(%(c_id)s::uuid[], %(c_state)s::bigint[], %(c_expires_at)s::timestamptz[]) u (id, state, expires_at)
-        WHERE x.tenant_id = %(tenant)s AND x.id = u.id""",
+        WHERE x.tenant_id = %(tenant)s::uuid AND x.id = u.id""",
     "buckets": """
         INSERT INTO hold_bucket AS x (tenant_id, location_id, sku_key, expires_at, quantity)
-        SELECT %(tenant)s, %(location)s, u.*
+        SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
         FROM unnest(%(b_key)s::text[], %(b_expires_at)s::timestamptz[], %(b_quantity)s::bigint[]) u
         ON CONFLICT (tenant_id, location_id, sku_key, expires_at) DO UPDATE SET quantity = x.quantity + excluded.quantity""",
     "taken": """
         UPDATE hold_bucket x SET quantity = x.quantity - u.quantity
         FROM unnest(%(t_key)s::text[], %(t_expires_at)s::timestamptz[], %(t_quantity)s::bigint[]) u (sku_key, expires_at, quantity)
-        WHERE x.tenant_id = %(tenant)s AND x.location_id = %(location)s AND x.sku_key = u.sku_key
+        WHERE x.tenant_id = %(tenant)s::uuid AND x.location_id = %(location)s::uuid AND x.sku_key = u.sku_key
           AND x.expires_at = u.expires_at""",
     "due": """
-        DELETE FROM hold_bucket WHERE tenant_id = %(tenant)s AND location_id = %(location)s AND sku_key = ANY (%(due)s)
-          AND expires_at <= %(now)s""",
+        DELETE FROM hold_bucket WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid AND sku_key = ANY (%(due)s::text[])
+          AND expires_at <= %(now)s::timestamptz""",
     "exceptions": """
         INSERT INTO stock_exception (tenant_id, location_id, recorded_at, id, kind, sku, quantity, ref_type, ref_id)
-        SELECT %(tenant)s, %(location)s, %(now)s, u.*
+        SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, u.*
         FROM unnest(%(x_id)s::uuid[], %(x_kind)s::bigint[], %(x_sku)s::text[], %(x_quantity)s::bigint[],
             %(x_ref_type)s::text[], %(x_ref_id)s::text[]) u""",
     "cursors": """
         INSERT INTO inbox_cursor AS x (tenant_id, key, consumer, epoch, seq)
-        SELECT %(tenant)s, %(o_key)s, u.* FROM unnest(%(k_consumer)s::text[], %(k_epoch)s::bigint[], %(k_seq)s::bigint[]) u
+        SELECT %(tenant)s::uuid, %(k_key)s::text, u.* FROM unnest(%(k_consumer)s::text[], %(k_epoch)s::bigint[], %(k_seq)s::bigint[]) u
         ON CONFLICT (tenant_id, consumer, key) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
             updated_at = clock_timestamp()""",
     "answers": """
         INSERT INTO idempotency (tenant_id, principal, method, key, fingerprint, response, day)
-        SELECT %(tenant)s, u.*, d.day
+        SELECT %(tenant)s::uuid, u.*, d.day
         FROM unnest(%(a_principal)s::text[], %(a_method)s::text[], %(a_key)s::text[], %(a_fingerprint)s::bytea[],
             %(a_response)s::bytea[]) u, unnest(%(days)s::timestamptz[]) d (day)""",
-    "event": """
-        INSERT INTO outbox (tenant_id, key, seq_to, recorded_at, seq_from, epoch, id, shard, type, occurred_at, traceparent,
-            causation_id, data)
-        VALUES (%(tenant)s, %(o_key)s, %(seq)s, %(now)s, %(o_seq_from)s, %(o_epoch)s, %(o_id)s, %(o_shard)s, %(o_type)s,
-            %(now)s, %(o_traceparent)s, %(o_causation_id)s, %(o_data)s)""",
+    "event": outbox.LANE_INSERT,
 }
 
 
 @functools.cache
-def _statement(parts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The statement with $1, $2, … and the names of its parameters, in order. A few dozen combinations exist.
-
-    psycopg parses a statement with named parameters anew each time when it is as long as this one; a raw cursor doesn't.
-    """
-    with_parts = ", ".join(f"{name} AS ({PARTS[name]})" for name in parts)
-    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", with_parts)))
-    for number, name in enumerate(names, 1):
-        with_parts = with_parts.replace(f"%({name})s", f"${number}")
-    return f"WITH {with_parts} SELECT 1", names
-
-
-def _unzip(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+def _statement(parts: tuple[str, ...]) -> pipeline.Named:
+    """The statement of some parts. A few dozen combinations exist."""
+    return pipeline.Named("WITH " + ", ".join(f"{name} AS ({PARTS[name]})" for name in parts) + " SELECT 1")
 
 
 def days_around(now: dt.datetime) -> list[dt.datetime]:
@@ -283,14 +253,14 @@ def days_around(now: dt.datetime) -> list[dt.datetime]:
 class Batch:
     """Collects what a batch writes, part by part, and writes it with its end."""
 
-    def __init__(self, tenant: str, location: uuid.UUID, key: str, now: dt.datetime, seq: int) -> None:
+    def __init__(self, tenant: str, location: uuid.UUID, now: dt.datetime, seq: int) -> None:
         self._parts: list[str] = []
-        self._values: dict[str, Any] = {"tenant": tenant, "location": location, "now": now, "seq": seq, "o_key": key}
+        self._values: dict[str, Any] = {"tenant": uuid.UUID(tenant), "location": location, "now": now, "seq": seq}
 
     def _add(self, part: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         if rows:
             self._parts.append(part)
-            self._values |= _unzip(names, rows)
+            self._values |= zip(names, zip(*rows, strict=True), strict=True)
 
     def stock(self, touched: Mapping[str, values.Level], movements: Sequence[values.Movement], *, head: bool) -> None:
         """Levels, the ledger and the head row."""
@@ -370,8 +340,9 @@ class Batch:
         rows = [(x.id, int(x.kind), x.sku, x.quantity, x.ref_type, x.ref_id) for x in raised]
         self._add("exceptions", ("x_id", "x_kind", "x_sku", "x_quantity", "x_ref_type", "x_ref_id"), rows)
 
-    def cursors(self, moved: Mapping[str, tuple[int, int]]) -> None:
-        """How far consumers have come."""
+    def cursors(self, key: str, moved: Mapping[str, tuple[int, int]]) -> None:
+        """How far consumers have come with a key."""
+        self._values["k_key"] = key
         self._add("cursors", ("k_consumer", "k_epoch", "k_seq"), [(name, *at) for name, at in moved.items()])
 
     def answers(self, answers: Sequence[Answer]) -> None:
@@ -380,23 +351,18 @@ class Batch:
         self._add("answers", ("a_principal", "a_method", "a_key", "a_fingerprint", "a_response"), rows)
         self._values["days"] = days_around(self._values["now"])
 
-    def event(self, event: Event, epoch: int) -> None:
+    def event(self, event: events.Event) -> None:
         """The outbox row: all changes of the batch."""
         self._parts.append("event")
-        self._values |= {
-            "o_id": event.id, "o_shard": event.shard, "o_type": event.type, "o_seq_from": event.seq_from, "o_epoch": epoch,
-            "o_traceparent": event.traceparent, "o_causation_id": event.causation_id, "o_data": event.data,
-        }  # fmt: skip
+        self._values |= outbox.lane_parameters(event, self._values["now"])
 
-    async def write(self, connection: database.LaneConnection) -> None:
+    async def write(self, connection: pipeline.LaneConnection) -> None:
         """Writes all parts and commits, in one round trip."""
-        async with connection.pipeline():
-            if self._parts:
-                statement, names = _statement(tuple(self._parts))
-                cursor = psycopg.AsyncRawCursor(connection)
-                await cursor.execute(statement, [self._values[name] for name in names], prepare=True)
-            await database.commit(connection)
+        if not self._parts:
+            await connection.commit_with()
+            return
+        await connection.commit_with(_statement(tuple(self._parts)).bind(self._values))
 
 
-def _incoming_json(incoming: Sequence[values.Incoming]) -> Jsonb:
-    return Jsonb([{"quantity": i.quantity, "eta": i.eta.isoformat(), "reference": i.reference} for i in incoming])
+def _incoming_json(incoming: Sequence[values.Incoming]) -> str:
+    return json.dumps([{"quantity": i.quantity, "eta": i.eta.isoformat(), "reference": i.reference} for i in incoming])

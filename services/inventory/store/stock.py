@@ -14,27 +14,27 @@ from sqlalchemy.dialects import postgresql as pg
 from services.inventory.domain import levels as values
 from services.inventory.store import lane
 from services.inventory.tables import stock as tables
-from services.kit import database
+from services.kit import binary, database, pipeline
 
 LEVEL = tables.stock_level.c
 NOW = sa.func.clock_timestamp()
 
 # One statement for all reads that wait: a level each, with what has run out by the database's clock added back.
-READ = """
+READ = pipeline.Statement("""
 SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allocated, l.damaged, l.quality_control,
        l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at, l.updated_at
-FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY q (location_id, sku_key, n)
-JOIN stock_level l ON l.tenant_id = %s AND l.location_id = q.location_id AND l.sku_key = q.sku_key
+FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
+JOIN stock_level l ON l.tenant_id = $1 AND l.location_id = q.location_id AND l.sku_key = q.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
     WHERE tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= clock_timestamp()
 ) b ON true
-"""
+""")
 # What is missing above: a SKU that the location never had reads as zeros, unless catalogue or location don't know it.
-KNOWN = """
-SELECT q.n, v.sku, EXISTS (SELECT FROM location x WHERE x.tenant_id = %s AND x.id = q.location_id)
-FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY q (location_id, sku_key, n)
-LEFT JOIN variant v ON v.tenant_id = %s AND v.sku_key = q.sku_key
-"""
+KNOWN = pipeline.Statement("""
+SELECT q.n, v.sku, EXISTS (SELECT FROM location x WHERE x.tenant_id = $1 AND x.id = q.location_id)
+FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
+LEFT JOIN variant v ON v.tenant_id = $1 AND v.sku_key = q.sku_key
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +45,24 @@ class Missing:
 
 
 async def read_levels(
-    connection: database.LaneConnection, tenant: str, wanted: Sequence[tuple[uuid.UUID, str]]
+    connection: pipeline.LaneConnection, tenant: str, wanted: Sequence[tuple[uuid.UUID, str]]
 ) -> list[values.Level | Missing]:
     """Levels of (location, folded SKU), in order; one round trip unless some are not there."""
-    locations, keys = [w[0] for w in wanted], [w[1] for w in wanted]
-    async with connection.pipeline():
-        await connection.execute(lane.ENTER, (tenant,), prepare=True)
-        found = await connection.execute(READ, (locations, keys, tenant), prepare=True, binary=True)
+    owner = uuid.UUID(tenant).bytes
+    (found,) = await connection.ask(tenant, (READ, (owner, *_pairs(wanted))))
     levels: list[values.Level | Missing | None] = [None] * len(wanted)
-    for row in await found.fetchall():
+    for row in found:
         levels[row[0] - 1] = lane.level_of(row[1:])
     missing = [n for n, level in enumerate(levels) if level is None]
     if missing:
-        pairs = ([locations[n] for n in missing], [keys[n] for n in missing])
-        for row in await (await connection.execute(KNOWN, (tenant, *pairs, tenant), prepare=True)).fetchall():
-            known = values.Level(row[1]) if row[1] is not None and row[2] else Missing(row[2])
-            levels[missing[row[0] - 1]] = known
+        (known,) = await connection.ask(tenant, (KNOWN, (owner, *_pairs([wanted[n] for n in missing]))))
+        for row in known:
+            levels[missing[row[0] - 1]] = values.Level(row[1]) if row[1] is not None and row[2] else Missing(row[2])
     return levels  # type: ignore[return-value]  # each is filled by now
+
+
+def _pairs(wanted: Sequence[tuple[uuid.UUID, str]]) -> tuple[bytes, bytes]:
+    return binary.uuids([w[0] for w in wanted]), binary.texts([w[1] for w in wanted])
 
 
 def _due() -> sa.ScalarSelect[int]:

@@ -1,37 +1,38 @@
 """SQL of watching stock: positions of locations, the tail of changes from the outbox, and snapshots of levels.
 
 The tail is read from the outbox rather than from the ledger: its rows hold the level of each SKU as of each command, so
-a frame needs no reconstruction, and one read serves all streams of a location. Raw psycopg: one round trip a read.
+a frame needs no reconstruction, and one read serves all streams of a location. One round trip a read.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
-import psycopg
 import sqlalchemy as sa
 
 from services.inventory.domain import levels as values
 from services.inventory.store import lane
 from services.inventory.tables import stock as tables
-from services.kit import database
+from services.kit import binary, database, pipeline
 
 ROWS_MAX = 64
 BYTES_MAX = 1_000_000
 CHUNK_LEVELS = 500
 """Levels a statement of a snapshot reads: what the loop can turn into a frame without holding up others."""
 
-HEADS = "SELECT location_id, epoch, seq FROM stock_head WHERE tenant_id = %s AND location_id = ANY (%s)"
+HEADS = pipeline.Statement(
+    "SELECT location_id, epoch, seq FROM stock_head WHERE tenant_id = $1 AND location_id = ANY ($2::uuid[])"
+)
 # The bytes are bounded in the statement; the first row is always returned, else a large one could never be read.
-TAIL = f"""
+TAIL = pipeline.Statement(f"""
 SELECT seq_to, epoch, recorded_at, data FROM (
     SELECT o.*, sum(octet_length(o.data)) OVER (ORDER BY o.seq_to) - octet_length(o.data) AS bytes_before
-    FROM (SELECT seq_to, epoch, recorded_at, data FROM outbox WHERE tenant_id = %s AND key = %s AND seq_to > %s
+    FROM (SELECT seq_to, epoch, recorded_at, data FROM outbox WHERE tenant_id = $1 AND key = $2 AND seq_to > $3
           ORDER BY seq_to LIMIT {ROWS_MAX + 1}) o
 ) p WHERE bytes_before < {BYTES_MAX} ORDER BY seq_to
-"""
+""")
 # What has run out by the database's clock is added back, for the SKUs of the chunk in one go.
 _CHUNK = """
 SELECT l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0) AS reserved, l.allocated, l.damaged,
@@ -49,14 +50,12 @@ FROM (
 ) b ON true
 ORDER BY l.sku_key
 """
-_FIRST = _CHUNK.format(
-    tenant="h.tenant_id", location="h.location_id", after="''", keys="%(keys)s", limit=CHUNK_LEVELS + 1
-)
+_FIRST = _CHUNK.format(tenant="h.tenant_id", location="h.location_id", after="''", keys="$3", limit=CHUNK_LEVELS + 1)
 # A small location in one statement, which sees one moment: most are, and a thousand may be asked for at once.
-SMALL = f"""
+SMALL = pipeline.Statement(f"""
 SELECT h.epoch, h.seq, c.* FROM stock_head h LEFT JOIN LATERAL ({_FIRST}) c ON true
-WHERE h.tenant_id = %(tenant)s AND h.location_id = %(location)s ORDER BY c.sku_key
-"""
+WHERE h.tenant_id = $1 AND h.location_id = $2 ORDER BY c.sku_key
+""")
 LEVELS = sa.text(
     _CHUNK.format(
         tenant="CAST(:tenant AS uuid)", location=":location", after=":after", keys=":keys", limit=CHUNK_LEVELS
@@ -72,43 +71,33 @@ class Head(NamedTuple):
     seq: int
 
 
-async def heads(connection: database.LaneConnection, tenant: str, locations: Sequence[uuid.UUID]) -> list[Head]:
+async def heads(connection: pipeline.LaneConnection, tenant: str, locations: Sequence[uuid.UUID]) -> list[Head]:
     """Positions of locations; those that the tenant doesn't have are left out."""
-    rows = await _read(connection, tenant, HEADS, (tenant, list(locations)))
+    (rows,) = await connection.ask(tenant, (HEADS, (uuid.UUID(tenant).bytes, binary.uuids(locations))))
     return [Head(*row) for row in rows]
 
 
 async def tail(
-    connection: database.LaneConnection, tenant: str, key: str, after: int
+    connection: pipeline.LaneConnection, tenant: str, key: str, after: int
 ) -> tuple[list[tuple[Any, ...]], bool]:
     """Rows (seq_to, epoch, recorded_at, data) of the outbox after a position, in order; whether there are more."""
-    rows = await _read(connection, tenant, TAIL, (tenant, key, after))
+    parameters = (uuid.UUID(tenant).bytes, key.encode(), binary.number(after))
+    (rows,) = await connection.ask(tenant, (TAIL, parameters))
     return rows[:ROWS_MAX], len(rows) > ROWS_MAX or sum(len(row[3]) for row in rows) >= BYTES_MAX
 
 
 async def small(
-    connection: database.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[str] | None
+    connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[str] | None
 ) -> tuple[Head, list[values.Level]] | None:
     """Position and levels of a location in one moment; None when there is no such location, or more than 500 levels.
 
     keys: folded SKUs; None: all.
     """
-    parameters = {"tenant": tenant, "location": location, "keys": keys}
-    rows = await _read(connection, tenant, SMALL, parameters)
+    parameters = (uuid.UUID(tenant).bytes, location.bytes, None if keys is None else binary.texts(keys))
+    (rows,) = await connection.ask(tenant, (SMALL, parameters))
     if not rows or len(rows) > CHUNK_LEVELS:
         return None
     return Head(location, *rows[0][:2]), [lane.level_of(row[2:]) for row in rows if row[2] is not None]
-
-
-async def _read(
-    connection: database.LaneConnection, tenant: str, statement: str, parameters: Sequence[Any] | Mapping[str, Any]
-) -> list[Any]:
-    """One statement in a transaction of its own, in one round trip."""
-    async with connection.pipeline():
-        await connection.execute(lane.ENTER, (tenant,), prepare=True)
-        found: psycopg.AsyncCursor[Any] = await connection.execute(statement, parameters, prepare=True, binary=True)
-        await database.commit(connection)
-    return await found.fetchall()
 
 
 async def head(session: database.ReadSession, location: uuid.UUID) -> Head | None:

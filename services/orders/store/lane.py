@@ -1,4 +1,5 @@
-"""SQL of the sales lane: what a batch locks and looks up, and the statement that writes it. Raw psycopg, pipelined.
+"""SQL of the sales lane: what a batch locks and looks up, and the statement that writes it. Two round
+trips a batch.
 
 The location's head row is the only lock, in a statement of its own: in READ COMMITTED a statement's snapshot is older
 than its wait. Look-up and clock come after it.
@@ -7,53 +8,48 @@ than its wait. Look-up and clock come after it.
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import json
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
-from services.kit import database, events, outbox
+from services.kit import binary, events, outbox, pipeline
 from services.orders.domain import sale as domain
-from services.orders.store import arrays
 
-ENTER = "SELECT set_config('app.tenant_id', %s, true)"
-HEAD = "SELECT seq, epoch FROM order_head WHERE tenant_id = %s::uuid AND location_id = %s::uuid FOR UPDATE"
-MAKE_HEAD = "INSERT INTO order_head (tenant_id, location_id) VALUES (%s::uuid, %s::uuid) ON CONFLICT DO NOTHING"
+HEAD = pipeline.Statement("SELECT seq, epoch FROM order_head WHERE tenant_id = $1 AND location_id = $2 FOR UPDATE")
+MAKE_HEAD = pipeline.Statement("INSERT INTO order_head (tenant_id, location_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
 # The clock, and which of the sales are recorded already. Always at least one row. Generic plans are often made while a
 # table is empty, when all plans look equal: LIMIT keeps the planner from a hash of all orders of the tenant, and
 # ORDER BY from any other index than the unique one (both were seen, and cost 30 ms a batch).
-RECORDED = """
+RECORDED = pipeline.Statement("""
 SELECT clock_timestamp(), x.n, x.id, x.fingerprint
 FROM (SELECT 1) one LEFT JOIN LATERAL (
     SELECT u.n, o.id, o.fingerprint
-    FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY u (terminal_id, client_sale_id, n), LATERAL (
+    FROM unnest($2::text[], $3::text[]) WITH ORDINALITY u (terminal_id, client_sale_id, n), LATERAL (
         SELECT id, fingerprint, client_sale_id FROM sales_order
-        WHERE tenant_id = %s::uuid AND terminal_id = u.terminal_id AND client_sale_id >= u.client_sale_id
+        WHERE tenant_id = $1 AND terminal_id = u.terminal_id AND client_sale_id >= u.client_sale_id
         ORDER BY client_sale_id LIMIT 1
     ) o WHERE o.client_sale_id = u.client_sale_id
 ) x ON true
-"""
-ANSWERED = """
+""")
+ANSWERED = pipeline.Statement("""
 SELECT u.n, i.response, i.fingerprint
-FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY u (principal, key, n), LATERAL (
+FROM unnest($3::text[], $4::text[]) WITH ORDINALITY u (principal, key, n), LATERAL (
     SELECT response, fingerprint FROM idempotency
-    WHERE tenant_id = %s::uuid AND principal = u.principal AND method = %s::text AND key = u.key
+    WHERE tenant_id = $1 AND principal = u.principal AND method = $2 AND key = u.key
         AND response IS NOT NULL AND day >= date_trunc('day', now(), 'UTC') - interval '3 days'
         AND day <= date_trunc('day', now(), 'UTC') + interval '1 day' LIMIT 1
 ) i
-"""
-REMEMBER = """
+""")
+REMEMBER = pipeline.Named("""
 INSERT INTO idempotency (tenant_id, principal, method, key, fingerprint, response, day)
-SELECT %s::uuid, u.principal, %s::text, u.key, u.fingerprint, uuid_send(u.order_id), d.day
-FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::uuid[]) u (principal, key, fingerprint, order_id),
-     unnest(%s::timestamptz[]) d (day)
-"""
-WRITE = f"""
+SELECT %(tenant)s::uuid, u.principal, %(method)s::text, u.key, u.fingerprint, uuid_send(u.order_id), d.day
+FROM unnest(%(r_principal)s::text[], %(r_key)s::text[], %(r_print)s::bytea[], %(r_order)s::uuid[])
+         u (principal, key, fingerprint, order_id),
+     unnest(%(days)s::timestamptz[]) d (day)
+""")
+WRITE = pipeline.Named(f"""
 WITH head AS (
     UPDATE order_head SET seq = %(seq)s::bigint WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid
 ), orders AS (
@@ -64,16 +60,16 @@ WITH head AS (
         {domain.OrderState.COMPLETED:d}, u.*
     FROM unnest(%(o_id)s::uuid[], %(o_seq)s::bigint[], %(o_terminal)s::text[], %(o_sale)s::text[], %(o_print)s::bytea[],
         %(o_currency)s::text[], %(o_inclusive)s::boolean[], %(o_net)s::bigint[], %(o_tax)s::bigint[],
-        %(o_discount)s::bigint[], %(o_total)s::bigint[], %(o_lines)s::int[], %(o_units)s::bigint[],
+        %(o_discount)s::bigint[], %(o_total)s::bigint[], %(o_lines)s::bigint[], %(o_units)s::bigint[],
         %(o_customer)s::uuid[], %(o_campaign)s::text[], %(o_reservation)s::uuid[], %(o_date)s::date[],
-        %(o_hour)s::smallint[], %(o_occurred)s::timestamptz[], %(o_skewed)s::boolean[], %(o_actor)s::text[]) u
+        %(o_hour)s::bigint[], %(o_occurred)s::timestamptz[], %(o_skewed)s::boolean[], %(o_actor)s::text[]) u
 ), lines AS (
     INSERT INTO order_line (tenant_id, location_id, order_id, business_date, business_hour, currency_code, campaign_id,
         id, number, kind, unresolved, quantity, unit_price, net_amount, tax_amount, discount_amount, product_id, sku,
         name, category, price_id, taxes, discounts)
     SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
-    FROM unnest(%(l_order)s::uuid[], %(l_date)s::date[], %(l_hour)s::smallint[], %(l_currency)s::text[],
-        %(l_campaign)s::text[], %(l_id)s::uuid[], %(l_number)s::smallint[], %(l_kind)s::smallint[],
+    FROM unnest(%(l_order)s::uuid[], %(l_date)s::date[], %(l_hour)s::bigint[], %(l_currency)s::text[],
+        %(l_campaign)s::text[], %(l_id)s::uuid[], %(l_number)s::bigint[], %(l_kind)s::bigint[],
         %(l_unresolved)s::boolean[], %(l_quantity)s::bigint[], %(l_price)s::bigint[], %(l_net)s::bigint[],
         %(l_tax)s::bigint[], %(l_discount)s::bigint[], %(l_product)s::uuid[], %(l_sku)s::text[], %(l_name)s::text[],
         %(l_category)s::text[], %(l_price_id)s::text[], %(l_taxes)s::jsonb[], %(l_discounts)s::jsonb[]) u
@@ -81,17 +77,12 @@ WITH head AS (
     INSERT INTO order_tender (tenant_id, location_id, order_id, business_date, business_hour, currency_code,
         campaign_id, number, type, amount, details)
     SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
-    FROM unnest(%(t_order)s::uuid[], %(t_date)s::date[], %(t_hour)s::smallint[], %(t_currency)s::text[],
-        %(t_campaign)s::text[], %(t_number)s::smallint[], %(t_type)s::smallint[], %(t_amount)s::bigint[],
+    FROM unnest(%(t_order)s::uuid[], %(t_date)s::date[], %(t_hour)s::bigint[], %(t_currency)s::text[],
+        %(t_campaign)s::text[], %(t_number)s::bigint[], %(t_type)s::bigint[], %(t_amount)s::bigint[],
         %(t_details)s::text[]) u
 )
 {outbox.LANE_INSERT}
-"""
-_PARAMETER = re.compile(r"%\((\w+)\)s")
-WRITE_NAMES = tuple(dict.fromkeys(_PARAMETER.findall(WRITE)))
-# psycopg keeps what it has parsed only of statements under 4,096 characters with at most 50 parameters. In PostgreSQL's
-# own notation, which AsyncRawCursor takes, there is nothing to parse.
-WRITE_RAW = _PARAMETER.sub(lambda found: f"${WRITE_NAMES.index(found[1]) + 1}", WRITE)
+""")
 
 # Position among the batch's commands -> order id and fingerprint of what was recorded before.
 Found = dict[int, tuple[uuid.UUID, bytes]]
@@ -137,34 +128,30 @@ class Remembered:
     order_id: uuid.UUID
 
 
-async def load(connection: database.LaneConnection, key: Key, wanted: Wanted) -> Loaded:
-    """Locks the head (made by a location's first sale), then looks up the sales and reads the clock."""
-    scope = (key.tenant, key.location.hex)
+async def load(connection: pipeline.LaneConnection, key: Key, wanted: Wanted) -> Loaded:
+    """Begins, locks the head (made by a location's first sale), then looks up the sales and reads the clock."""
+    owner = uuid.UUID(key.tenant).bytes
+    scope = (owner, key.location.bytes)
     asked = [n for n, pair in enumerate(wanted.request_keys) if pair is not None]
-    async with connection.pipeline():
-        run = functools.partial(connection.execute, binary=True)
-        await run(ENTER, (key.tenant,))
-        head = await run(HEAD, scope)
-        recorded = await run(RECORDED, (*_pairs(wanted.sales), key.tenant))
+    queries: list[pipeline.Query] = [(HEAD, scope), (RECORDED, (owner, *_pairs(wanted.sales)))]
+    if asked:
         pairs = _pairs([pair for pair in wanted.request_keys if pair is not None])
-        answered = await run(ANSWERED, (*pairs, key.tenant, wanted.method)) if asked else None
-    found = await head.fetchone()
-    if found is None:
-        await connection.execute(MAKE_HEAD, scope)
+        queries.append((ANSWERED, (owner, wanted.method.encode(), *pairs)))
+    head, rows, *answered = await connection.begin(key.tenant, *queries)
+    if not head:
+        await connection.commit_with((MAKE_HEAD, scope))
         return await load(connection, key, wanted)
-    rows = await recorded.fetchall()
-    earlier = await answered.fetchall() if answered else []
     return Loaded(
-        seq=found[0],
-        epoch=found[1],
+        seq=head[0][0],
+        epoch=head[0][1],
         now=rows[0][0],
         recorded={row[1] - 1: (row[2], row[3]) for row in rows if row[1] is not None},
-        answered={asked[row[0] - 1]: (uuid.UUID(bytes=row[1]), row[2]) for row in earlier},
+        answered={asked[row[0] - 1]: (uuid.UUID(bytes=row[1]), row[2]) for row in (answered[0] if answered else ())},
     )
 
 
 async def write(
-    connection: database.LaneConnection,
+    connection: pipeline.LaneConnection,
     key: Key,
     now: dt.datetime,
     orders: Sequence[domain.Order],
@@ -174,85 +161,75 @@ async def write(
     event: events.Event,
 ) -> None:
     """Writes a batch and commits, in one round trip."""
-    values: dict[str, Any] = {
-        "tenant": key.tenant,
-        "location": key.location.hex,
-        "now": now,
-        "seq": event.seq_to,
-        **_orders(orders, fingerprints),
-        **_lines(orders),
-        **_tenders(orders),
-        **outbox.lane_parameters(event, now),
-    }
-    async with connection.pipeline():
-        await psycopg.AsyncRawCursor(connection).execute(WRITE_RAW, [values[name] for name in WRITE_NAMES])
-        if remembered:
-            days = arrays.moments(_days(now))
-            await connection.execute(REMEMBER, (key.tenant, method, *_remembered(remembered), days))
-        await database.commit(connection)
+    scope = {"tenant": uuid.UUID(key.tenant), "location": key.location, "now": now, "seq": event.seq_to}
+    tables = _orders(orders, fingerprints) | _lines(orders) | _tenders(orders)
+    queries = [WRITE.bind(scope | tables | outbox.lane_parameters(event, now))]
+    if remembered:
+        queries.append(REMEMBER.bind(scope | {"method": method, "days": _days(now)} | _remembered(remembered)))
+    await connection.commit_with(*queries)
 
 
-def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    return arrays.texts([pair[0] for pair in pairs]), arrays.texts([pair[1] for pair in pairs])
+def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[bytes, bytes]:
+    return binary.texts([pair[0] for pair in pairs]), binary.texts([pair[1] for pair in pairs])
 
 
-def _orders(orders: Sequence[domain.Order], fingerprints: Sequence[bytes]) -> dict[str, str]:
+def _orders(orders: Sequence[domain.Order], fingerprints: Sequence[bytes]) -> dict[str, Sequence[Any]]:
     return {
-        "o_id": arrays.uuids([o.id for o in orders]),
-        "o_seq": arrays.numbers([o.seq for o in orders]),
-        "o_terminal": arrays.texts([o.terminal_id for o in orders]),
-        "o_sale": arrays.texts([o.client_sale_id for o in orders]),
-        "o_print": arrays.octets(fingerprints),
-        "o_currency": arrays.texts([o.currency_code for o in orders]),
-        "o_inclusive": arrays.booleans([o.tax_inclusive for o in orders]),
-        "o_net": arrays.numbers([o.net_total for o in orders]),
-        "o_tax": arrays.numbers([o.tax_total for o in orders]),
-        "o_discount": arrays.numbers([o.discount_total for o in orders]),
-        "o_total": arrays.numbers([o.total for o in orders]),
-        "o_lines": arrays.numbers([len(o.lines) for o in orders]),
-        "o_units": arrays.numbers([sum([line.quantity for line in o.lines]) for o in orders]),
-        "o_customer": arrays.optional_uuids([o.customer_id for o in orders]),
-        "o_campaign": arrays.texts([o.campaign_id for o in orders]),
-        "o_reservation": arrays.optional_uuids([o.reservation_id for o in orders]),
-        "o_date": arrays.moments([o.business_date for o in orders]),
-        "o_hour": arrays.numbers([o.business_hour for o in orders]),
-        "o_occurred": arrays.moments([o.occurred_at for o in orders]),
-        "o_skewed": arrays.booleans([o.clock_skewed for o in orders]),
-        "o_actor": arrays.texts([o.actor for o in orders]),
+        "o_id": [o.id for o in orders],
+        "o_seq": [o.seq for o in orders],
+        "o_terminal": [o.terminal_id for o in orders],
+        "o_sale": [o.client_sale_id for o in orders],
+        "o_print": fingerprints,
+        "o_currency": [o.currency_code for o in orders],
+        "o_inclusive": [o.tax_inclusive for o in orders],
+        "o_net": [o.net_total for o in orders],
+        "o_tax": [o.tax_total for o in orders],
+        "o_discount": [o.discount_total for o in orders],
+        "o_total": [o.total for o in orders],
+        "o_lines": [len(o.lines) for o in orders],
+        "o_units": [sum([line.quantity for line in o.lines]) for o in orders],
+        "o_customer": [o.customer_id for o in orders],
+        "o_campaign": [o.campaign_id for o in orders],
+        "o_reservation": [o.reservation_id for o in orders],
+        "o_date": [o.business_date for o in orders],
+        "o_hour": [o.business_hour for o in orders],
+        "o_occurred": [o.occurred_at for o in orders],
+        "o_skewed": [o.clock_skewed for o in orders],
+        "o_actor": [o.actor for o in orders],
     }
 
 
-def _owners(prefix: str, owners: Sequence[domain.Order]) -> dict[str, str]:
+def _owners(prefix: str, owners: Sequence[domain.Order]) -> dict[str, Sequence[Any]]:
     """What every line or tender repeats of its order."""
     return {
-        f"{prefix}_order": arrays.uuids([o.id for o in owners]),
-        f"{prefix}_date": arrays.moments([o.business_date for o in owners]),
-        f"{prefix}_hour": arrays.numbers([o.business_hour for o in owners]),
-        f"{prefix}_currency": arrays.texts([o.currency_code for o in owners]),
-        f"{prefix}_campaign": arrays.texts([o.campaign_id for o in owners]),
+        f"{prefix}_order": [o.id for o in owners],
+        f"{prefix}_date": [o.business_date for o in owners],
+        f"{prefix}_hour": [o.business_hour for o in owners],
+        f"{prefix}_currency": [o.currency_code for o in owners],
+        f"{prefix}_campaign": [o.campaign_id for o in owners],
     }
 
 
-def _lines(orders: Sequence[domain.Order]) -> dict[str, str]:
+def _lines(orders: Sequence[domain.Order]) -> dict[str, Sequence[Any]]:
     lines = [line for order in orders for line in order.lines]
     return {
         **_owners("l", [order for order in orders for _ in order.lines]),
-        "l_id": arrays.uuids([line.id for line in lines]),
-        "l_number": arrays.numbers([line.number for line in lines]),
-        "l_kind": arrays.numbers([line.kind for line in lines]),
-        "l_unresolved": arrays.booleans([line.unresolved for line in lines]),
-        "l_quantity": arrays.numbers([line.quantity for line in lines]),
-        "l_price": arrays.optional_numbers([line.unit_price for line in lines]),
-        "l_net": arrays.numbers([line.net_amount for line in lines]),
-        "l_tax": arrays.numbers([line.tax_amount for line in lines]),
-        "l_discount": arrays.numbers([line.discount_amount for line in lines]),
-        "l_product": arrays.optional_uuids([line.product_id for line in lines]),
-        "l_sku": arrays.texts([line.sku for line in lines]),
-        "l_name": arrays.texts([line.name for line in lines]),
-        "l_category": arrays.texts([line.category for line in lines]),
-        "l_price_id": arrays.texts([line.price_id for line in lines]),
-        "l_taxes": arrays.optional_texts([_taxes_json(line.taxes) for line in lines]),
-        "l_discounts": arrays.optional_texts([_discounts_json(line.discounts) for line in lines]),
+        "l_id": [line.id for line in lines],
+        "l_number": [line.number for line in lines],
+        "l_kind": [line.kind for line in lines],
+        "l_unresolved": [line.unresolved for line in lines],
+        "l_quantity": [line.quantity for line in lines],
+        "l_price": [line.unit_price for line in lines],
+        "l_net": [line.net_amount for line in lines],
+        "l_tax": [line.tax_amount for line in lines],
+        "l_discount": [line.discount_amount for line in lines],
+        "l_product": [line.product_id for line in lines],
+        "l_sku": [line.sku for line in lines],
+        "l_name": [line.name for line in lines],
+        "l_category": [line.category for line in lines],
+        "l_price_id": [line.price_id for line in lines],
+        "l_taxes": [_taxes_json(line.taxes) for line in lines],
+        "l_discounts": [_discounts_json(line.discounts) for line in lines],
     }
 
 
@@ -266,24 +243,24 @@ def _discounts_json(discounts: Sequence[domain.Discount]) -> str | None:
     return json.dumps([{"name": d.name, "amount": d.amount, "campaign_id": d.campaign_id} for d in discounts])
 
 
-def _tenders(orders: Sequence[domain.Order]) -> dict[str, str]:
+def _tenders(orders: Sequence[domain.Order]) -> dict[str, Sequence[Any]]:
     tenders = [tender for order in orders for tender in order.tenders]
     return {
         **_owners("t", [order for order in orders for _ in order.tenders]),
-        "t_number": arrays.numbers([number for o in orders for number in range(1, len(o.tenders) + 1)]),
-        "t_type": arrays.numbers([tender.type for tender in tenders]),
-        "t_amount": arrays.numbers([tender.amount for tender in tenders]),
-        "t_details": arrays.texts([tender.details for tender in tenders]),
+        "t_number": [number for o in orders for number in range(1, len(o.tenders) + 1)],
+        "t_type": [tender.type for tender in tenders],
+        "t_amount": [tender.amount for tender in tenders],
+        "t_details": [tender.details for tender in tenders],
     }
 
 
-def _remembered(remembered: Sequence[Remembered]) -> tuple[str, ...]:
-    return (
-        arrays.texts([r.principal for r in remembered]),
-        arrays.texts([r.key for r in remembered]),
-        arrays.octets([r.fingerprint for r in remembered]),
-        arrays.uuids([r.order_id for r in remembered]),
-    )
+def _remembered(remembered: Sequence[Remembered]) -> dict[str, Sequence[Any]]:
+    return {
+        "r_principal": [r.principal for r in remembered],
+        "r_key": [r.key for r in remembered],
+        "r_print": [r.fingerprint for r in remembered],
+        "r_order": [r.order_id for r in remembered],
+    }
 
 
 def _days(now: dt.datetime) -> list[dt.datetime]:

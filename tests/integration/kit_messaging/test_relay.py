@@ -9,7 +9,7 @@ import nats.errors
 import psycopg
 import sqlalchemy as sa
 
-from services.kit import events, outbox, relay, streams, subjects
+from services.kit import events, outbox, pipeline, relay, streams, subjects
 from services.kit.relay import store as relay_store
 from services.mesh import postgres
 from tests.integration.kit_messaging import messaging_worlds as worlds
@@ -220,11 +220,9 @@ async def test_the_relay_survives_the_loss_of_its_database_connections(
 async def test_a_lane_writes_the_same_row_in_its_own_statement(world: worlds.World) -> None:
     event = events.Event("loc_0", 1, 1, 5, worlds.orders_events_pb2.SalesRecorded(location_id="x"), worlds.clock.now())
     async with world.owner.lane_connection() as lane:
-        await lane.execute("SELECT set_config('app.tenant_id', %s, true)", [world.tenant])
-        now = (await (await lane.execute("SELECT clock_timestamp()")).fetchone())[0]
-        query = f"WITH o AS ({outbox.LANE_INSERT}) SELECT 1"
-        await lane.execute(query, outbox.lane_parameters(event, now))
-        await worlds.database.commit(lane)
+        ((now,),) = (await lane.begin(world.tenant, (pipeline.Statement("SELECT clock_timestamp()"), ())))[0]
+        insert = pipeline.Named(f"WITH o AS ({outbox.LANE_INSERT}) SELECT 1")
+        await lane.commit_with(insert.bind(outbox.lane_parameters(event, now)))
     world.spawn(world.relay().run())
     await world.until_published()
     (envelope,) = await world.in_stream()
