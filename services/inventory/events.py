@@ -7,6 +7,7 @@ from google.protobuf import timestamp_pb2
 from services.inventory.domain import levels as values
 from services.inventory.domain import stock
 from services.inventory.mapping import stock as mapping
+from services.kit import clock
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
 
 
@@ -19,7 +20,7 @@ def change(
         seq=step.seq, levels=[mapping.level_to_proto(location_id, level) for level in step.touched.values()]
     )
     for m in step.movements:
-        row = message.movements.add(
+        message.movements.add(
             location_id=location_id,
             seq=m.seq,
             line=m.line,
@@ -29,12 +30,12 @@ def change(
             quantity=m.quantity,
             reason=m.reason,
             reference_type=m.ref_type,
-            reference_id=mapping.reference_text(m.ref_type, m.ref_id),
+            reference_id=m.ref_id,
             actor=m.actor,
             terminal_id=m.terminal,
+            occurred_at=recorded_at if m.occurred_at is working.now else clock.timestamp(m.occurred_at),
             recorded_at=recorded_at,
         )
-        row.occurred_at.FromDatetime(m.occurred_at)
     for x in step.exceptions:
         message.exceptions.add(
             id=str(x.id),

@@ -18,7 +18,7 @@ from services.inventory import events
 from services.inventory.domain import commands, stock, stock_errors
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
-from services.kit import database, errors, idempotency, ids, lanes
+from services.kit import clock, database, errors, idempotency, ids, lanes
 from services.kit import events as events_kit
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
 
@@ -118,7 +118,7 @@ class _Batch:
         self._answers: list[store.Answer] = []
         self._seen: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
         self._moved: dict[str, tuple[int, int]] = {}
-        self._recorded_at = mapping.timestamp(loaded.now)
+        self._recorded_at = clock.timestamp(loaded.now)
         self._event = events_pb.StockChanged(location_id=key.location_id)
         self.working = stock.Stock(
             location_id=key.location_id,
@@ -131,6 +131,7 @@ class _Batch:
             cursors=loaded.cursors,
             closed=loaded.closed,
             new_id=ids.new_uuid,
+            hold_text=mapping.hold_text,
         )
         self.working.expire_due()
         self._finish()

@@ -18,6 +18,9 @@ from services.inventory.store import stock as store
 from services.kit import database, errors
 
 BATCH_MAX = 500
+LINGER_SECONDS = 0.001
+#: Mean size of the last statements from which it pays to wait for more (services/kit/lanes.py does the same).
+COMPANY = 1.5
 QUEUE_MAX = 10_000
 
 Wanted = tuple[uuid.UUID, str]
@@ -31,6 +34,7 @@ class LevelReader:
         self._db = db
         self._in_flight = in_flight
         self._waiting: dict[str, dict[Wanted, asyncio.Future[Answer]]] = {}
+        self._company = 1.0
         self._ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -61,11 +65,16 @@ class LevelReader:
             if not self._waiting:
                 self._ready.clear()
                 continue
+            if self._company >= COMPANY:
+                await asyncio.sleep(LINGER_SECONDS)
+                if not self._waiting:
+                    continue
             tenant = next(iter(self._waiting))  # tenants take turns: a new dict entry goes to the end
             waiting = self._waiting.pop(tenant)
             batch = dict(list(waiting.items())[:BATCH_MAX])
             if rest := dict(list(waiting.items())[BATCH_MAX:]):
                 self._waiting[tenant] = rest
+            self._company += (len(batch) - self._company) / 8
             await self._read(tenant, batch)
 
     async def _read(self, tenant: str, batch: dict[Wanted, asyncio.Future[Answer]]) -> None:

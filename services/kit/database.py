@@ -24,9 +24,17 @@ ReadSession = NewType("ReadSession", sa_asyncio.AsyncConnection)
 WriteSession = NewType("WriteSession", sa_asyncio.AsyncConnection)
 WorkerSession = NewType("WorkerSession", sa_asyncio.AsyncConnection)
 LaneConnection = pipeline.LaneConnection
+Pool = psycopg_pool.AsyncConnectionPool[LaneConnection]
 
 SERVER_VERSION_MIN = 170006  # CVE-2025-8713: before it, statistics leak rows past row-level security
 STATEMENT_SECONDS_MAX = 30.0
+# Generic plans: the lanes' statements take arrays of any length, and planning cost as much as executing. On a fresh
+# table, before statistics exist, the planner prefers a scan to a look-up by key, and a generic plan keeps it: 7 ms
+# instead of 0.08. Forbidding hash joins as well made a lane 3.5 times slower.
+LANE_OPTIONS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c statement_timeout=10s"
+# Background work on lanes' terms looks rows up one by one: another plan, made while a table was empty, would read all.
+WORKER_LANE_OPTIONS = LANE_OPTIONS + " -c enable_hashjoin=off -c enable_mergejoin=off"
+WORKER_LANE_CONNECTIONS = 2
 ENTER = sa.text("SELECT set_config('app.tenant_id', :tenant, true), set_config('statement_timeout', :timeout, true)")
 CHECK_ROLE = """
 SELECT current_setting('server_version_num')::int, r.rolsuper OR r.rolbypassrls,
@@ -62,27 +70,14 @@ class Database:
         options = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5, "pool_pre_ping": True}
         self._app = sa_asyncio.create_async_engine(sqlalchemy_url(app_url), **options)
         self._worker = sa_asyncio.create_async_engine(sqlalchemy_url(worker_url), **options)
-        self._lanes: psycopg_pool.AsyncConnectionPool[LaneConnection] = psycopg_pool.AsyncConnectionPool(
-            app_url,
-            min_size=lane_connections,
-            max_size=lane_connections,
-            open=False,
-            timeout=5,
-            connection_class=pipeline.LaneConnection,
-            # Generic plans: the lane's statements take arrays of any length, and planning cost as much as executing.
-            # On a fresh table, before statistics exist, the planner prefers a scan to a look-up by key, and a generic
-            # plan keeps it: 7 ms instead of 0.08. Forbidding hash joins as well made a lane 3.5 times slower.
-            kwargs={
-                "autocommit": True,  # BEGIN is a statement of its own: see pipeline
-                "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c statement_timeout=10s",
-            },
-        )
-
+        self._lanes = _pool(app_url, lane_connections, LANE_OPTIONS)
+        self._worker_lanes = _pool(worker_url, WORKER_LANE_CONNECTIONS, WORKER_LANE_OPTIONS)
         self._renewing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connects, and refuses a server or a role that can't keep tenants apart."""
         await self._lanes.open(wait=True, timeout=15)
+        await self._worker_lanes.open(wait=True, timeout=15)
         async with self._lanes.connection() as connection:
             row = await (await connection.execute(CHECK_ROLE)).fetchone()
         if row is None or row[0] < SERVER_VERSION_MIN:
@@ -93,6 +88,7 @@ class Database:
     async def close(self) -> None:
         """Closes all pools."""
         await self._lanes.close(timeout=5)
+        await self._worker_lanes.close(timeout=5)
         await self._app.dispose()
         await self._worker.dispose()
 
@@ -119,10 +115,17 @@ class Database:
         async with self._worker.begin() as connection:
             yield WorkerSession(connection)
 
-    @contextlib.asynccontextmanager
-    async def lane_connection(self) -> AsyncIterator[LaneConnection]:
+    def lane_connection(self) -> contextlib.AbstractAsyncContextManager[LaneConnection]:
         """A connection for a batch. It is rolled back unless `commit_with` was reached."""
-        connection = await self._lanes.getconn()
+        return self._borrowed(self._lanes)
+
+    def worker_connection(self) -> contextlib.AbstractAsyncContextManager[LaneConnection]:
+        """The same for hot background work: all tenants, limited by the worker's policies."""
+        return self._borrowed(self._worker_lanes)
+
+    @contextlib.asynccontextmanager
+    async def _borrowed(self, pool: Pool) -> AsyncIterator[LaneConnection]:
+        connection = await pool.getconn()
         try:
             yield connection
         except psycopg.OperationalError:
@@ -134,16 +137,32 @@ class Database:
                 if not connection.closed and connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     await connection.rollback()
             finally:
-                await self._lanes.putconn(connection)
+                await pool.putconn(connection)
 
     def _renew(self) -> None:
         """A connection broke, so the server went away and all others are as dead: finds out before they are used."""
         if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.create_task(self._lanes.check(), name="renew lane connections")
+            self._renewing = asyncio.create_task(self._check_all(), name="renew lane connections")
+
+    async def _check_all(self) -> None:
+        await self._lanes.check()
+        await self._worker_lanes.check()
 
     def lane_statistics(self) -> dict[str, int]:
         """Counters of the lane pool, for metrics."""
         return self._lanes.get_stats()
+
+
+def _pool(url: str, size: int, options: str) -> Pool:
+    return psycopg_pool.AsyncConnectionPool(
+        url,
+        min_size=size,
+        max_size=size,
+        open=False,
+        timeout=5,
+        connection_class=pipeline.LaneConnection,
+        kwargs={"autocommit": True, "options": options},  # BEGIN is a statement of its own: see pipeline
+    )
 
 
 async def become_app(session: WorkerSession, service: str, tenant: str) -> WriteSession:

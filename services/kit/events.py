@@ -8,14 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import sqlalchemy as sa
-from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
-from services.kit import ids, subjects, telemetry
+from services.kit import clock, ids, subjects, telemetry
 from tillmesh.common.v1 import event_pb2
 
 M = TypeVar("M", bound=Message)
@@ -82,7 +81,7 @@ COLUMNS: Final = (
 )
 
 
-def row(of: sa.Row[Any]) -> Row:
+def row(of: Sequence[Any]) -> Row:
     """A Row from a result that selects COLUMNS, in that order."""
     return Row(*tuple(of))
 
@@ -97,8 +96,8 @@ def envelope(of: Row) -> event_pb2.EventEnvelope:
         epoch=of.epoch,
         seq_from=of.seq_from,
         seq_to=of.seq_to,
-        occurred_at=_timestamp(of.occurred_at),
-        recorded_at=_timestamp(of.recorded_at),
+        occurred_at=clock.timestamp(of.occurred_at),
+        recorded_at=clock.timestamp(of.recorded_at),
         traceparent=of.traceparent,
         causation_id=of.causation_id,
         data=of.data,
@@ -127,9 +126,3 @@ def tenant_text(tenant: uuid.UUID) -> str:
 def tenant_uuid(tenant_id: str) -> str:
     """Text of the uuid in a tenant's TypeID, as the database layer takes it. ValueError when it isn't one."""
     return str(ids.decode(TENANT_PREFIX, tenant_id))
-
-
-def _timestamp(moment: dt.datetime) -> timestamp_pb2.Timestamp:
-    stamp = timestamp_pb2.Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

@@ -6,6 +6,7 @@ import uuid
 
 import typeid
 import uuid_utils
+from typeid.codecs import base32
 from typeid.core import errors as typeid_errors
 
 
@@ -16,7 +17,7 @@ def new_uuid() -> uuid.UUID:
 
 def encode(prefix: str, value: uuid.UUID) -> str:
     """TypeID text of a UUID."""
-    return str(typeid.TypeID.from_uuid(suffix=uuid_utils.UUID(int=value.int), prefix=prefix))
+    return f"{prefix}_{base32.encode(value.bytes)}"
 
 
 def decode(prefix: str, text: str) -> uuid.UUID:

@@ -1,8 +1,9 @@
 """Lanes: requests on the same rows queue while a batch of them is in the database, and leave together in the next.
 
 One lane a key, e.g. (tenant, location). A fixed number of batches is in flight in a process, whatever the number of
-lanes: waiting for a place is what fills a batch. Lanes hold no state: row locks and checks guard. What a batch does is
-the service's Runner. Here: order, bounds, deadlines, failures.
+lanes: waiting for a place is what fills a batch. A batch costs the process as much as ten requests, so while several
+callers are there a lane waits 2 ms for company before it takes a place; a lone caller never waits. Lanes hold no state:
+row locks and checks guard. What a batch does is the service's Runner. Here: order, bounds, deadlines, failures.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ C_contra = TypeVar("C_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 RETRIES_MAX = 3
+LINGER_SECONDS = 0.002
+#: Mean size of the last batches from which waiting pays: others come in while one waits.
+COMPANY = 1.5
 BATCH_SIZE = prometheus_client.Histogram(
     "tillmesh_lane_batch_size", "Requests a batch.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
@@ -81,9 +85,18 @@ class Lanes(Generic[K, C, R]):
     """All lanes of a kind in this process."""
 
     def __init__(
-        self, name: str, runner: Runner[K, C, R], *, in_flight: int = 2, batch_max: int = 128, queue_max: int = 2000
+        self,
+        name: str,
+        runner: Runner[K, C, R],
+        *,
+        in_flight: int = 2,
+        batch_max: int = 128,
+        queue_max: int = 2000,
+        linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         """in_flight: batches at once, 1 or 2 a core. queue_max: requests that may wait in a lane."""
+        self._linger_seconds = linger_seconds
+        self._company = 1.0
         self._runner = runner
         self._batch_max = batch_max
         self._queue_max = queue_max
@@ -123,8 +136,15 @@ class Lanes(Generic[K, C, R]):
         lane.entries.append(_Entry(command, future, deadline.at()))
         if not lane.scheduled:
             lane.scheduled = True
-            self._ready.put_nowait(lane)
+            self._schedule(lane)
         return await future
+
+    def _schedule(self, lane: _Lane[K, C, R]) -> None:
+        """Lets a lane take a place as soon as it is worth it."""
+        if self._company >= COMPANY and len(lane.entries) < self._batch_max:
+            asyncio.get_running_loop().call_later(self._linger_seconds, self._ready.put_nowait, lane)
+        else:
+            self._ready.put_nowait(lane)
 
     async def _work(self) -> None:
         while True:
@@ -138,7 +158,7 @@ class Lanes(Generic[K, C, R]):
                 log.exception("lane.batch_failed", lane=self._name)
                 _fail(entries, error)
             if lane.entries:
-                self._ready.put_nowait(lane)
+                self._schedule(lane)
             else:
                 lane.scheduled = False
                 del self._lanes[lane.key]
@@ -157,6 +177,7 @@ class Lanes(Generic[K, C, R]):
             taken.append(entry)
         self._queued.set(len(lane.entries))
         self._batch_size.observe(len(taken))
+        self._company += (len(taken) - self._company) / 8
         return taken
 
     async def _run(self, key: K, entries: list[_Entry[C, R]], attempt: int = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.kit import events, ids
+from services.kit import clock, events, ids
 from services.orders.domain import sale as domain
 from services.orders.mapping import messages
 from tillmesh.orders.v1 import orders_events_pb2 as pb
@@ -36,7 +36,7 @@ def _add(event: pb.SalesRecorded, order: domain.Order) -> None:
         terminal_id=order.terminal_id,
         actor=order.actor,
         reservation_id=ids.encode("rsv", order.reservation_id) if order.reservation_id else "",
-        occurred_at=messages.timestamp(order.occurred_at),
+        occurred_at=clock.timestamp(order.occurred_at),
         business_date=order.business_date.isoformat(),
         customer_id=ids.encode("cus", order.customer_id) if order.customer_id else "",
         campaign_id=order.campaign_id,

@@ -67,8 +67,12 @@ class Stock:
         cursors: Mapping[str, tuple[int, int]] | None = None,
         closed: bool = False,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+        hold_text: Callable[[uuid.UUID], str] = str,
     ) -> None:
-        """Levels, variants and due (units whose holds have run out) by folded SKU; cursors by consumer."""
+        """Levels, variants and due (units whose holds have run out) by folded SKU; cursors by consumer.
+
+        hold_text: how the ledger names a hold.
+        """
         self.location_id = location_id
         self.seq = seq
         self.now = now
@@ -84,6 +88,7 @@ class Stock:
         self.new_holds: list[Hold] = []
         self.changed_holds: dict[uuid.UUID, Hold] = {}
         self._new_id = new_id
+        self._hold_text = hold_text
 
     # --- the working set ---
 
@@ -196,7 +201,7 @@ class Stock:
             self.step.seq,
             fresh=True,
         )
-        ref = ("reservation", str(hold.id))
+        ref = ("reservation", self._hold_text(hold.id))
         for level, line in lines:
             self.move(line.key, level, State.SELLABLE, State.RESERVED, line.quantity, Reason.HOLD, ref, command.origin)
             self._bucket(line.key, expires_at, line.quantity)
@@ -237,9 +242,10 @@ class Stock:
             self.changed_holds[hold.id] = hold
 
     def _end(self, hold: Hold, source: State, target: State, state: HoldState, reason: Reason, origin: Origin) -> None:
+        ref = ("reservation", self._hold_text(hold.id))
         for line in hold.lines:
             level = self.levels[line.key]
-            self.move(line.key, level, source, target, line.quantity, reason, ("reservation", str(hold.id)), origin)
+            self.move(line.key, level, source, target, line.quantity, reason, ref, origin)
             if source == State.RESERVED:
                 self._bucket(line.key, hold.expires_at, -line.quantity)
         hold.state = state

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 from collections.abc import Iterable, Sequence
 
-from google.protobuf import timestamp_pb2
-
 from services.inventory.domain import catalog as values
-from services.kit import errors, ids, status
+from services.kit import clock, errors, ids, status
 from tillmesh.common.v1 import money_pb2
 from tillmesh.inventory.v1 import catalog_pb2, catalog_service_pb2
 
 location_id = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "loc"))
 product_id = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "prd"))
-
-
-def _timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
-    message = timestamp_pb2.Timestamp()
-    message.FromDatetime(at)
-    return message
 
 
 def location(value: values.Location) -> catalog_pb2.Location:
@@ -36,8 +27,8 @@ def location(value: values.Location) -> catalog_pb2.Location:
         capabilities=value.capabilities,  # type: ignore[arg-type]
         closed=value.closed,
         version=value.version,
-        created_at=_timestamp(value.created_at),
-        updated_at=_timestamp(value.updated_at),
+        created_at=clock.timestamp(value.created_at),
+        updated_at=clock.timestamp(value.updated_at),
     )
     if (place := value.address) is not None:
         message.address.CopyFrom(
@@ -89,8 +80,8 @@ def product(value: values.Product) -> catalog_pb2.Product:
         category=value.category,
         variants=[variant(each) for each in value.variants],
         version=value.version,
-        created_at=_timestamp(value.created_at),
-        updated_at=_timestamp(value.updated_at),
+        created_at=clock.timestamp(value.created_at),
+        updated_at=clock.timestamp(value.updated_at),
     )
 
 
@@ -112,8 +103,8 @@ def price(value: values.Price) -> catalog_pb2.Price:
         sku=value.sku,
         location_id=location_id(value.location_id) if value.location_id is not None else "",
         amount=money_pb2.Money(currency_code=value.currency_code, minor_units=value.minor_units),
-        valid_from=_timestamp(value.valid_from) if value.valid_from is not None else None,
-        valid_until=_timestamp(value.valid_until) if value.valid_until is not None else None,
+        valid_from=clock.timestamp(value.valid_from) if value.valid_from is not None else None,
+        valid_until=clock.timestamp(value.valid_until) if value.valid_until is not None else None,
     )
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 
 from services.inventory.domain import commands, stock, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.store import stock as store
-from services.kit import errors, idempotency, ids, principal, status
+from services.kit import clock, errors, idempotency, ids, principal, status
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
@@ -25,19 +25,13 @@ Reply = Callable[[stock.Stock, Any], Message]
 # Ids of tenants and locations come with every request: decoding them once each is enough.
 tenant_uuid = functools.lru_cache(maxsize=4096)(lambda text: str(ids.decode("ten", text)))
 location_uuid = functools.lru_cache(maxsize=65536)(lambda text: ids.decode("loc", text))
+hold_text = functools.partial(ids.encode, "rsv")
 location_text = functools.lru_cache(maxsize=65536)(lambda value: ids.encode("loc", value))
 
 LevelMessage = stock_pb.StockLevel
 ExceptionMessage = stock_pb.StockException
 BulkClaim = pb.BulkUpdateStockResponse
 """What is remembered of a bulk call as a whole: that it was made. Its lines are remembered each by itself."""
-
-
-def timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
-    """A protobuf timestamp, to the microsecond."""
-    message = timestamp_pb2.Timestamp()
-    message.FromDatetime(at)
-    return message
 
 
 def instant(request: Any, field: str) -> dt.datetime | None:
@@ -148,7 +142,7 @@ def _incoming(message: stock_pb.IncomingStock) -> values.Incoming:
 
 
 def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel:
-    message = stock_pb.StockLevel(
+    return stock_pb.StockLevel(
         location_id=location_id,
         sku=level.sku,
         on_hand=level.on_hand,
@@ -157,35 +151,33 @@ def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel
         unsellable=level.unsellable,
         safety_stock=level.safety_stock,
         available=level.available,
+        incoming=[
+            stock_pb.IncomingStock(quantity=i.quantity, eta=clock.timestamp(i.eta), reference=i.reference)
+            for i in level.incoming
+        ],
         version=level.version,
+        updated_at=None if level.updated_at is None else clock.timestamp(level.updated_at),
         damaged=level.damaged,
         quality_control=level.quality_control,
         expired=level.expired,
         backorder_limit=level.backorder_limit,
     )
-    if level.updated_at is not None:
-        message.updated_at.FromDatetime(level.updated_at)
-    for incoming in level.incoming:
-        message.incoming.add(quantity=incoming.quantity, eta=timestamp(incoming.eta), reference=incoming.reference)
-    return message
 
 
 def reservation_to_proto(location_id: str, hold: values.Hold, now: dt.datetime) -> stock_pb.Reservation:
     state = hold.state_at(now)
-    message = stock_pb.Reservation(
-        id=ids.encode("rsv", hold.id),
+    active = state == values.HoldState.ACTIVE
+    return stock_pb.Reservation(
+        id=hold_text(hold.id),
         location_id=location_id,
         state=state,  # type: ignore[arg-type]  # the same numbers
+        lines=[stock_pb.ReservationLine(sku=line.sku, quantity=line.quantity) for line in hold.lines],
+        expires_at=clock.timestamp(hold.expires_at),
+        ttl_remaining=_duration(values.ttl_remaining(hold.expires_at, now) if active else 0.0),
         order_ref=hold.order_ref,
+        created_at=clock.timestamp(hold.created_at),
         created_seq=hold.created_seq,
     )
-    for line in hold.lines:
-        message.lines.add(sku=line.sku, quantity=line.quantity)
-    message.expires_at.FromDatetime(hold.expires_at)
-    message.created_at.FromDatetime(hold.created_at)
-    active = state == values.HoldState.ACTIVE
-    message.ttl_remaining.CopyFrom(_duration(values.ttl_remaining(hold.expires_at, now) if active else 0.0))
-    return message
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:
@@ -240,25 +232,10 @@ def hold_to_proto(placed: store.PlacedHold) -> stock_pb.Reservation:
     return reservation_to_proto(location_text(placed.location), placed.hold, placed.now)
 
 
-def reference_text(ref_type: str, ref_id: str) -> str:
-    """What a movement refers to, as callers know it: reservations by TypeID."""
-    return ids.encode("rsv", uuid.UUID(ref_id)) if ref_type == "reservation" else ref_id
-
-
-def _reference_id(text: str) -> str:
-    """What the ledger has for it."""
-    if not text.startswith("rsv_"):
-        return text
-    try:
-        return str(ids.decode("rsv", text))
-    except ValueError:
-        return text
-
-
 def movement_filter(request: pb.ListMovementsRequest) -> store.MovementFilter:
     keep = request.filter
     window = instant(keep, "recorded_from"), instant(keep, "recorded_until")
-    return store.MovementFilter(keep.sku, keep.reason, *window, _reference_id(keep.reference_id))
+    return store.MovementFilter(keep.sku, keep.reason, *window, keep.reference_id)
 
 
 def movement_to_proto(row: Any) -> stock_pb.StockMovement:
@@ -273,11 +250,11 @@ def movement_to_proto(row: Any) -> stock_pb.StockMovement:
         quantity=row.quantity,
         reason=row.reason,
         reference_type=row.ref_type,
-        reference_id=reference_text(row.ref_type, row.ref_id),
+        reference_id=row.ref_id,
         actor=row.actor,
         terminal_id=row.terminal,
-        occurred_at=timestamp(row.occurred_at),
-        recorded_at=timestamp(row.recorded_at),
+        occurred_at=clock.timestamp(row.occurred_at),
+        recorded_at=clock.timestamp(row.recorded_at),
     )
 
 
@@ -290,8 +267,8 @@ def exception_to_proto(row: Any) -> stock_pb.StockException:
         quantity=row.quantity,
         reference_type=row.ref_type,
         reference_id=row.ref_id,
-        recorded_at=timestamp(row.recorded_at),
-        resolved_at=timestamp(row.resolved_at) if row.resolved_at else None,
+        recorded_at=clock.timestamp(row.recorded_at),
+        resolved_at=clock.timestamp(row.resolved_at) if row.resolved_at else None,
         resolution=row.resolution,
     )
 
@@ -306,7 +283,7 @@ def _shortage(error: stock_errors.InsufficientStock) -> stock_pb.StockShortage:
             sku=line.sku, location_id=error.location_id, requested=line.requested, available=line.available
         )
         if line.next_available_at is not None:
-            row.next_available_at.FromDatetime(line.next_available_at)
+            row.next_available_at.CopyFrom(clock.timestamp(line.next_available_at))
     return detail
 
 

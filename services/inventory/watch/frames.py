@@ -53,7 +53,7 @@ class StockFrames:
         """Nothing at or below seq remains to be sent."""
         frame = Response(resume_token=token)
         frame.progress.seq = seq
-        frame.progress.at.FromDatetime(clock.now())
+        frame.progress.at.CopyFrom(clock.timestamp(clock.now()))
         return frame.SerializeToString()
 
     def draining(self, token: str, within_seconds: float) -> bytes:

@@ -10,37 +10,31 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from services.kit import database, events
+from services.kit import database, events, pipeline
 
 # Rows by shard, a bounded number and amount of bytes of each, so that one shard's backlog starves no other.
 # Order relied on: within a key, recorded_at and seq_to rise together (outbox.py says why), so the oldest rows of a
 # shard hold each key's first unpublished event before its later ones. seq_to decides between equal moments of one
 # statement. A row of another key that commits late (its recorded_at lies before others' commits) is found as well,
 # because nothing here remembers a cursor.
-FETCH = sa.text(f"""
-SELECT {events.COLUMNS} FROM unnest(CAST(:shards AS smallint[])) AS s (wanted)
+FETCH = pipeline.Named(f"""
+SELECT {events.COLUMNS} FROM unnest(%(shards)s::bigint[]) AS s (wanted)
 CROSS JOIN LATERAL (
     SELECT o.*, sum(octet_length(o.data)) OVER (ORDER BY o.recorded_at, o.seq_to) - octet_length(o.data) AS bytes_before
-    FROM (SELECT * FROM outbox WHERE outbox.shard = s.wanted AND published_at IS NULL
-          ORDER BY recorded_at, seq_to LIMIT :per_shard) o
-) n WHERE bytes_before < :bytes_max ORDER BY shard, recorded_at, seq_to
+    FROM (SELECT * FROM outbox WHERE outbox.shard = s.wanted::smallint AND published_at IS NULL
+          ORDER BY recorded_at, seq_to LIMIT %(per_shard)s::bigint) o
+) n WHERE bytes_before < %(bytes_max)s::bigint ORDER BY shard, recorded_at, seq_to
 """)
 BYTES_PER_SHARD_MAX: Final = 2_000_000
 
-# Fenced: a relay that lost the shard no longer marks anything. Each row is looked up by itself, in its partition alone:
-# a plan that was made while the table was empty would otherwise read all of a large one.
-LOOK_UP = sa.text("""
-SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-       set_config('enable_seqscan', 'off', true)
-""")
-MARK = sa.text("""
+# Fenced: a relay that lost the shard no longer marks anything. Each row is looked up by itself, in its partition alone.
+MARK = pipeline.Named("""
 UPDATE outbox o SET published_at = clock_timestamp()
-FROM unnest(CAST(:tenants AS uuid[]), CAST(:keys AS text[]), CAST(:seqs AS bigint[]), CAST(:moments AS timestamptz[]),
-            CAST(:shards AS smallint[]), CAST(:fences AS bigint[]))
-     AS m (tenant_id, key, seq_to, recorded_at, shard, fence)
-JOIN relay_lease l ON l.shard = m.shard AND l.fence = m.fence AND l.holder = :holder
+FROM unnest(%(tenants)s::uuid[], %(keys)s::text[], %(seqs)s::bigint[], %(moments)s::timestamptz[], %(shards)s::bigint[],
+            %(fences)s::bigint[]) AS m (tenant_id, key, seq_to, recorded_at, shard, fence)
+JOIN relay_lease l ON l.shard = m.shard::smallint AND l.fence = m.fence AND l.holder = %(holder)s::text
 WHERE o.tenant_id = m.tenant_id AND o.key = m.key AND o.seq_to = m.seq_to AND o.recorded_at = m.recorded_at
-  AND o.shard = m.shard AND o.published_at IS NULL
+  AND o.shard = m.shard::smallint AND o.published_at IS NULL
 """)
 
 BACKLOG = sa.text("""
@@ -96,10 +90,11 @@ class Store:
     async def fetch(self, shards: Sequence[int], per_shard: int) -> Mapping[int, list[events.Row]]:
         """The oldest unpublished rows of each shard that has any, at most per_shard."""
         found: collections.defaultdict[int, list[events.Row]] = collections.defaultdict(list)
-        bounds = {"shards": list(shards), "per_shard": per_shard, "bytes_max": BYTES_PER_SHARD_MAX}
-        async with self._database.worker() as session:
-            for row in await session.execute(FETCH, bounds):
-                found[row.shard].append(events.row(row))
+        bounds = {"shards": shards, "per_shard": per_shard, "bytes_max": BYTES_PER_SHARD_MAX}
+        async with self._database.worker_connection() as connection:
+            (rows,) = await connection.ask("", FETCH.bind(bounds))
+        for row in map(events.row, rows):
+            found[row.shard].append(row)
         return found
 
     async def mark(self, rows: Sequence[tuple[events.Row, int]]) -> None:
@@ -113,9 +108,8 @@ class Store:
             "shards": [row.shard for row, _ in rows],
             "fences": [fence for _, fence in rows],
         }
-        async with self._database.worker() as session:
-            await session.execute(LOOK_UP)
-            await session.execute(MARK, parameters)
+        async with self._database.worker_connection() as connection:
+            await connection.ask("", MARK.bind(parameters))
 
     async def backlog(self, shards: Sequence[int]) -> Backlog:
         """How far behind the shards are."""

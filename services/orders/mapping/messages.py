@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import uuid
 from collections.abc import Sequence
 
-from google.protobuf import timestamp_pb2
-
-from services.kit import ids, paging
+from services.kit import clock, ids, paging
 from services.orders.domain import sale as domain
 from services.orders.domain import summary
 from tillmesh.common.v1 import money_pb2
 from tillmesh.orders.v1 import orders_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
 order_text = functools.lru_cache(maxsize=4096)(functools.partial(ids.encode, "ord"))  # for the event, and the answer
 location_text = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "loc"))
 product_text = functools.lru_cache(maxsize=65536)(functools.partial(ids.encode, "prd"))
-
-
-def timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
-    """A protobuf timestamp, to the microsecond."""
-    since = at - EPOCH
-    return timestamp_pb2.Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def _optional_text(prefix: str, value: uuid.UUID | None) -> str:
@@ -50,8 +39,8 @@ def order_to_proto(shown: domain.Shown) -> orders_pb2.Order:
         reservation_id=_optional_text("rsv", order.reservation_id),
         business_date=order.business_date.isoformat(),
         business_hour=order.business_hour,
-        occurred_at=timestamp(order.occurred_at),
-        recorded_at=timestamp(order.recorded_at),
+        occurred_at=clock.timestamp(order.occurred_at),
+        recorded_at=clock.timestamp(order.recorded_at),
         clock_skewed=order.clock_skewed,
         stock_effect=orders_pb2.STOCK_EFFECT_APPLIED if shown.stock_applied else orders_pb2.STOCK_EFFECT_PENDING,
         # The stock effect is part of the answer: a reader that asks "changed since?" must hear of it.
@@ -105,7 +94,7 @@ def sales_page(
     response = pb.ListSalesResponse(sales=[order_to_proto(shown) for shown in page])
     if len(found) > limit:
         last = page[-1].order
-        position = (timestamp(last.occurred_at).ToMicroseconds(), last.id.hex)
+        position = (clock.timestamp(last.occurred_at).ToMicroseconds(), last.id.hex)
         response.next_page_token = paging.next_token(tenant, request, position)
     return response
 
