@@ -1,13 +1,15 @@
-"""A batch of commands on the stock of a location: lock, decide in arrival order, write, commit. The hot path.
+"""A batch of commands on stock: lock, decide in arrival order, write, commit. The hot path.
 
-Two round trips a batch. Each command gets its own answer; a refused one leaves no trace. services/kit/lanes.py queues
-the commands and deals with failures; store/lane.py holds the SQL; domain/stock.py the rules.
+Two round trips a batch, whatever the number of its locations. Each command gets its own answer; a refused one leaves no
+trace. services/kit/lanes.py queues the commands and deals with failures; store/lane.py holds the SQL; domain/stock.py
+the rules.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,73 +52,128 @@ Listener = Callable[[LaneKey, int], None]
 """Called after a commit that changed stock, with the position reached."""
 
 
+Work = tuple[LaneKey, Submission]
+
+
 class StockRunner:
-    """Runs batches of submissions (services.kit.lanes.Runner)."""
+    """Runs batches of submissions of a tenant (services.kit.lanes.Runner)."""
 
     def __init__(self, db: database.Database, listener: Listener) -> None:
         self._db = db
         self._listener = listener
 
-    async def run(self, key: LaneKey, submissions: Sequence[Submission]) -> list[Outcome]:
+    async def run(self, work: Sequence[Work]) -> list[Outcome]:
         """One transaction. CommitLost when the connection broke after COMMIT was sent."""
-        with lanes.span("stock.batch", [submission.traceparent for submission in submissions]):
-            return await self._transact(key, submissions)
+        with lanes.span("stock.batch", [submission.traceparent for _, submission in work]):
+            return await self._transact(work)
 
-    async def _transact(self, key: LaneKey, submissions: Sequence[Submission]) -> list[Outcome]:
-        wanted = _wanted(submissions)
+    async def _transact(self, work: Sequence[Work]) -> list[Outcome]:
+        tenant = work[0][0].tenant
         async with self._db.lane_connection() as connection:
+            loaded = await store.load(connection, tenant, _wanted(work), [submission.key for _, submission in work])
+            batch = _Batch(loaded, {key.location: key for key, _ in work})
+            outcomes = [batch.decide(number, *of) for number, of in enumerate(work)]
+            if not batch.places:
+                return outcomes
+            writes = [place.writes([s for key, s in work if key.location == at]) for at, place in batch.places.items()]
             try:
-                loaded = await store.load(connection, key.tenant, key.location, key.location_id, wanted)
-            except errors.NotFound as missing:
-                return [missing] * len(submissions)
-            batch = _Batch(key, loaded)
-            outcomes = [batch.decide(number, submission) for number, submission in enumerate(submissions)]
-            writes = batch.writes(submissions)
-            try:
-                await writes.write(connection)
+                await store.write(connection, tenant, writes, batch.answers, batch.now)
             except psycopg.OperationalError as error:
                 if connection.broken:
                     raise lanes.CommitLost from error
                 raise
-        if batch.working.steps:
-            self._listener(key, batch.working.seq)
+        for place in batch.places.values():
+            if place.working.steps:
+                self._listener(place.key, place.working.seq)
         return outcomes
 
-    async def resolve(self, key: LaneKey, submissions: Sequence[Submission]) -> list[Outcome] | None:
+    async def resolve(self, work: Sequence[Work]) -> list[Outcome] | None:
         """The answers of a batch whose end is unknown, from what is remembered; None when nothing of it was committed.
 
         Refusals are not remembered: where others of the batch succeeded, it was committed, and these are decided anew.
         """
+        keys = [submission.key for _, submission in work]
         async with self._db.lane_connection() as connection:
-            found = await store.answered(connection, key.tenant, key.location, [s.key for s in submissions])
+            found = await store.answered(connection, work[0][0].tenant, [key.location for key, _ in work], keys)
         if not found:
             return None
-        missing = [s for n, s in enumerate(submissions) if n not in found]
-        again = iter(await self.run(key, missing) if missing else ())
+        missing = [of for n, of in enumerate(work) if n not in found]
+        again = iter(await self.run(missing) if missing else ())
         return [
             submission.answer.FromString(found[n][1]) if n in found else next(again)
-            for n, submission in enumerate(submissions)
+            for n, (_, submission) in enumerate(work)
         ]
 
 
-def _wanted(submissions: Sequence[Submission]) -> store.Wanted:
-    all_commands = [submission.command for submission in submissions]
-    return store.Wanted(
-        skus=sorted({key for command in all_commands for key in commands.keys_of(command)}),
-        holds=sorted({hold for command in all_commands for hold in commands.holds_of(command)}),
-        keys=[submission.key for submission in submissions],
-        consumers=sorted({c.consumer for c in all_commands if isinstance(c, commands.ApplySales)}),
-    )
+def _wanted(work: Sequence[Work]) -> dict[uuid.UUID, store.Wanted]:
+    wanted: dict[uuid.UUID, store.Wanted] = {}
+    for key, submission in work:
+        of = wanted.get(key.location)
+        if of is None:
+            of = wanted[key.location] = store.Wanted(key.location_id)
+        command = submission.command
+        of.skus.update(commands.keys_of(command))
+        of.holds.update(commands.holds_of(command))
+        if isinstance(command, commands.ApplySales):
+            of.consumers.add(command.consumer)
+    return wanted
 
 
 class _Batch:
     """What a batch has decided so far."""
 
-    def __init__(self, key: LaneKey, loaded: store.Loaded) -> None:
-        self._key = key
-        self._loaded = loaded
-        self._answers: list[store.Answer] = []
+    def __init__(self, loaded: store.Loaded, keys: Mapping[uuid.UUID, LaneKey]) -> None:
+        self._answered = loaded.answered
         self._seen: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
+        self.answers: list[idempotency.Answer] = []
+        self.places = {location: _Place(keys[location], of) for location, of in loaded.places.items()}
+
+    @property
+    def now(self) -> dt.datetime:
+        """The database's clock, after the last lock."""
+        return max(place.working.now for place in self.places.values())
+
+    def decide(self, number: int, at: LaneKey, submission: Submission) -> Outcome:
+        """The answer to one command: what its key was answered before, or what it does now, or why not."""
+        key = submission.key
+        scope = (key.principal, key.method, key.key)
+        place = self.places.get(at.location)
+        if place is None:
+            return errors.NotFound("location")
+        try:
+            if (earlier := self._earlier(number, scope, submission)) is not None:
+                return earlier
+            result = place.apply(submission.command)
+        except errors.Error as refusal:
+            if isinstance(refusal, stock_errors.InsufficientStock):
+                refusal.location_id = at.location_id
+            return refusal
+        place.finish()
+        message = submission.reply(place.working, result)
+        if not key.key:
+            return message  # background work: nobody will ask for it again
+        self._seen[scope] = (key.fingerprint, message)
+        self.answers.append(idempotency.Answer(key, message.SerializeToString()))
+        return message
+
+    def _earlier(self, number: int, scope: tuple[str, str, str], submission: Submission) -> Message | None:
+        if scope in self._seen:  # the same key twice in this batch
+            fingerprint, message = self._seen[scope]
+            submission.key.check(fingerprint)
+            return message
+        if number in self._answered:
+            fingerprint, response = self._answered[number]
+            submission.key.check(fingerprint)
+            return submission.answer.FromString(response)
+        return None
+
+
+class _Place:
+    """What a batch does at one of its locations."""
+
+    def __init__(self, key: LaneKey, loaded: store.Place) -> None:
+        self.key = key
+        self._loaded = loaded
         self._moved: dict[str, tuple[int, int]] = {}
         self._recorded_at = clock.timestamp(loaded.now)
         self._event = events_pb.StockChanged(location_id=key.location_id)
@@ -134,40 +191,10 @@ class _Batch:
             hold_text=mapping.hold_text,
         )
         self.working.expire_due()
-        self._finish()
+        self.finish()
 
-    def decide(self, number: int, submission: Submission) -> Outcome:
-        """The answer to one command: what its key was answered before, or what it does now, or why not."""
-        key = submission.key
-        scope = (key.principal, key.method, key.key)
-        try:
-            if (earlier := self._earlier(number, scope, submission)) is not None:
-                return earlier
-            result = self._apply(submission.command)
-        except errors.Error as refusal:
-            if isinstance(refusal, stock_errors.InsufficientStock):
-                refusal.location_id = self._key.location_id
-            return refusal
-        self._finish()
-        message = submission.reply(self.working, result)
-        if not key.key:
-            return message  # background work: nobody will ask for it again
-        self._seen[scope] = (key.fingerprint, message)
-        self._answers.append(store.Answer(key, message.SerializeToString()))
-        return message
-
-    def _earlier(self, number: int, scope: tuple[str, str, str], submission: Submission) -> Message | None:
-        if scope in self._seen:  # the same key twice in this batch
-            fingerprint, message = self._seen[scope]
-            submission.key.check(fingerprint)
-            return message
-        if number in self._loaded.answered:
-            fingerprint, response = self._loaded.answered[number]
-            submission.key.check(fingerprint)
-            return submission.answer.FromString(response)
-        return None
-
-    def _apply(self, command: commands.Command) -> Any:
+    def apply(self, command: commands.Command) -> Any:
+        """Does what a command says, or refuses it."""
         working = self.working
         match command:
             case commands.Reserve():
@@ -193,31 +220,31 @@ class _Batch:
             return False
         for sale in event.sales:
             self.working.apply_sale(sale)
-            self._finish()
+            self.finish()
         self.working.cursors[event.consumer] = self._moved[event.consumer] = (event.epoch, event.seq_to)
         return True
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Ends a command: its position and its part of the event."""
         step = self.working.finish()
         if step is not None:
             self._event.changes.append(events.change(self.working, step, self._recorded_at))
 
-    def writes(self, submissions: Sequence[Submission]) -> store.Batch:
-        """All that the batch changed, ready to be written."""
+    def writes(self, submissions: Sequence[Submission]) -> store.Writes:
+        """All that the batch changed here, ready to be written. submissions: those of this location."""
         working, loaded = self.working, self._loaded
-        writes = store.Batch(self._key.tenant, self._key.location, loaded.now, working.seq)
+        writes = store.Writes(self.key.tenant, self.key.location, loaded.now, working.seq)
         steps = working.steps
         touched = {key: level for step in steps for key, level in step.touched.items()}
         writes.stock(touched, [m for step in steps for m in step.movements], head=bool(steps))
         writes.holds(working.new_holds, list(working.changed_holds.values()))
         writes.buckets(working.buckets, list(loaded.due))
         writes.exceptions([x for step in steps for x in step.exceptions])
-        writes.cursors(self._key.location_id, self._moved)
-        writes.answers(self._answers)
+        writes.cursors(self.key.location_id, self._moved)
         if steps:
             single = submissions[0] if len(submissions) == 1 else None  # several causes: none is named
             event = events_kit.Event(
-                key=self._key.location_id,
+                key=self.key.location_id,
                 epoch=loaded.epoch,
                 seq_from=loaded.seq + 1,
                 seq_to=working.seq,

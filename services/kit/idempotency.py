@@ -1,21 +1,23 @@
 """The same write twice is one write: keys, fingerprints and stored answers, in the effect's own transaction.
 
-Only successes are stored. `run` serves use cases; lanes read and write the same table in their own statements. It is
-partitioned by day, which a unique key can't span, so a claim takes a row for each day within 5 minutes of now: two
-transactions that overlap share one of them and meet there.
+Only successes are stored. `run` serves use cases; `look_up` and `remember` are queries for the trips of lanes. The
+table is partitioned by day, which a unique key can't span, so a claim takes a row for each day within 5 minutes of now:
+two transactions that overlap share one of them and meet there.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
-from services.kit import database, errors
+from services.kit import binary, database, errors, pipeline
 
 M = TypeVar("M", bound=Message)
 
@@ -37,6 +39,23 @@ UPDATE idempotency SET response = :response
 WHERE tenant_id = :tenant AND principal = :principal AND method = :method AND key = :key
   AND day >= date_trunc('day', clock_timestamp(), 'UTC') - interval '1 day' AND response IS NULL
 """)
+# LATERAL with a LIMIT is a look-up by key for each, whatever statistics a generic plan was made without.
+LOOK_UP = pipeline.Statement("""
+SELECT k.n, i.fingerprint, i.response
+FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY k (principal, method, key, n)
+CROSS JOIN LATERAL (
+    SELECT a.fingerprint, a.response FROM idempotency a
+    WHERE a.tenant_id = $1 AND a.principal = k.principal AND a.method = k.method AND a.key = k.key
+      AND a.day >= date_trunc('day', now(), 'UTC') - interval '3 days'
+      AND a.day <= date_trunc('day', now(), 'UTC') + interval '1 day' AND a.response IS NOT NULL LIMIT 1
+) i
+""")
+REMEMBER = pipeline.Named("""
+INSERT INTO idempotency (tenant_id, principal, method, key, fingerprint, response, day)
+SELECT %(tenant)s::uuid, u.*, d.day
+FROM unnest(%(principals)s::text[], %(methods)s::text[], %(keys)s::text[], %(fingerprints)s::bytea[],
+            %(responses)s::bytea[]) u, unnest(%(days)s::timestamptz[]) d (day)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,41 @@ class Key:
         """Refuses a key that came with another request."""
         if fingerprint != self.fingerprint:
             raise errors.IdempotencyKeyReused
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success to be remembered."""
+
+    key: Key
+    response: bytes
+
+
+def look_up(tenant: uuid.UUID, keys: Sequence[Key]) -> pipeline.Query:
+    """What is remembered of keys: (position among them from 1, fingerprint, response)."""
+    columns = ([k.principal for k in keys], [k.method for k in keys], [k.key for k in keys])
+    return LOOK_UP, (tenant.bytes, *map(binary.texts, columns))
+
+
+def remember(tenant: uuid.UUID, answers: Sequence[Answer], now: dt.datetime) -> pipeline.Query:
+    """Remembers answers; a UniqueViolation when one of the keys was answered meanwhile. now: the database's."""
+    return REMEMBER.bind(
+        {
+            "tenant": tenant,
+            "principals": [a.key.principal for a in answers],
+            "methods": [a.key.method for a in answers],
+            "keys": [a.key.key for a in answers],
+            "fingerprints": [a.key.fingerprint for a in answers],
+            "responses": [a.response for a in answers],
+            "days": _days(now),
+        }
+    )
+
+
+def _days(now: dt.datetime) -> list[dt.datetime]:
+    """The same days as DAYS."""
+    moments = ((now + dt.timedelta(minutes=minutes)).astimezone(dt.UTC) for minutes in (-5, 5))
+    return sorted({moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in moments})
 
 
 class _Replayed(Exception):

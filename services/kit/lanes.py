@@ -2,8 +2,9 @@
 
 One lane a key, e.g. (tenant, location). A fixed number of batches is in flight in a process, whatever the number of
 lanes: waiting for a place is what fills a batch. A batch costs the process as much as ten requests, so while several
-callers are there a lane waits 2 ms for company before it takes a place; a lone caller never waits. Lanes hold no state:
-row locks and checks guard. What a batch does is the service's Runner. Here: order, bounds, deadlines, failures.
+callers are there a lane waits 2 ms for company before it takes a place; a lone caller never waits. Lanes of one tenant
+that are ready travel in one batch. Lanes hold no state: row locks and checks guard. What a batch does is the service's
+Runner. Here: order, bounds, deadlines, failures.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import collections
 import contextlib
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -25,7 +26,16 @@ from services.kit import deadline, errors, telemetry
 
 log = structlog.get_logger()
 
-K = TypeVar("K", bound=Hashable)
+
+class Key(Protocol):
+    """Of a lane; hashable. Lanes of one tenant may share a batch."""
+
+    @property
+    def tenant(self) -> str:
+        """UUID text."""
+
+
+K = TypeVar("K", bound=Key)
 C = TypeVar("C")
 R = TypeVar("R")
 K_contra = TypeVar("K_contra", contravariant=True)
@@ -36,6 +46,7 @@ RETRIES_MAX = 3
 LINGER_SECONDS = 0.002
 #: Mean size of the last batches from which waiting pays: others come in while one waits.
 COMPANY = 1.5
+LANES_MAX = 16  # of a batch: each has statements of its own in its trips
 BATCH_SIZE = prometheus_client.Histogram(
     "tillmesh_lane_batch_size", "Requests a batch.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
@@ -56,18 +67,21 @@ class CommitLost(Exception):
 
 
 class Runner(Protocol[K_contra, C_contra, R_co]):
-    """What a batch does. Both answer one result or error a command, in order."""
+    """What a batch does: commands with the keys of their lanes, all of one tenant, in the order of each lane.
 
-    async def run(self, key: K_contra, commands: Sequence[C_contra]) -> Sequence[R_co | errors.Error]:
+    Both answer one result or error a command, in order.
+    """
+
+    async def run(self, work: Sequence[tuple[K_contra, C_contra]]) -> Sequence[R_co | errors.Error]:
         """Runs a batch in one transaction. CommitLost when its end is unknown."""
 
-    async def resolve(self, key: K_contra, commands: Sequence[C_contra]) -> Sequence[R_co | errors.Error] | None:
+    async def resolve(self, work: Sequence[tuple[K_contra, C_contra]]) -> Sequence[R_co | errors.Error] | None:
         """After CommitLost, on a new connection: the answers if the batch was committed, None if it was not."""
 
 
 @dataclass(slots=True)
-class _Entry(Generic[C, R]):
-    command: C
+class _Entry(Generic[K, C, R]):
+    work: tuple[K, C]
     future: asyncio.Future[R]
     expires_at: float | None
 
@@ -77,7 +91,7 @@ class _Lane(Generic[K, C, R]):
 
     def __init__(self, key: K) -> None:
         self.key = key
-        self.entries: collections.deque[_Entry[C, R]] = collections.deque()
+        self.entries: collections.deque[_Entry[K, C, R]] = collections.deque()
         self.scheduled = False
 
 
@@ -102,7 +116,8 @@ class Lanes(Generic[K, C, R]):
         self._queue_max = queue_max
         self._in_flight = in_flight
         self._lanes: dict[K, _Lane[K, C, R]] = {}
-        self._ready: asyncio.Queue[_Lane[K, C, R]] = asyncio.Queue()
+        self._ready: dict[str, collections.deque[_Lane[K, C, R]]] = {}
+        self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._name = name
         self._queued = QUEUED.labels(name)
@@ -133,7 +148,7 @@ class Lanes(Generic[K, C, R]):
         if len(lane.entries) >= self._queue_max:
             raise errors.Overloaded
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        lane.entries.append(_Entry(command, future, deadline.at()))
+        lane.entries.append(_Entry((key, command), future, deadline.at()))
         if not lane.scheduled:
             lane.scheduled = True
             self._schedule(lane)
@@ -142,77 +157,101 @@ class Lanes(Generic[K, C, R]):
     def _schedule(self, lane: _Lane[K, C, R]) -> None:
         """Lets a lane take a place as soon as it is worth it."""
         if self._company >= COMPANY and len(lane.entries) < self._batch_max:
-            asyncio.get_running_loop().call_later(self._linger_seconds, self._ready.put_nowait, lane)
+            asyncio.get_running_loop().call_later(self._linger_seconds, self._be_ready, lane)
         else:
-            self._ready.put_nowait(lane)
+            self._be_ready(lane)
+
+    def _be_ready(self, lane: _Lane[K, C, R]) -> None:
+        self._ready.setdefault(lane.key.tenant, collections.deque()).append(lane)
+        self._woken.set()
+
+    async def _next(self) -> list[_Lane[K, C, R]]:
+        """Waits for the lanes of the next batch. Tenants take turns."""
+        while not self._ready:
+            self._woken.clear()
+            await self._woken.wait()
+        tenant = next(iter(self._ready))
+        ready = self._ready.pop(tenant)
+        taken, room = [ready.popleft()], self._batch_max
+        room -= len(taken[0].entries)
+        while ready and room > 0 and len(taken) < LANES_MAX:
+            taken.append(ready.popleft())
+            room -= len(taken[-1].entries)
+        if ready:
+            self._ready[tenant] = ready
+        return taken
 
     async def _work(self) -> None:
         while True:
-            lane = await self._ready.get()
-            entries = self._take(lane)
+            taken = await self._next()
+            entries = self._take(taken)
             try:
                 if entries:
                     with self._batch_seconds.time():
-                        await self._run(lane.key, entries)
+                        await self._run(entries)
             except Exception as error:  # a lane must go on, whatever a batch met
                 log.exception("lane.batch_failed", lane=self._name)
                 _fail(entries, error)
-            if lane.entries:
-                self._schedule(lane)
-            else:
-                lane.scheduled = False
-                del self._lanes[lane.key]
+            for lane in taken:
+                if lane.entries:
+                    self._schedule(lane)
+                else:
+                    lane.scheduled = False
+                    del self._lanes[lane.key]
 
-    def _take(self, lane: _Lane[K, C, R]) -> list[_Entry[C, R]]:
+    def _take(self, ready: Sequence[_Lane[K, C, R]]) -> list[_Entry[K, C, R]]:
         """The next batch: what still has a caller and time."""
         now = time.monotonic()
-        taken: list[_Entry[C, R]] = []
-        while lane.entries and len(taken) < self._batch_max:
-            entry = lane.entries.popleft()
+        taken: list[_Entry[K, C, R]] = []
+        waiting = [lane for lane in ready if lane.entries]
+        while waiting and len(taken) < self._batch_max:
+            entry = waiting[0].entries.popleft()
+            if not waiting[0].entries:
+                del waiting[0]
             if entry.future.done():
                 continue  # the caller went away before the batch began
             if entry.expires_at is not None and entry.expires_at <= now:
                 entry.future.set_exception(errors.DeadlineExceeded())
                 continue
             taken.append(entry)
-        self._queued.set(len(lane.entries))
+        self._queued.set(sum(len(lane.entries) for lane in waiting))
         self._batch_size.observe(len(taken))
         self._company += (len(taken) - self._company) / 8
         return taken
 
-    async def _run(self, key: K, entries: list[_Entry[C, R]], attempt: int = 0) -> None:
-        commands = [entry.command for entry in entries]
+    async def _run(self, entries: list[_Entry[K, C, R]], attempt: int = 0) -> None:
+        work = [entry.work for entry in entries]
         results: Sequence[R | errors.Error] | None
         try:
-            results = await self._runner.run(key, commands)
+            results = await self._runner.run(work)
         except CommitLost:
             FAILED.labels(self._name, "resolved").inc()
-            results = await self._resolve(key, entries, attempt)
+            results = await self._resolve(entries, attempt)
             if results is None:
                 return
         except (psycopg.OperationalError, psycopg.errors.UniqueViolation, psycopg_pool.PoolTimeout) as error:
-            await self._again(key, entries, attempt, error)
+            await self._again(entries, attempt, error)
             return
         except Exception as error:  # noqa: BLE001  # a defect, or data that a constraint refuses: find whose it is
-            await self._bisect(key, entries, error)
+            await self._bisect(entries, error)
             return
         _answer(entries, results)
 
-    async def _resolve(self, key: K, entries: list[_Entry[C, R]], attempt: int) -> Sequence[R | errors.Error] | None:
-        commands = [entry.command for entry in entries]
+    async def _resolve(self, entries: list[_Entry[K, C, R]], attempt: int) -> Sequence[R | errors.Error] | None:
+        work = [entry.work for entry in entries]
         for pause in (0.0, 0.2, 1.0, 3.0):
             await asyncio.sleep(pause)
             try:
-                results = await self._runner.resolve(key, commands)
+                results = await self._runner.resolve(work)
             except (psycopg.OperationalError, psycopg_pool.PoolTimeout):
                 continue
             if results is None:
-                await self._again(key, entries, attempt, errors.Unavailable())
+                await self._again(entries, attempt, errors.Unavailable())
             return results
         _fail(entries, errors.OutcomeUnknown())
         return None
 
-    async def _again(self, key: K, entries: list[_Entry[C, R]], attempt: int, error: Exception) -> None:
+    async def _again(self, entries: list[_Entry[K, C, R]], attempt: int, error: Exception) -> None:
         """Nothing was done: the same batch once more, a bounded number of times.
 
         A unique key that another batch took meanwhile (the same idempotency key in two lanes) is seen at the next try.
@@ -223,17 +262,17 @@ class Lanes(Generic[K, C, R]):
             _fail(entries, errors.Conflict() if conflict else errors.Unavailable())
             return
         await asyncio.sleep(0.02 * 4**attempt)
-        await self._run(key, entries, attempt + 1)
+        await self._run(entries, attempt + 1)
 
-    async def _bisect(self, key: K, entries: list[_Entry[C, R]], error: Exception) -> None:
+    async def _bisect(self, entries: list[_Entry[K, C, R]], error: Exception) -> None:
         """One bad request never fails its neighbours: halve the batch until it stands alone."""
         FAILED.labels(self._name, "bisected").inc()
         if len(entries) == 1:
             _fail(entries, error)
             return
         middle = len(entries) // 2
-        await self._run(key, entries[:middle])
-        await self._run(key, entries[middle:])
+        await self._run(entries[:middle])
+        await self._run(entries[middle:])
 
 
 def span(name: str, parents: Sequence[str]) -> contextlib.AbstractContextManager[object]:
@@ -245,7 +284,7 @@ def span(name: str, parents: Sequence[str]) -> contextlib.AbstractContextManager
     return telemetry.span(name, "client", facts, links=() if single else parents, parent=single)
 
 
-def _answer(entries: Sequence[_Entry[C, R]], results: Sequence[R | errors.Error]) -> None:
+def _answer(entries: Sequence[_Entry[K, C, R]], results: Sequence[R | errors.Error]) -> None:
     for entry, result in zip(entries, results, strict=True):
         if entry.future.done():
             continue  # cancelled by its caller: the others must still be answered
@@ -255,7 +294,7 @@ def _answer(entries: Sequence[_Entry[C, R]], results: Sequence[R | errors.Error]
             entry.future.set_result(result)
 
 
-def _fail(entries: Sequence[_Entry[C, R]], error: Exception) -> None:
+def _fail(entries: Sequence[_Entry[K, C, R]], error: Exception) -> None:
     for entry in entries:
         if not entry.future.done():
             entry.future.set_exception(error)

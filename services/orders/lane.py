@@ -1,7 +1,8 @@
-"""A batch of sales at a location: lock, decide in arrival order, write, commit. The hot path.
+"""A batch of sales: lock, decide in arrival order, write, commit. The hot path.
 
-Two round trips a batch. Each sale gets its own answer; a refused one leaves no trace. services/kit/lanes.py queues the
-sales and deals with failures; store/lane.py holds the SQL; domain/sale.py the rules.
+Two round trips a batch, whatever the number of its locations. Each sale gets its own answer; a refused one leaves no
+trace. services/kit/lanes.py queues the sales and deals with failures; store/lane.py holds the SQL; domain/sale.py the
+rules.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from services.kit import database, errors, ids, lanes, pipeline
+from services.kit import database, errors, idempotency, ids, lanes, pipeline
 from services.orders import events
 from services.orders.domain import sale as domain
 from services.orders.store import lane as store
@@ -50,10 +51,11 @@ class RecordSale:
         """What is unique for ever in a tenant."""
         return self.sale.terminal_id, self.sale.client_sale_id
 
-    @property
-    def request_key(self) -> tuple[str, str] | None:
-        """The idempotency key with its principal, if one was sent."""
-        return (self.principal, self.request_id) if self.request_id else None
+    def request_key(self, tenant: str) -> idempotency.Key | None:
+        """The idempotency key, if one was sent."""
+        if not self.request_id:
+            return None
+        return idempotency.Key(tenant, self.principal, METHOD, self.request_id, self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,84 +69,80 @@ Recorded = domain.Order | Earlier
 Outcome = Recorded | errors.Error
 
 
+Work = tuple[Key, RecordSale]
+
+
 class SalesRunner:
-    """Runs batches of sales (services.kit.lanes.Runner)."""
+    """Runs batches of sales of a tenant (services.kit.lanes.Runner)."""
 
     def __init__(self, db: database.Database, listener: Listener) -> None:
         self._db = db
         self._listener = listener
 
-    async def run(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome]:
+    async def run(self, work: Sequence[Work]) -> list[Outcome]:
         """One transaction. CommitLost when the connection broke after COMMIT was sent."""
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                return await self._run(key, commands)
+                return await self._run(work)
             except psycopg.errors.UniqueViolation:
                 # The till's id or the request's key was recorded at another location meanwhile: now it can be seen.
                 if attempt == ATTEMPTS_MAX:
                     raise
             except psycopg.DataError as error:
-                if len(commands) > 1 or error.sqlstate not in UNSTORABLE:
+                if len(work) > 1 or error.sqlstate not in UNSTORABLE:
                     raise  # several: the lane finds out whose it is
                 return [errors.InvalidRequest("a text holds a character that can't be stored")]
         raise AssertionError
 
-    async def _run(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome]:
-        with lanes.span("sales.batch", [command.traceparent for command in commands]):
-            return await self._transact(key, commands)
+    async def _run(self, work: Sequence[Work]) -> list[Outcome]:
+        with lanes.span("sales.batch", [command.traceparent for _, command in work]):
+            return await self._transact(work)
 
-    async def _transact(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome]:
+    async def _transact(self, work: Sequence[Work]) -> list[Outcome]:
         async with self._db.lane_connection() as connection:
-            loaded = await store.load(connection, key, _wanted(commands))
-            batch = _Batch(loaded)
-            outcomes = [batch.decide(number, command) for number, command in enumerate(commands)]
-            if not batch.orders:
+            batch = _Batch(await _load(connection, work))
+            outcomes = [batch.decide(number, *of) for number, of in enumerate(work)]
+            writes = [place.writes(key) for key, place in batch.places.items()]
+            if not writes:
                 return outcomes
             try:
-                await self._write(connection, key, batch)
+                await store.write(connection, writes, batch.answers, batch.now)
             except psycopg.OperationalError as error:
                 if connection.broken:
                     raise lanes.CommitLost from error
                 raise
-        self._listener(key, batch.orders[-1].seq)
+        for of in writes:
+            self._listener(of.key, of.event.seq_to)
         return outcomes
 
-    async def _write(self, connection: pipeline.LaneConnection, key: Key, batch: _Batch) -> None:
-        single = batch.new[0] if len(batch.new) == 1 else None  # several causes: none is named
-        event = events.sales_recorded(
-            key.location_id,
-            batch.epoch,
-            batch.orders,
-            single.traceparent if single else "",
-            single.request_id if single else "",
-        )
-        fingerprints = [command.fingerprint for command in batch.new]
-        await store.write(connection, key, batch.now, batch.orders, fingerprints, batch.remembered, METHOD, event)
-
-    async def resolve(self, key: Key, commands: Sequence[RecordSale]) -> list[Outcome] | None:
+    async def resolve(self, work: Sequence[Work]) -> list[Outcome] | None:
         """The answers of a batch whose end is unknown; None when it was not committed.
 
         A batch was committed when any of the order ids that it would have used is found; then what is not found was
         refused, and is refused again.
         """
         async with self._db.lane_connection() as connection:
-            loaded = await store.load(connection, key, _wanted(commands))
-        ours = {command.order_id for command in commands}
+            loaded = await _load(connection, work)
+        ours = {command.order_id for _, command in work}
         if not any(order_id in ours for order_id, _ in loaded.recorded.values()):
             return None
         batch = _Batch(loaded)
-        outcomes = [batch.decide(number, command) for number, command in enumerate(commands)]
-        if batch.orders:  # can't be: the batch was written as a whole
+        outcomes = [batch.decide(number, *of) for number, of in enumerate(work)]
+        if batch.places:  # can't be: the batch was written as a whole
             raise lanes.CommitLost
-        self._listener(key, loaded.seq)
+        for key in dict.fromkeys(key for key, _ in work):
+            self._listener(key, loaded.heads[key.location].seq)
         return outcomes
 
 
-def _wanted(commands: Sequence[RecordSale]) -> store.Wanted:
-    return store.Wanted(
-        sales=[command.sale_key for command in commands],
-        request_keys=[command.request_key for command in commands],
-        method=METHOD,
+async def _load(connection: pipeline.LaneConnection, work: Sequence[Work]) -> store.Loaded:
+    tenant = work[0][0].tenant
+    return await store.load(
+        connection,
+        tenant,
+        [key.location for key, _ in work],
+        [command.sale_key for _, command in work],
+        [command.request_key(tenant) for _, command in work],
     )
 
 
@@ -155,29 +153,23 @@ class _Batch:
         self._loaded = loaded
         self._by_sale: dict[tuple[str, str], tuple[bytes, domain.Order]] = {}
         self._by_request: dict[tuple[str, str], tuple[bytes, domain.Order]] = {}
-        self.orders: list[domain.Order] = []
-        self.new: list[RecordSale] = []
-        self.remembered: list[store.Remembered] = []
+        self.places: dict[Key, _Place] = {}
+        self.answers: list[idempotency.Answer] = []
 
     @property
     def now(self) -> dt.datetime:
         """The database's clock after the locks."""
         return self._loaded.now
 
-    @property
-    def epoch(self) -> int:
-        """Of the location's positions."""
-        return self._loaded.epoch
-
-    def decide(self, number: int, command: RecordSale) -> Outcome:
+    def decide(self, number: int, key: Key, command: RecordSale) -> Outcome:
         """The answer to one sale: the order it became before, or becomes now, or why it doesn't."""
         try:
-            return self._earlier(number, command) or self._record(command)
+            return self._earlier(number, command) or self._record(key, command)
         except errors.Error as refusal:
             return refusal
 
     def _earlier(self, number: int, command: RecordSale) -> Recorded | None:
-        request = command.request_key
+        request = (command.principal, command.request_id)
         if request in self._by_request:
             fingerprint, order = self._by_request[request]
             return _same_request(command, fingerprint, order)
@@ -192,23 +184,46 @@ class _Batch:
             return _same_sale(command, fingerprint, order_id, Earlier(order_id))
         return None
 
-    def _record(self, command: RecordSale) -> domain.Order:
+    def _record(self, key: Key, command: RecordSale) -> domain.Order:
+        place = self.places.get(key) or _Place(self._loaded.heads[key.location])
         order = domain.book(
             command.sale,
             command.items,
             command.store,
-            seq=self._loaded.seq + len(self.orders) + 1,
+            seq=place.head.seq + len(place.orders) + 1,
             order_id=command.order_id,
             line_ids=command.line_ids,
             at=self._loaded.now,
         )
-        self.orders.append(order)
-        self.new.append(command)
+        self.places[key] = place
+        place.orders.append(order)
+        place.new.append(command)
         self._by_sale[command.sale_key] = (command.fingerprint, order)
-        if (request := command.request_key) is not None:
-            self._by_request[request] = (command.fingerprint, order)
-            self.remembered.append(store.Remembered(*request, command.fingerprint, order.id))
+        if (request := command.request_key(key.tenant)) is not None:
+            self._by_request[command.principal, command.request_id] = (command.fingerprint, order)
+            self.answers.append(idempotency.Answer(request, order.id.bytes))
         return order
+
+
+class _Place:
+    """What a batch records at one of its locations."""
+
+    def __init__(self, head: store.Head) -> None:
+        self.head = head
+        self.orders: list[domain.Order] = []
+        self.new: list[RecordSale] = []
+
+    def writes(self, key: Key) -> store.Writes:
+        """All that the batch recorded here, ready to be written."""
+        single = self.new[0] if len(self.new) == 1 else None  # several causes: none is named
+        event = events.sales_recorded(
+            key.location_id,
+            self.head.epoch,
+            self.orders,
+            single.traceparent if single else "",
+            single.request_id if single else "",
+        )
+        return store.Writes(key, self.orders, [command.fingerprint for command in self.new], event)
 
 
 def _same_request(command: RecordSale, fingerprint: bytes, recorded: Recorded) -> Recorded:

@@ -10,12 +10,12 @@ import datetime as dt
 import functools
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.inventory.domain import levels as values
-from services.kit import binary, errors, events, idempotency, outbox, pipeline
+from services.kit import binary, events, idempotency, outbox, pipeline
 
 HEAD = pipeline.Statement("""
 SELECT h.seq, h.epoch, l.closed FROM stock_head h JOIN location l ON l.tenant_id = h.tenant_id AND l.id = h.location_id
@@ -38,17 +38,6 @@ SELECT t.now, b.sku_key, b.due FROM t LEFT JOIN LATERAL (
     WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[]) AND expires_at <= t.now GROUP BY sku_key
 ) b ON true
 """)
-# LATERAL with a LIMIT is a look-up by key for each, whatever statistics a generic plan was made without.
-ANSWERED = pipeline.Statement("""
-SELECT k.n, i.fingerprint, i.response
-FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY k (principal, method, key, n)
-CROSS JOIN LATERAL (
-    SELECT a.fingerprint, a.response FROM idempotency a
-    WHERE a.tenant_id = $1 AND a.principal = k.principal AND a.method = k.method AND a.key = k.key
-      AND a.day >= date_trunc('day', now(), 'UTC') - interval '3 days'
-      AND a.day <= date_trunc('day', now(), 'UTC') + interval '1 day' AND a.response IS NOT NULL LIMIT 1
-) i
-""")
 CURSORS = pipeline.Statement("""
 SELECT consumer, epoch, seq FROM inbox_cursor WHERE tenant_id = $1 AND key = $2 AND consumer = ANY ($3::text[]) FOR UPDATE
 """)
@@ -57,17 +46,17 @@ VARIANTS = pipeline.Statement("SELECT sku_key, sku FROM variant WHERE tenant_id 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a batch needs: folded SKUs (sorted), hold ids (sorted), idempotency keys, consumers of events."""
+    """What a batch needs of a location: folded SKUs, hold ids, consumers of events. key: the location's TypeID."""
 
-    skus: list[str]
-    holds: list[uuid.UUID]
-    keys: list[idempotency.Key]
-    consumers: list[str]
+    key: str
+    skus: set[str] = field(default_factory=set)
+    holds: set[uuid.UUID] = field(default_factory=set)
+    consumers: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What it got, under locks. answered: position in Wanted.keys -> fingerprint, response."""
+class Place:
+    """What it got of a location, under locks."""
 
     seq: int
     epoch: int
@@ -76,68 +65,91 @@ class Loaded:
     levels: dict[str, values.Level]
     due: dict[str, int]
     holds: dict[uuid.UUID, values.Hold]
-    answered: dict[int, tuple[bytes, bytes]]
     cursors: dict[str, tuple[int, int]]
-    variants: dict[str, str]
+    variants: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A success to be remembered."""
+class Loaded:
+    """The places that the tenant has. answered: position among the keys -> fingerprint, response."""
 
-    key: idempotency.Key
-    response: bytes
+    places: dict[uuid.UUID, Place]
+    answered: dict[int, tuple[bytes, bytes]]
 
 
 async def load(
-    connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, key: str, wanted: Wanted
+    connection: pipeline.LaneConnection,
+    tenant: str,
+    wanted: Mapping[uuid.UUID, Wanted],
+    keys: Sequence[idempotency.Key],
 ) -> Loaded:
-    """Begins, locks and loads. NOT_FOUND when the tenant has no such location."""
-    owner = uuid.UUID(tenant).bytes
-    place, skus = (owner, location.bytes), binary.texts(wanted.skus)
-    queries: dict[str, pipeline.Query] = {"head": (HEAD, place), "levels": (LEVELS, (*place, skus))}
-    if wanted.holds:
-        queries["holds"] = (HOLDS, (*place, binary.uuids(wanted.holds)))
-    if wanted.consumers:
-        queries["cursors"] = (CURSORS, (owner, key.encode(), binary.texts(wanted.consumers)))
-    queries["clock"] = (CLOCK, (*place, skus))
-    queries["answered"] = _remembered(owner, wanted.keys)
+    """Begins, locks and loads, whatever the order of wanted. A location that the tenant doesn't have is left out."""
+    owner = uuid.UUID(tenant)
+    queries = _queries(owner.bytes, wanted)
+    queries["answered"] = idempotency.look_up(owner, keys)
     found = dict(zip(queries, await connection.begin(tenant, *queries.values()), strict=True))
-    if not found["head"]:
-        raise errors.NotFound("location")
-    seq, epoch, closed = found["head"][0]
-    now, due = _clock(found["clock"])
-    levels = {row[0]: level_of(row) for row in found["levels"]}
-    missing = [sku for sku in wanted.skus if sku not in levels]
+    missing = {
+        sku
+        for location, of in wanted.items()
+        if len(of.skus) > len(found["levels", location])
+        for sku in of.skus.difference(row[0] for row in found["levels", location])
+    }
     variants: dict[str, str] = {}
-    if missing:  # the location never had them: they may still be in the catalogue
-        variants = dict((await connection.proceed((VARIANTS, (owner, binary.texts(missing)))))[0])
+    if missing:  # a location never had them: they may still be in the catalogue
+        variants = dict((await connection.proceed((VARIANTS, (owner.bytes, binary.texts(sorted(missing))))))[0])
     return Loaded(
+        {location: _place(location, found, variants) for location in wanted if found["head", location]},
+        {row[0] - 1: (row[1], row[2]) for row in found["answered"]},
+    )
+
+
+def _queries(owner: bytes, wanted: Mapping[uuid.UUID, Wanted]) -> dict[Any, pipeline.Query]:
+    """By (what, location). Locks first, in their one order; then what is read under them."""
+    places = sorted(wanted.items())
+    queries: dict[Any, pipeline.Query] = {}
+    for location, _ in places:
+        queries["head", location] = (HEAD, (owner, location.bytes))
+    skus = {location: binary.texts(sorted(of.skus)) for location, of in places}
+    for location, _ in places:
+        queries["levels", location] = (LEVELS, (owner, location.bytes, skus[location]))
+    for location, of in places:
+        if of.holds:
+            queries["holds", location] = (HOLDS, (owner, location.bytes, binary.uuids(sorted(of.holds))))
+    for location, of in places:
+        if of.consumers:
+            queries["cursors", location] = (CURSORS, (owner, of.key.encode(), binary.texts(sorted(of.consumers))))
+    for location, _ in places:
+        queries["clock", location] = (CLOCK, (owner, location.bytes, skus[location]))
+    return queries
+
+
+def _place(location: uuid.UUID, found: Mapping[Any, pipeline.Rows], variants: Mapping[str, str]) -> Place:
+    ((seq, epoch, closed),) = found["head", location]
+    now, due = _clock(found["clock", location])
+    return Place(
         seq=seq,
         epoch=epoch,
         closed=closed,
         now=now,
-        levels=levels,
+        levels={row[0]: level_of(row) for row in found["levels", location]},
         due=due,
-        holds=_holds(found.get("holds", ())),
-        answered={row[0] - 1: (row[1], row[2]) for row in found["answered"]},
-        cursors={row[0]: (row[1], row[2]) for row in found.get("cursors", ())},
+        holds=_holds(found.get(("holds", location), ())),
+        cursors={row[0]: (row[1], row[2]) for row in found.get(("cursors", location), ())},
         variants=variants,
     )
 
 
 async def answered(
-    connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[idempotency.Key]
+    connection: pipeline.LaneConnection,
+    tenant: str,
+    locations: Iterable[uuid.UUID],
+    keys: Sequence[idempotency.Key],
 ) -> dict[int, tuple[bytes, bytes]]:
-    """What is remembered of keys. Waits for the head row, so that a batch whose end is unknown has ended by then."""
-    owner = uuid.UUID(tenant).bytes
-    _, rows = await connection.ask(tenant, (HEAD, (owner, location.bytes)), _remembered(owner, keys))
+    """What is remembered of keys. Waits for the head rows, so that a batch whose end is unknown has ended by then."""
+    owner = uuid.UUID(tenant)
+    heads: list[pipeline.Query] = [(HEAD, (owner.bytes, location.bytes)) for location in sorted(set(locations))]
+    rows = (await connection.ask(tenant, *heads, idempotency.look_up(owner, keys)))[-1]
     return {row[0] - 1: (row[1], row[2]) for row in rows}
-
-
-def _remembered(owner: bytes, keys: Sequence[idempotency.Key]) -> pipeline.Query:
-    columns = ([k.principal for k in keys], [k.method for k in keys], [k.key for k in keys])
-    return ANSWERED, (owner, *map(binary.texts, columns))
 
 
 def _clock(rows: Sequence[Sequence[Any]]) -> tuple[dt.datetime, dict[str, int]]:
@@ -165,7 +177,7 @@ def _holds(rows: Sequence[Sequence[Any]]) -> dict[uuid.UUID, values.Hold]:
     return holds
 
 
-# --- writing: one data-modifying statement, made of the parts that a batch needs ---
+# --- writing: a data-modifying statement for each location, made of the parts that it needs, and what to remember ---
 
 PARTS: Mapping[str, str] = {
     "head": "UPDATE stock_head SET seq = %(seq)s::bigint WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid",
@@ -228,11 +240,6 @@ PARTS: Mapping[str, str] = {
         SELECT %(tenant)s::uuid, %(k_key)s::text, u.* FROM unnest(%(k_consumer)s::text[], %(k_epoch)s::bigint[], %(k_seq)s::bigint[]) u
         ON CONFLICT (tenant_id, consumer, key) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
             updated_at = clock_timestamp()""",
-    "answers": """
-        INSERT INTO idempotency (tenant_id, principal, method, key, fingerprint, response, day)
-        SELECT %(tenant)s::uuid, u.*, d.day
-        FROM unnest(%(a_principal)s::text[], %(a_method)s::text[], %(a_key)s::text[], %(a_fingerprint)s::bytea[],
-            %(a_response)s::bytea[]) u, unnest(%(days)s::timestamptz[]) d (day)""",
     "event": outbox.LANE_INSERT,
 }
 
@@ -243,15 +250,8 @@ def _statement(parts: tuple[str, ...]) -> pipeline.Named:
     return pipeline.Named("WITH " + ", ".join(f"{name} AS ({PARTS[name]})" for name in parts) + " SELECT 1")
 
 
-def days_around(now: dt.datetime) -> list[dt.datetime]:
-    """UTC days that now, give or take 5 minutes, touches (services/kit/idempotency.py says why)."""
-    margin = dt.timedelta(minutes=5)
-    days = {(now + offset).astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0) for offset in (-margin, margin)}  # fmt: skip
-    return sorted(days)
-
-
-class Batch:
-    """Collects what a batch writes, part by part, and writes it with its end."""
+class Writes:
+    """Collects what a batch writes at a location, part by part."""
 
     def __init__(self, tenant: str, location: uuid.UUID, now: dt.datetime, seq: int) -> None:
         self._parts: list[str] = []
@@ -345,23 +345,28 @@ class Batch:
         self._values["k_key"] = key
         self._add("cursors", ("k_consumer", "k_epoch", "k_seq"), [(name, *at) for name, at in moved.items()])
 
-    def answers(self, answers: Sequence[Answer]) -> None:
-        """Successes, for when their keys come again."""
-        rows = [(a.key.principal, a.key.method, a.key.key, a.key.fingerprint, a.response) for a in answers]
-        self._add("answers", ("a_principal", "a_method", "a_key", "a_fingerprint", "a_response"), rows)
-        self._values["days"] = days_around(self._values["now"])
-
     def event(self, event: events.Event) -> None:
         """The outbox row: all changes of the batch."""
         self._parts.append("event")
         self._values |= outbox.lane_parameters(event, self._values["now"])
 
-    async def write(self, connection: pipeline.LaneConnection) -> None:
-        """Writes all parts and commits, in one round trip."""
-        if not self._parts:
-            await connection.commit_with()
-            return
-        await connection.commit_with(_statement(tuple(self._parts)).bind(self._values))
+    def query(self) -> pipeline.Query | None:
+        """The statement of all parts; None when there are none."""
+        return _statement(tuple(self._parts)).bind(self._values) if self._parts else None
+
+
+async def write(
+    connection: pipeline.LaneConnection,
+    tenant: str,
+    writes: Iterable[Writes],
+    answers: Sequence[idempotency.Answer],
+    now: dt.datetime,
+) -> None:
+    """Writes and commits, in one round trip."""
+    queries = [query for of in writes if (query := of.query()) is not None]
+    if answers:
+        queries.append(idempotency.remember(uuid.UUID(tenant), answers, now))
+    await connection.commit_with(*queries)
 
 
 def _incoming_json(incoming: Sequence[values.Incoming]) -> str:

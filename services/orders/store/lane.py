@@ -10,11 +10,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from services.kit import binary, events, outbox, pipeline
+from services.kit import binary, events, idempotency, outbox, pipeline
 from services.orders.domain import sale as domain
 
 HEAD = pipeline.Statement("SELECT seq, epoch FROM order_head WHERE tenant_id = $1 AND location_id = $2 FOR UPDATE")
@@ -32,22 +32,6 @@ FROM (SELECT 1) one LEFT JOIN LATERAL (
         ORDER BY client_sale_id LIMIT 1
     ) o WHERE o.client_sale_id = u.client_sale_id
 ) x ON true
-""")
-ANSWERED = pipeline.Statement("""
-SELECT u.n, i.response, i.fingerprint
-FROM unnest($3::text[], $4::text[]) WITH ORDINALITY u (principal, key, n), LATERAL (
-    SELECT response, fingerprint FROM idempotency
-    WHERE tenant_id = $1 AND principal = u.principal AND method = $2 AND key = u.key
-        AND response IS NOT NULL AND day >= date_trunc('day', now(), 'UTC') - interval '3 days'
-        AND day <= date_trunc('day', now(), 'UTC') + interval '1 day' LIMIT 1
-) i
-""")
-REMEMBER = pipeline.Named("""
-INSERT INTO idempotency (tenant_id, principal, method, key, fingerprint, response, day)
-SELECT %(tenant)s::uuid, u.principal, %(method)s::text, u.key, u.fingerprint, uuid_send(u.order_id), d.day
-FROM unnest(%(r_principal)s::text[], %(r_key)s::text[], %(r_print)s::bytea[], %(r_order)s::uuid[])
-         u (principal, key, fingerprint, order_id),
-     unnest(%(days)s::timestamptz[]) d (day)
 """)
 WRITE = pipeline.Named(f"""
 WITH head AS (
@@ -98,79 +82,81 @@ class Key:
     location_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a batch looks up, a value a command. request_keys: (principal, key), or None where no key was sent."""
+class Head(NamedTuple):
+    """A location's position, under its lock."""
 
-    sales: Sequence[tuple[str, str]]
-    request_keys: Sequence[tuple[str, str] | None]
-    method: str
+    seq: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The head under its lock, the clock after it, and what was recorded before."""
+    """The heads under their locks, the clock after them, and what was recorded before, by position in the batch."""
 
-    seq: int
-    epoch: int
+    heads: Mapping[uuid.UUID, Head]
     now: dt.datetime
     recorded: Found
     answered: Found
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A request key whose sale was recorded."""
+async def load(
+    connection: pipeline.LaneConnection,
+    tenant: str,
+    locations: Iterable[uuid.UUID],
+    sales: Sequence[tuple[str, str]],
+    keys: Sequence[idempotency.Key | None],
+) -> Loaded:
+    """Begins, locks the heads (made by a location's first sale), then looks up the sales and reads the clock.
 
-    principal: str
-    key: str
-    fingerprint: bytes
-    order_id: uuid.UUID
-
-
-async def load(connection: pipeline.LaneConnection, key: Key, wanted: Wanted) -> Loaded:
-    """Begins, locks the head (made by a location's first sale), then looks up the sales and reads the clock."""
-    owner = uuid.UUID(key.tenant).bytes
-    scope = (owner, key.location.bytes)
-    asked = [n for n, pair in enumerate(wanted.request_keys) if pair is not None]
-    queries: list[pipeline.Query] = [(HEAD, scope), (RECORDED, (owner, *_pairs(wanted.sales)))]
+    sales: (terminal, its id of the sale); keys: None where no key was sent.
+    """
+    owner, places = uuid.UUID(tenant), sorted(set(locations))
+    asked = [n for n, key in enumerate(keys) if key is not None]
+    queries: list[pipeline.Query] = [(HEAD, (owner.bytes, location.bytes)) for location in places]
+    terminals, ids = [sale[0] for sale in sales], [sale[1] for sale in sales]
+    queries.append((RECORDED, (owner.bytes, binary.texts(terminals), binary.texts(ids))))
     if asked:
-        pairs = _pairs([pair for pair in wanted.request_keys if pair is not None])
-        queries.append((ANSWERED, (owner, wanted.method.encode(), *pairs)))
-    head, rows, *answered = await connection.begin(key.tenant, *queries)
-    if not head:
-        await connection.commit_with((MAKE_HEAD, scope))
-        return await load(connection, key, wanted)
+        queries.append(idempotency.look_up(owner, [key for key in keys if key is not None]))
+    found = await connection.begin(tenant, *queries)
+    heads = {location: Head(*rows[0]) for location, rows in zip(places, found, strict=False) if rows}
+    if new := [location for location in places if location not in heads]:
+        await connection.commit_with(*[(MAKE_HEAD, (owner.bytes, location.bytes)) for location in new])
+        return await load(connection, tenant, places, sales, keys)
+    recorded = found[len(places)]
     return Loaded(
-        seq=head[0][0],
-        epoch=head[0][1],
-        now=rows[0][0],
-        recorded={row[1] - 1: (row[2], row[3]) for row in rows if row[1] is not None},
-        answered={asked[row[0] - 1]: (uuid.UUID(bytes=row[1]), row[2]) for row in (answered[0] if answered else ())},
+        heads=heads,
+        now=recorded[0][0],
+        recorded={row[1] - 1: (row[2], row[3]) for row in recorded if row[1] is not None},
+        answered={asked[row[0] - 1]: (uuid.UUID(bytes=row[2]), row[1]) for row in (found[-1] if asked else ())},
     )
+
+
+class Writes(NamedTuple):
+    """What a batch writes at a location: its orders in order of seq, their fingerprints, and the event of both."""
+
+    key: Key
+    orders: Sequence[domain.Order]
+    fingerprints: Sequence[bytes]
+    event: events.Event
 
 
 async def write(
     connection: pipeline.LaneConnection,
-    key: Key,
+    writes: Sequence[Writes],
+    answers: Sequence[idempotency.Answer],
     now: dt.datetime,
-    orders: Sequence[domain.Order],
-    fingerprints: Sequence[bytes],
-    remembered: Sequence[Remembered],
-    method: str,
-    event: events.Event,
 ) -> None:
-    """Writes a batch and commits, in one round trip."""
-    scope = {"tenant": uuid.UUID(key.tenant), "location": key.location, "now": now, "seq": event.seq_to}
-    tables = _orders(orders, fingerprints) | _lines(orders) | _tenders(orders)
-    queries = [WRITE.bind(scope | tables | outbox.lane_parameters(event, now))]
-    if remembered:
-        queries.append(REMEMBER.bind(scope | {"method": method, "days": _days(now)} | _remembered(remembered)))
+    """Writes a batch and commits, in one round trip. At least one location."""
+    queries = [_written(of, now) for of in writes]
+    if answers:
+        queries.append(idempotency.remember(uuid.UUID(writes[0].key.tenant), answers, now))
     await connection.commit_with(*queries)
 
 
-def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[bytes, bytes]:
-    return binary.texts([pair[0] for pair in pairs]), binary.texts([pair[1] for pair in pairs])
+def _written(of: Writes, now: dt.datetime) -> pipeline.Query:
+    scope = {"tenant": uuid.UUID(of.key.tenant), "location": of.key.location, "now": now, "seq": of.event.seq_to}
+    tables = _orders(of.orders, of.fingerprints) | _lines(of.orders) | _tenders(of.orders)
+    return WRITE.bind(scope | tables | outbox.lane_parameters(of.event, now))
 
 
 def _orders(orders: Sequence[domain.Order], fingerprints: Sequence[bytes]) -> dict[str, Sequence[Any]]:
@@ -252,19 +238,3 @@ def _tenders(orders: Sequence[domain.Order]) -> dict[str, Sequence[Any]]:
         "t_amount": [tender.amount for tender in tenders],
         "t_details": [tender.details for tender in tenders],
     }
-
-
-def _remembered(remembered: Sequence[Remembered]) -> dict[str, Sequence[Any]]:
-    return {
-        "r_principal": [r.principal for r in remembered],
-        "r_key": [r.key for r in remembered],
-        "r_print": [r.fingerprint for r in remembered],
-        "r_order": [r.order_id for r in remembered],
-    }
-
-
-def _days(now: dt.datetime) -> list[dt.datetime]:
-    """UTC days that now, give or take 5 minutes, touches (services/kit/idempotency.py says why)."""
-    margin = dt.timedelta(minutes=5)
-    moments = ((now + offset).astimezone(dt.UTC) for offset in (-margin, margin))
-    return sorted({moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in moments})

@@ -6,13 +6,12 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from services.kit import database, errors, events, ids
+from services.kit import database, errors, events, idempotency, ids, lanes, pipeline
 from services.orders import lane
 from services.orders.domain import sale as domain
 from services.orders.store import lane as store
@@ -73,10 +72,28 @@ async def test_another_sale_under_the_id_is_refused_and_names_the_order(world: W
     assert refusal.value.metadata == {"order_id": ids.encode("ord", first.id)}
 
 
+async def test_a_batch_over_several_locations_numbers_each_of_them(world: World, shop: uuid.UUID) -> None:
+    shops = [shop, ids.new_uuid(), ids.new_uuid()]
+
+    outcomes = await world.batch(*(command(sale(at, f"s-{n}-{at}")) for n in range(4) for at in shops))
+
+    positions = [(order.location_id, order.seq) for order in outcomes]  # type: ignore[union-attr]
+    assert positions == [(at, n) for n in (1, 2, 3, 4) for at in shops]
+    assert sorted(key.location for key, seq in world.committed if seq == 4) == sorted(shops)
+    events_of = await world.rows("SELECT key, seq_from, seq_to FROM outbox")
+    assert sorted(events_of) == sorted((ids.encode("loc", at), 1, 4) for at in shops)
+
+
+async def test_the_same_sale_at_two_locations_of_one_batch_is_one_order(world: World, shop: uuid.UUID) -> None:
+    first, second = await world.batch(command(sale(shop, "s-1")), command(sale(ids.new_uuid(), "s-1")))
+
+    assert isinstance(first, domain.Order)
+    assert isinstance(second, errors.Error)
+    assert len(await world.rows("SELECT FROM sales_order")) == 1
+
+
 async def test_two_sales_under_one_id_in_one_batch_are_one_order_and_one_refusal(world: World, shop: uuid.UUID) -> None:
-    outcomes = await world.runner.run(
-        world.key(shop), [command(sale(shop, "s-1")), command(sale(shop, "s-1", line(net_amount=999)))]
-    )
+    outcomes = await world.batch(command(sale(shop, "s-1")), command(sale(shop, "s-1", line(net_amount=999))))
 
     assert isinstance(outcomes[0], domain.Order)
     assert isinstance(outcomes[1], domain.SaleIdReused)
@@ -111,9 +128,7 @@ async def test_a_request_key_that_came_with_another_sale_is_refused(world: World
         await world.record(sale(shop, "s-2"), request_id="k-1")
     with pytest.raises(errors.IdempotencyKeyReused):
         await world.record(sale(ids.new_uuid(), "s-3"), request_id="k-1")
-    outcomes = await world.runner.run(
-        world.key(shop), [command(sale(shop, f"s-{n}"), request_id="k-2") for n in (4, 5)]
-    )
+    outcomes = await world.batch(*(command(sale(shop, f"s-{n}"), request_id="k-2") for n in (4, 5)))
     assert [type(outcome) for outcome in outcomes] == [domain.Order, errors.IdempotencyKeyReused]
     assert [seq for _, seq in await recorded(world, shop)] == [1, 2]
 
@@ -121,9 +136,7 @@ async def test_a_request_key_that_came_with_another_sale_is_refused(world: World
 async def test_a_refused_sale_leaves_its_neighbours_and_no_gap(world: World, shop: uuid.UUID) -> None:
     tenders = (domain.Tender(domain.TenderType.CARD, 1, "EUR", ""),)
     bad = sale(shop, "bad", tenders=tenders)
-    outcomes = await world.runner.run(
-        world.key(shop), [command(sale(shop, "s-1")), command(bad), command(sale(shop, "s-2"))]
-    )
+    outcomes = await world.batch(command(sale(shop, "s-1")), command(bad), command(sale(shop, "s-2")))
 
     assert [getattr(outcome, "seq", None) for outcome in outcomes] == [1, None, 2]
     assert isinstance(outcomes[1], domain.SaleUnbalanced)
@@ -175,7 +188,7 @@ async def test_one_event_says_all_that_a_batch_recorded(world: World, shop: uuid
         reservation_id=ids.new_uuid(),
         campaign_id="spring",
     )
-    await world.runner.run(world.key(shop), [command(sold), command(sale(shop, "s-2"))])
+    await world.batch(command(sold), command(sale(shop, "s-2")))
 
     (row,) = await world.rows(OUTBOX, key=ids.encode("loc", shop))
     event = events_pb.SalesRecorded.FromString(row.data)
@@ -237,18 +250,17 @@ class Breaking(lane.SalesRunner):
         self.broken = False
         self.resolved = 0
 
-    async def _write(self, connection: database.LaneConnection, key: store.Key, batch: Any) -> None:
+    async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
         if not self.broken:
             self.broken = True
             if self._after_commit:
-                await super()._write(connection, key, batch)
-            connection.pgconn.finish()
-            raise psycopg.OperationalError("the connection is lost")
-        await super()._write(connection, key, batch)
+                await super().run(work)
+            raise lanes.CommitLost
+        return await super().run(work)
 
-    async def resolve(self, key: lane.Key, commands: Sequence[lane.RecordSale]) -> list[lane.Outcome] | None:
+    async def resolve(self, work: Sequence[lane.Work]) -> list[lane.Outcome] | None:
         self.resolved += 1
-        return await super().resolve(key, commands)
+        return await super().resolve(work)
 
 
 @pytest.mark.parametrize("after_commit", [True, False])
@@ -312,21 +324,20 @@ async def test_the_relay_finds_an_envelope_that_it_can_send(world: World, shop: 
     assert envelope.occurred_at.ToDatetime(NOON.tzinfo) == NOON
 
 
-@pytest.mark.parametrize("statement", [store.RECORDED, store.ANSWERED])
+@pytest.mark.parametrize(
+    ("statement", "texts"), [(store.RECORDED, ["'{a}'", "'{b}'"]), (idempotency.LOOK_UP, ["'{a}'", "'{b}'", "'{c}'"])]
+)
 async def test_look_ups_of_a_batch_use_the_unique_index_even_when_tables_are_empty(
-    urls: tuple[str, str, str], statement: str
+    urls: tuple[str, str, str], statement: pipeline.Statement, texts: list[str]
 ) -> None:
     """A generic plan that was made on an empty table stays: any other plan would read all orders of the tenant."""
-    numbered, count = statement, statement.count("%s")
-    for n in range(1, count + 1):
-        numbered = numbered.replace("%s", f"${n}", 1)
     tenant = ids.new_uuid()
-    values = ["'{a}'", "'{b}'", f"'{tenant}'", "'m'"][:count]
+    values = [f"'{tenant}'", *texts]
     async with await psycopg.AsyncConnection.connect(
         urls[0], options="-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
     ) as connection:
         await connection.execute("SELECT set_config('app.tenant_id', %s, true)", (str(tenant),))
-        await connection.execute(f"PREPARE look_up AS {numbered}")
+        await connection.execute(f"PREPARE look_up AS {statement.sql.decode()}")
         rows = await (await connection.execute(f"EXPLAIN EXECUTE look_up({', '.join(values)})")).fetchall()
     plan = "\n".join(row[0] for row in rows)
     assert "Hash" not in plan

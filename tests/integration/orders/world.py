@@ -87,6 +87,10 @@ class World:
     async def record(self, of: domain.Sale, *, request_id: str = "", store: domain.Store = VIENNA) -> lane.Recorded:
         return await self.lanes.submit(self.key(of.location_id), command(of, request_id=request_id, store=store))
 
+    async def batch(self, *sales: lane.RecordSale) -> Sequence[lane.Outcome]:
+        """Sales that are decided in one batch."""
+        return await self.runner.run([(self.key(of.sale.location_id), of) for of in sales])
+
     async def rows(self, statement: str, **values: object) -> Sequence[sa.Row[Any]]:
         """What the tenant sees."""
         async with self.db.read(str(self.tenant)) as session:

@@ -189,15 +189,42 @@ async def test_confirm_release_and_extend_follow_the_state(world: worlds.StockWo
     await balanced(world, location_id)
 
 
+async def test_locations_that_wait_together_share_a_batch_and_keep_their_own_order(db: database.Database) -> None:
+    batches: list[int] = []
+
+    class Counting(lane.StockRunner):
+        async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
+            batches.append(len({key.location for key, _ in work}))
+            return await super().run(work)
+
+    async with worlds.StockWorld(db, runner=Counting, in_flight=1) as world:
+        await world.variants(["a"])
+        locations = [await world.location() for _ in range(5)]
+        unknown = ids.new("loc")
+        await outcomes(*(world.adjust(at, "a", 3) for at in locations))
+        batches.clear()
+        calls = [world.reserve(at, ("a", 1)) for _ in range(4) for at in [*locations, unknown]]
+        results = await outcomes(*calls)
+
+        assert max(batches) > 1
+        held = [r for r in results if isinstance(r, stock_pb2.Reservation)]
+        assert sorted(r.location_id for r in held) == sorted(locations * 3)
+        assert sum(isinstance(r, stock_errors.InsufficientStock) for r in results) == 5
+        assert sum(isinstance(r, errors.NotFound) for r in results) == 4
+        for location_id in locations:
+            assert sorted(r.created_seq for r in held if r.location_id == location_id) == [2, 3, 4]
+            await balanced(world, location_id)
+
+
 async def test_one_bad_request_never_fails_its_neighbours(db: database.Database) -> None:
     """A command that breaks a constraint of the database: the batch is bisected until it stands alone."""
 
     class Poisoned(lane.StockRunner):
-        async def run(self, key: lane.LaneKey, submissions: Sequence[lane.Submission]) -> list[lane.Outcome]:
-            if any(getattr(s.command, "sku", "") == "poison" for s in submissions):
+        async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
+            if any(getattr(s.command, "sku", "") == "poison" for _, s in work):
                 async with self._db.lane_connection() as connection:
                     await connection.execute("SELECT 1 / 0")
-            return await super().run(key, submissions)
+            return await super().run(work)
 
     async with worlds.StockWorld(db, runner=Poisoned, in_flight=1) as world:
         location_id = await world.location(["a", "poison"])
@@ -215,12 +242,12 @@ async def test_a_lost_reply_at_commit_is_resolved(db: database.Database, committ
     broken: list[bool] = []
 
     class Broken(lane.StockRunner):
-        async def run(self, key: lane.LaneKey, submissions: Sequence[lane.Submission]) -> list[lane.Outcome]:
-            if broken or not any(isinstance(s.command, commands.Reserve) for s in submissions):
-                return await super().run(key, submissions)
+        async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
+            if broken or not any(isinstance(s.command, commands.Reserve) for _, s in work):
+                return await super().run(work)
             broken.append(True)
             if committed:
-                await super().run(key, submissions)
+                await super().run(work)
             raise lanes.CommitLost
 
     async with worlds.StockWorld(db, runner=Broken, in_flight=1) as world:
@@ -260,10 +287,10 @@ async def test_past_its_deadline_a_queued_request_is_dropped(db: database.Databa
     gate = asyncio.Event()
 
     class Slow(lane.StockRunner):
-        async def run(self, key: lane.LaneKey, submissions: Sequence[lane.Submission]) -> list[lane.Outcome]:
-            if isinstance(submissions[0].command, commands.Reserve):
+        async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
+            if isinstance(work[0][1].command, commands.Reserve):
                 await gate.wait()
-            return await super().run(key, submissions)
+            return await super().run(work)
 
     async with worlds.StockWorld(db, runner=Slow, in_flight=1) as world:
         location_id = await world.location(["a"])
