@@ -15,10 +15,10 @@ import psycopg_pool
 
 from services.inventory.domain import levels as values
 from services.inventory.store import stock as store
-from services.kit import database, errors
+from services.kit import database, errors, lanes
 
 BATCH_MAX = 500
-LINGER_SECONDS = 0.001
+LINGER_SECONDS = 0.002
 #: Mean size of the last statements from which it pays to wait for more (services/kit/lanes.py does the same).
 COMPANY = 1.5
 QUEUE_MAX = 10_000
@@ -35,7 +35,9 @@ class LevelReader:
         self._in_flight = in_flight
         self._waiting: dict[str, dict[Wanted, asyncio.Future[Answer]]] = {}
         self._company = 1.0
+        self._batch_size = lanes.BATCH_SIZE.labels("reads")
         self._ready = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -61,21 +63,25 @@ class LevelReader:
 
     async def _work(self) -> None:
         while True:
-            await self._ready.wait()
-            if not self._waiting:
-                self._ready.clear()
-                continue
-            if self._company >= COMPANY:
-                await asyncio.sleep(LINGER_SECONDS)
-                if not self._waiting:
-                    continue
-            tenant = next(iter(self._waiting))  # tenants take turns: a new dict entry goes to the end
-            waiting = self._waiting.pop(tenant)
-            batch = dict(list(waiting.items())[:BATCH_MAX])
-            if rest := dict(list(waiting.items())[BATCH_MAX:]):
-                self._waiting[tenant] = rest
+            async with self._turn:  # one worker gathers while the other one asks
+                tenant, batch = await self._gather()
             self._company += (len(batch) - self._company) / 8
+            self._batch_size.observe(len(batch))
             await self._read(tenant, batch)
+
+    async def _gather(self) -> tuple[str, dict[Wanted, asyncio.Future[Answer]]]:
+        while not self._waiting:
+            self._ready.clear()
+            await self._ready.wait()
+        if self._company >= COMPANY:
+            await asyncio.sleep(LINGER_SECONDS)
+        tenant = next(iter(self._waiting))  # tenants take turns: a new dict entry goes to the end
+        waiting = self._waiting.pop(tenant)
+        if len(waiting) <= BATCH_MAX:
+            return tenant, waiting
+        items = list(waiting.items())
+        self._waiting[tenant] = dict(items[BATCH_MAX:])
+        return tenant, dict(items[:BATCH_MAX])
 
     async def _read(self, tenant: str, batch: dict[Wanted, asyncio.Future[Answer]]) -> None:
         try:
