@@ -95,7 +95,7 @@ class _Recorder:
 
 
 class Server:
-    """The rpc server of one process.
+    """The rpc server of one process: a grpc.aio server for each address, as each takes one call at a time.
 
     server = Server(config, "inventory", verifier(config, "inventory"))
     server.add(add_InventoryServiceServicer_to_server, servicer)
@@ -111,19 +111,21 @@ class Server:
             stream_seconds_max=config.stream_lifetime_seconds,
             concurrency=config.rpc_concurrency,
         )
-        self._grpc = grpc.aio.server(interceptors=[self._interceptor], options=OPTIONS)
+        self._servers = [
+            grpc.aio.server(interceptors=[self._interceptor], options=OPTIONS) for _ in config.listen.split(",")
+        ]
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
         self._checks: dict[str, Check] = {}
         self._drains: list[Callback] = []
         self._closers: list[tuple[str, Callback]] = []
-        self._socket: Path | None = None
+        self._sockets: list[Path] = []
         self._metrics: metrics.Listener | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._closed = False
         self.address = ""
-        """Where it listens, as a gRPC target; set by `start`."""
+        """Where it listens, as addresses separated by commas; set by `start`."""
 
     @property
     def metrics_port(self) -> int:
@@ -142,7 +144,8 @@ class Server:
         for name, handlers in recorder.handlers.items():
             self._names.append(name)
             self._interceptor.prepare(name, handlers)
-            self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, dict(handlers)),))
+            for server in self._servers:
+                server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, dict(handlers)),))
 
     def ready_when(self, name: str, check: Check) -> None:
         """Health says SERVING while all checks (sync or async) say True; they are asked every second."""
@@ -167,38 +170,45 @@ class Server:
         try:
             await self._start()
         except BaseException:
-            await self._grpc.stop(None)  # Else it complains when it is collected.
-            if self._socket is not None:
-                self._socket.unlink(missing_ok=True)
+            await self._stop_servers(None)  # Else they complain when they are collected.
             raise
 
     async def _start(self) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         for name in ("", *self._names):
             await self._health.set(name, NOT_SERVING)
-        reflection.enable_server_reflection((*self._names, reflection.SERVICE_NAME, health.SERVICE_NAME), self._grpc)
-        self._listen(self._config.listen)
+        shown = (*self._names, reflection.SERVICE_NAME, health.SERVICE_NAME)
+        for server in self._servers:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            reflection.enable_server_reflection(shown, server)
+        addresses = self._config.listen.split(",")
+        self.address = ",".join(self._listen(*pair) for pair in zip(self._servers, addresses, strict=True))
         self._metrics = metrics.Listener(self._config.metrics_port)
-        await self._grpc.start()
+        for server in self._servers:
+            await server.start()
         _settle_garbage()
         self._watch = asyncio.create_task(self._watch_readiness(), name="readiness")
         log.info("server.listening", address=self.address, metrics_port=self.metrics_port)
 
-    def _listen(self, address: str) -> None:
+    def _listen(self, server: grpc.aio.Server, address: str) -> str:
+        """Binds a server; the address, with the port that it got."""
         if address.startswith("unix:"):
-            self._socket = claim_socket(address.removeprefix("unix:"))
+            self._sockets.append(claim_socket(address.removeprefix("unix:")))
             previous = os.umask(0o177)
             try:
-                self._grpc.add_insecure_port(address)
+                server.add_insecure_port(address)
             finally:
                 os.umask(previous)
-            self.address = address
-            return
+            return address
         try:
-            port = self._grpc.add_insecure_port(address)
+            port = server.add_insecure_port(address)
         except RuntimeError as error:
             raise AddressInUse(f"{address} is in use, or not an address of this machine.") from error
-        self.address = f"{address.rpartition(':')[0]}:{port}"
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    async def _stop_servers(self, grace_seconds: float | None) -> None:
+        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        for path in self._sockets:
+            path.unlink(missing_ok=True)
 
     async def _watch_readiness(self) -> None:
         serving: bool | None = None
@@ -236,14 +246,12 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._notice()
         await asyncio.gather(*(_finish("drain", callback, CLOSE_SECONDS) for callback in self._drains))
-        await self._grpc.stop(STOP_SECONDS)
+        await self._stop_servers(STOP_SECONDS)
         for name, callback in reversed(self._closers):
             await _finish(name, callback, CLOSE_SECONDS)
         await asyncio.to_thread(telemetry.shutdown)
         if self._metrics is not None:
             self._metrics.close()
-        if self._socket is not None:
-            self._socket.unlink(missing_ok=True)
         log.info("server.stopped")
 
     async def _notice(self) -> None:

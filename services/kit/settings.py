@@ -14,6 +14,7 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TILLMESH_", frozen=True, extra="ignore")
 
     listen: str = "127.0.0.1:0"
+    """One address or several, separated by commas: the more, the more calls are taken at once."""
     metrics_port: int = 0
     issuer: str = "http://127.0.0.1:8080"
     audience: str = "tillmesh"

@@ -15,7 +15,7 @@ from typing import Final
 
 import pydantic
 
-from services.mesh import endpoints, envoy, faults, layout, ports, probes, tls
+from services.mesh import endpoints, envoy, faults, layout, parts, ports, probes, tls
 from services.mesh import settings as settings_module
 
 DESCRIPTOR: Final = layout.ROOT / "generated" / "descriptors" / "tillmesh.binpb"
@@ -46,6 +46,7 @@ def configure(
             descriptor=DESCRIPTOR,
             otlp_endpoint=settings.otlp_endpoint,
             access_log=place.log("access"),
+            processes={service: settings.processes(service) for service in parts.SERVICES},
         )
     except pydantic.ValidationError as error:
         raise settings_module.refusal(error) from None

@@ -27,10 +27,8 @@ class Endpoints:
 def plan(place: layout.Layout, settings: settings_module.Settings, chosen: ports.Ports) -> Endpoints:
     """Derives every address from the settings and the ports chosen."""
     http = f"http://{ports.HOST}:{chosen.http}"
-    sockets = {
-        part: [place.socket(process) for process in parts.process_names(part, settings.processes(part))]
-        for part in (*parts.SERVICES, parts.EDGE)
-    }
+    sockets = {service: _sockets(place, service, settings.processes(service)) for service in parts.SERVICES}
+    sockets[parts.EDGE] = [place.socket(parts.EDGE)]
     return Endpoints(
         http=http,
         https=f"https://{ports.HOST}:{chosen.https}",
@@ -39,6 +37,10 @@ def plan(place: layout.Layout, settings: settings_module.Settings, chosen: ports
         metrics=chosen.metrics,
         sockets=sockets,
     )
+
+
+def _sockets(place: layout.Layout, service: str, count: int) -> list[Path]:
+    return [path for process in parts.process_names(service, count) for path in place.sockets(process)]
 
 
 def write(place: layout.Layout, endpoints: Endpoints, pids: Mapping[str, int]) -> None:

@@ -25,7 +25,7 @@ class Environment:
         told = _inherited(os.environ) | self._common()
         if process is not None:
             told |= {
-                "TILLMESH_LISTEN": f"unix:{self.place.socket(process)}",
+                "TILLMESH_LISTEN": self._listen(part, process),
                 "TILLMESH_METRICS_PORT": str(self.endpoints.metrics[process]),
             }
         if part in parts.SERVICES:
@@ -44,6 +44,10 @@ class Environment:
         name = databases.database(service)
         users = (f"{service}_app", f"{service}_worker", databases.MIGRATOR)
         return settings_module.Database(*(self.cluster.url(name, user) for user in users))
+
+    def _listen(self, part: str, process: str) -> str:
+        paths = self.place.sockets(process) if part in parts.SERVICES else [self.place.socket(process)]
+        return ",".join(f"unix:{path}" for path in paths)
 
     def _common(self) -> dict[str, str]:
         told = {

@@ -1,6 +1,6 @@
 """The floor of rpcs: grpc.aio as every service has it (options, loop, health), without interceptors, and an empty rpc.
 
-    python -m tests.bench.empty_server unix:/path PATH…
+    python -m tests.bench.empty_server unix:/path[,unix:/path…] PATH…
 
 Each PATH (`/package.Service/Method`) reads and answers google.protobuf.Empty. Given paths of the real contract, Envoy
 transcodes to it as it does to the service.
@@ -28,10 +28,19 @@ async def answer(_request: empty_pb2.Empty, _context: grpc.aio.ServicerContext[A
     return EMPTY
 
 
-async def serve(address: str, paths: list[str]) -> None:
-    """Serves until SIGTERM."""
-    empty = grpc.aio.server(options=server.OPTIONS)
+async def serve(addresses: str, paths: list[str]) -> None:
+    """Serves until SIGTERM, on as many addresses as a service's process."""
     checks = health.aio.HealthServicer()
+    servers = [await _listening(address, paths, checks) for address in addresses.split(",")]
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    for empty in servers:
+        await empty.stop(None)
+
+
+async def _listening(address: str, paths: list[str], checks: health.aio.HealthServicer) -> grpc.aio.Server:
+    empty = grpc.aio.server(options=server.OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(checks, empty)
     methods: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for path in paths:
@@ -49,10 +58,7 @@ async def serve(address: str, paths: list[str]) -> None:
     empty.add_insecure_port(address)
     os.umask(previous)
     await empty.start()
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await stop.wait()
-    await empty.stop(None)
+    return empty
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from services.mesh import binaries, door, envoy
+from services.mesh import binaries, door, envoy, layout
 from services.mesh.envoy import settings as door_settings
 from tests.bench import generator, machine, shop
 from tests.bench.measuring import Measured
@@ -68,7 +68,8 @@ class EmptyRpc:
 
     def __init__(self, at: shop.Shop) -> None:
         self._shop = at
-        self.socket = at.folder / "empty.sock"
+        self.sockets = [at.folder / f"empty{n}.sock" for n in range(layout.LISTENERS)]
+        self._addresses = ",".join(f"unix:{path}" for path in self.sockets)
         self.pids: dict[str, int] = {}
         self._stop = contextlib.ExitStack()
 
@@ -77,19 +78,19 @@ class EmptyRpc:
         if self.pids:
             return
         self._requests = self._shop.generator.requests([generator.Request(body=generator.grpc_body(b""))])
-        command = [sys.executable, "-P", "-m", "tests.bench.empty_server", f"unix:{self.socket}", GET_STOCK]
+        command = [sys.executable, "-P", "-m", "tests.bench.empty_server", self._addresses, GET_STOCK]
         self.pids["empty"] = self._stop.enter_context(_running(command, self._shop.folder / "empty.log", self._answers))
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(self.socket))
+            probe.connect(str(self.sockets[-1]))
             return True
         return False
 
     def measure(self, seconds: float) -> Measured:
         """Empty rpcs a second."""
         headers = self._shop.grpc(GET_STOCK)
-        load = generator.Load(f"unix:{self.socket}", headers, self._requests, "grpc 0", seconds)
+        load = generator.Load(self._addresses, headers, self._requests, "grpc 0", seconds)
         with machine.usage(self.pids) as used:
             report = self._shop.generator.load(load)
         report.require("grpc 0")
@@ -145,7 +146,7 @@ class EmptyEdge:
             http_port=self._port,
             https_port=free_port(),
             admin_socket=folder / "edge-admin.sock",
-            sockets={"inventory": [self._empty.socket], "edge": [Path(endpoints["sockets"]["edge"][0])]},
+            sockets={"inventory": self._empty.sockets, "edge": [Path(endpoints["sockets"]["edge"][0])]},
             issuer=endpoints["issuer"],
             tls_certificate=self._shop.stack.data / "envoy" / "tls.crt",
             tls_key=self._shop.stack.data / "envoy" / "tls.key",

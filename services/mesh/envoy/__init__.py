@@ -28,7 +28,7 @@ class Wiring:
     https_port: int
     admin_socket: Path
     sockets: Mapping[str, Sequence[Path]]
-    """Unix sockets by name: `edge`, and the services, one a process. A service without one answers 503."""
+    """Unix sockets by name: `edge`, and the services, of all their processes. A service without one answers 503."""
     issuer: str
     """The `iss` of the tokens: the public URL of the edge."""
     tls_certificate: Path
@@ -39,6 +39,8 @@ class Wiring:
     """Where spans go by gRPC, e.g. `http://127.0.0.1:4317`; None = no traces."""
     access_log: Path | None = None
     """None = standard output."""
+    processes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Of each service; one where it isn't said."""
 
 
 def write_config(
@@ -54,6 +56,7 @@ def write_config(
     descriptor: Path,
     otlp_endpoint: str | None = None,
     access_log: Path | None = None,
+    processes: Mapping[str, int] | None = None,
     door: settings.DoorSettings | None = None,
 ) -> None:
     """Writes the configuration to `path`, at once or not at all. The door's settings come from the environment.
@@ -71,6 +74,7 @@ def write_config(
         descriptor=descriptor,
         otlp_endpoint=otlp_endpoint,
         access_log=access_log,
+        processes=processes or {},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
@@ -83,7 +87,7 @@ def render(wiring: Wiring, door: settings.DoorSettings) -> dict[str, Any]:
     owners = [name for name in wiring.sockets if name != EDGE]
     rpcs = contract.load(wiring.descriptor, owners)
     tracing = _tracing(wiring.otlp_endpoint)
-    clusters = [*(_service(owner, wiring.sockets[owner], rpcs) for owner in owners), _edge(wiring.sockets[EDGE])]
+    clusters = [*(_service(owner, wiring, rpcs) for owner in owners), _edge(wiring.sockets[EDGE])]
     values = {
         "admin_socket": str(wiring.admin_socket),
         "max_connections": door.max_connections,
@@ -105,7 +109,7 @@ def _http(
     """The connection manager with its filters."""
     services = sorted({rpc.service for rpc in rpcs})
     limits, buckets = rules.rate_limits(door)
-    processes = {name: len(paths) for name, paths in wiring.sockets.items() if name != EDGE}
+    processes = {name: wiring.processes.get(name, 1) for name in wiring.sockets if name != EDGE}
     events = _transcoder(wiring, door, services, sse=True)
     values = {
         "trusted_hops": door.trusted_hops,
@@ -140,15 +144,15 @@ def _transcoder(wiring: Wiring, door: settings.DoorSettings, services: list[str]
     return filled
 
 
-def _service(owner: str, sockets: Sequence[Path], rpcs: Sequence[contract.Rpc]) -> dict[str, Any]:
+def _service(owner: str, wiring: Wiring, rpcs: Sequence[contract.Rpc]) -> dict[str, Any]:
     """The upstream of one service. Its health is asked of the service that bears the owner's name, if there is one."""
     services = sorted({rpc.service for rpc in rpcs if rpc.service.split(".")[1] == owner})
     eponymous = f"tillmesh.{owner}.v1.{owner.capitalize()}Service"
     values = {
         "name": owner,
-        "lb_policy": "MAGLEV" if len(sockets) > 1 else "LEAST_REQUEST",
+        "lb_policy": "MAGLEV" if wiring.processes.get(owner, 1) > 1 else "LEAST_REQUEST",
         "health_service": eponymous if eponymous in services or not services else services[0],
-        "endpoints": _endpoints(sockets),
+        "endpoints": _endpoints(wiring.sockets[owner]),
     }
     filled: dict[str, Any] = template.load("service.yaml", values)
     return filled

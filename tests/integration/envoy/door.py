@@ -114,6 +114,7 @@ def start(
         https_port=0,
         admin_socket=folder / f"{name}.sock",
         sockets=sockets,
+        processes={name: len(paths) for name, paths in sockets.items()},
         issuer=ISSUER,
         tls_certificate=folder / "tls.crt",
         tls_key=folder / "tls.key",

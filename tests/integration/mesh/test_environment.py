@@ -38,8 +38,10 @@ def test_no_part_is_told_of_anothers_database(env, monkeypatch):
 
 def test_each_process_has_its_own_socket_and_port(env):
     one, two = env.of("inventory", "inventory"), env.of("inventory", "inventory-2")
-    assert one["TILLMESH_LISTEN"].endswith("/inventory.sock")
-    assert two["TILLMESH_LISTEN"].endswith("/inventory-2.sock")
+    assert [path.rpartition("/")[2] for path in two["TILLMESH_LISTEN"].split(",")] == [
+        "inventory-2.sock", "inventory-2.2.sock", "inventory-2.3.sock", "inventory-2.4.sock",
+    ]  # fmt: skip
+    assert not set(one["TILLMESH_LISTEN"].split(",")) & set(two["TILLMESH_LISTEN"].split(","))
     assert one["TILLMESH_METRICS_PORT"] != two["TILLMESH_METRICS_PORT"]
     assert one["TILLMESH_INVENTORY_ADDRESS"] == f"{one['TILLMESH_LISTEN']},{two['TILLMESH_LISTEN']}"
 
