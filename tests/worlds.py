@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -117,6 +117,12 @@ class StockWorld:
         return await self.handlers.write(
             location_id, command, self.key(**key), stock_pb2.Reservation, mapping.reply_reservation
         )
+
+    async def reserve_spread(
+        self, places: Mapping[str, Sequence[tuple[str, int]]], ttl: float = 900, **key: Any
+    ) -> stock_pb2.Reservation:
+        parts = mapping.reserve(places, self.origin, ttl, "")
+        return await self.handlers.write_spread(parts, self.key(**key), stock_pb2.Reservation)
 
     async def end(
         self, reservation_id: str, action: values.HoldState, ttl: float = 900, **key: Any

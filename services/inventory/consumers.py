@@ -60,8 +60,9 @@ class SalesEffect:
         async with self._db.read(mapping.tenant_uuid(tenant_id)) as session:
             for hold_id in wanted:
                 placed = await store.find_hold(session, hold_id) if hold_id else None
-                if placed is not None and mapping.location_text(placed.location) == message.location_id:
-                    found[placed.hold.id] = tuple(line.key for line in placed.hold.lines)
+                for location, part in placed.parts if placed is not None else ():
+                    if mapping.location_text(location) == message.location_id:
+                        found[part.id] = tuple(line.key for line in part.lines)
         return found
 
 

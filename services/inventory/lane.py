@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from services.inventory import events
 from services.inventory.domain import commands, stock, stock_errors
+from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
 from services.kit import clock, database, errors, idempotency, ids, lanes
@@ -45,6 +46,12 @@ class Submission:
     reply: mapping.Reply
     traceparent: str = ""
     causation_id: str = ""
+    elsewhere: tuple[tuple[LaneKey, commands.Spreadable], ...] = ()
+    """What is done at further locations, all of it or nothing; then command is of the same kind."""
+
+    def parts(self, at: LaneKey) -> Sequence[tuple[LaneKey, commands.Command]]:
+        """All that is to be done, location by location. at: where command belongs."""
+        return ((at, self.command), *self.elsewhere)
 
 
 Outcome = Message | errors.Error
@@ -71,11 +78,11 @@ class StockRunner:
         tenant = work[0][0].tenant
         async with self._db.lane_connection() as connection:
             loaded = await store.load(connection, tenant, _wanted(work), [submission.key for _, submission in work])
-            batch = _Batch(loaded, {key.location: key for key, _ in work})
+            batch = _Batch(loaded, {key.location: key for at, of in work for key, _ in of.parts(at)})
             outcomes = [batch.decide(number, *of) for number, of in enumerate(work)]
             if not batch.places:
                 return outcomes
-            writes = [place.writes([s for key, s in work if key.location == at]) for at, place in batch.places.items()]
+            writes = [place.writes(_causes(work, location)) for location, place in batch.places.items()]
             try:
                 await store.write(connection, tenant, writes, batch.answers, batch.now)
             except psycopg.OperationalError as error:
@@ -94,7 +101,8 @@ class StockRunner:
         """
         keys = [submission.key for _, submission in work]
         async with self._db.lane_connection() as connection:
-            found = await store.answered(connection, work[0][0].tenant, [key.location for key, _ in work], keys)
+            locations = [key.location for at, of in work for key, _ in of.parts(at)]
+            found = await store.answered(connection, work[0][0].tenant, locations, keys)
         if not found:
             return None
         missing = [of for n, of in enumerate(work) if n not in found]
@@ -107,16 +115,20 @@ class StockRunner:
 
 def _wanted(work: Sequence[Work]) -> dict[uuid.UUID, store.Wanted]:
     wanted: dict[uuid.UUID, store.Wanted] = {}
-    for key, submission in work:
-        of = wanted.get(key.location)
-        if of is None:
-            of = wanted[key.location] = store.Wanted(key.location_id)
-        command = submission.command
-        of.skus.update(commands.keys_of(command))
-        of.holds.update(commands.holds_of(command))
-        if isinstance(command, commands.ApplySales):
-            of.consumers.add(command.consumer)
+    for at, submission in work:
+        for key, command in submission.parts(at):
+            of = wanted.get(key.location)
+            if of is None:
+                of = wanted[key.location] = store.Wanted(key.location_id)
+            of.skus.update(commands.keys_of(command))
+            of.holds.update(commands.holds_of(command))
+            if isinstance(command, commands.ApplySales):
+                of.consumers.add(command.consumer)
     return wanted
+
+
+def _causes(work: Sequence[Work], location: uuid.UUID) -> list[Submission]:
+    return [of for at, of in work if any(key.location == location for key, _ in of.parts(at))]
 
 
 class _Batch:
@@ -137,19 +149,19 @@ class _Batch:
         """The answer to one command: what its key was answered before, or what it does now, or why not."""
         key = submission.key
         scope = (key.principal, key.method, key.key)
-        place = self.places.get(at.location)
-        if place is None:
+        places = [self.places.get(of.location) for of, _ in submission.parts(at)]
+        here = [place for place in places if place is not None]
+        if len(here) < len(places):
             return errors.NotFound("location")
         try:
             if (earlier := self._earlier(number, scope, submission)) is not None:
                 return earlier
-            result = place.apply(submission.command)
+            result = _spread(here, submission) if submission.elsewhere else here[0].apply(submission.command)
         except errors.Error as refusal:
-            if isinstance(refusal, stock_errors.InsufficientStock):
-                refusal.location_id = at.location_id
             return refusal
-        place.finish()
-        message = submission.reply(place.working, result)
+        for place in here:
+            place.finish()
+        message = submission.reply(here[0].working, result)
         if not key.key:
             return message  # background work: nobody will ask for it again
         self._seen[scope] = (key.fingerprint, message)
@@ -166,6 +178,18 @@ class _Batch:
             submission.key.check(fingerprint)
             return submission.answer.FromString(response)
         return None
+
+
+def _spread(places: Sequence[_Place], submission: Submission) -> list[tuple[str, values.Hold]]:
+    """A hold at several locations: checked everywhere, then done everywhere. (location id, its part) in order."""
+    first = submission.command
+    assert isinstance(first, commands.Reserve | commands.EndHold)
+    all_commands: list[commands.Spreadable] = [first, *(command for _, command in submission.elsewhere)]
+    parts = list(zip([place.working for place in places], all_commands, strict=True))
+    if short := [line for working, command in parts for line in working.check(command)]:
+        raise stock_errors.InsufficientStock(lines=short)
+    until = max(working.until(command.ttl_seconds) for working, command in parts)  # by one clock: they end together
+    return [(working.location_id, working.hold(command, until)) for working, command in parts]
 
 
 class _Place:

@@ -28,7 +28,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Holds all lines or nothing."""
+    """Holds all lines or nothing. first_line: number of the first one, in a hold that lies at several locations."""
 
     origin: Origin
     hold_id: uuid.UUID
@@ -36,6 +36,7 @@ class Reserve:
     """SKU as the caller spells it, quantity."""
     ttl_seconds: float
     order_ref: str = ""
+    first_line: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,8 @@ class ApplySales:
     sales: tuple[Sale, ...]
 
 
+Spreadable = Reserve | EndHold
+"""What may be done at several locations at once."""
 Command = Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales
 
 

@@ -54,6 +54,7 @@ class Shortage(NamedTuple):
     """A line that can't be had in full."""
 
     sku: str
+    location_id: str
     requested: int
     available: int
     next_available_at: dt.datetime | None
@@ -155,16 +156,17 @@ class Level:
 
 
 class HoldLine(NamedTuple):
-    """Units of a SKU in a hold."""
+    """Units of a SKU in a hold. number: among the lines of the hold, over all its locations."""
 
     key: str
     sku: str
     quantity: int
+    number: int
 
 
 @dataclass(slots=True)
 class Hold:
-    """A reservation."""
+    """A reservation, as far as it lies at one location."""
 
     id: uuid.UUID
     lines: tuple[HoldLine, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from services.inventory.domain.commands import (
     Adjust,
@@ -22,6 +22,7 @@ from services.inventory.domain.commands import (
     Sale,
     SetCounts,
     SetPolicy,
+    Spreadable,
 )
 from services.inventory.domain.levels import (
     ExceptionKind,
@@ -169,68 +170,83 @@ class Stock:
                     key, level, State.RESERVED, State.SELLABLE, quantity, Reason.HOLD_EXPIRED, ("expiry", ""), origin
                 )
 
-    def reserve(self, command: Reserve) -> Hold:
-        """Holds all lines or nothing. INSUFFICIENT_STOCK lists every line that is short."""
+    def shortages(self, command: Reserve) -> list[Shortage]:
+        """Every line of a reservation that can't be had in full. SKU_NOT_FOUND; LOCATION_NOT_CAPABLE."""
         if self.closed:
             raise LocationNotCapable("SELL")
-        wanted: dict[str, int] = {}
-        for sku, quantity in command.lines:
-            key = fold(sku)
-            wanted[key] = wanted.get(key, 0) + quantity
-        lines, shortages = [], []
-        for sku, _ in command.lines:
-            quantity = wanted.pop(fold(sku), 0)
-            if not quantity:
-                continue  # an earlier line of the same SKU asked for all of it
+        short = []
+        for sku, quantity in _added_up(command.lines):
             level = self.level(sku)
             promise = level.available + level.backorder_limit
             if promise < quantity:
                 eta = min((i.eta for i in level.incoming), default=None)
-                shortages.append(Shortage(sku, quantity, max(promise, 0), eta))
-            lines.append((level, HoldLine(fold(sku), level.sku, quantity)))
-        if shortages:
-            raise InsufficientStock(lines=shortages)
-        expires_at = ceil_second(self.now + dt.timedelta(seconds=command.ttl_seconds))
+                short.append(Shortage(sku, self.location_id, quantity, max(promise, 0), eta))
+        return short
+
+    def reserve(self, command: Reserve, until: dt.datetime | None = None) -> Hold:
+        """Holds all lines or nothing. INSUFFICIENT_STOCK lists every line that is short. until: None: by the ttl."""
+        if short := self.shortages(command):
+            raise InsufficientStock(lines=short)
         hold = Hold(
             command.hold_id,
-            tuple(line for _, line in lines),
+            tuple(
+                HoldLine(fold(sku), self.level(sku).sku, quantity, number)
+                for number, (sku, quantity) in enumerate(_added_up(command.lines), command.first_line)
+            ),
             HoldState.ACTIVE,
-            expires_at,
+            until or self.until(command.ttl_seconds),
             command.order_ref,
             self.now,
             self.step.seq,
             fresh=True,
         )
         ref = ("reservation", self._hold_text(hold.id))
-        for level, line in lines:
+        for line in hold.lines:
+            level = self.levels[line.key]
             self.move(line.key, level, State.SELLABLE, State.RESERVED, line.quantity, Reason.HOLD, ref, command.origin)
-            self._bucket(line.key, expires_at, line.quantity)
+            self._bucket(line.key, hold.expires_at, line.quantity)
         self.holds[hold.id] = hold
         self.new_holds.append(hold)
         return hold
 
-    def end_hold(self, command: EndHold) -> Hold:
-        """Confirms, releases or extends. RESERVATION_ENDED when it is not active any more."""
+    def check(self, command: Spreadable) -> list[Shortage]:
+        """Whether a part of something larger can be done here: what is short; refusals of other kinds are raised."""
+        if isinstance(command, Reserve):
+            return self.shortages(command)
+        self.check_end(command)
+        return []
+
+    def hold(self, command: Spreadable, until: dt.datetime) -> Hold:
+        """Does a part of something larger."""
+        return self.reserve(command, until) if isinstance(command, Reserve) else self.end_hold(command, until)
+
+    def until(self, ttl_seconds: float) -> dt.datetime:
+        """When a hold of so long ends."""
+        return ceil_second(self.now + dt.timedelta(seconds=ttl_seconds))
+
+    def check_end(self, command: EndHold) -> tuple[Hold, HoldState]:
+        """The hold that a command may end, and its state now. RESERVATION_ENDED when it is not active any more."""
         hold = self.holds.get(command.hold_id)
         if hold is None:
             raise errors.NotFound("reservation")
         state = hold.state_at(self.now)
-        if command.action == HoldState.RELEASED:
-            if state == HoldState.RELEASED:
-                return hold
-            if state == HoldState.CONFIRMED:
-                self._end(
-                    hold, State.ALLOCATED, State.SELLABLE, HoldState.RELEASED, Reason.HOLD_RELEASED, command.origin
-                )
-                return hold
-        if state != HoldState.ACTIVE:
+        giving_back = command.action == HoldState.RELEASED and state in (HoldState.RELEASED, HoldState.CONFIRMED)
+        if state != HoldState.ACTIVE and not giving_back:
             raise ReservationEnded(state)
+        return hold, state
+
+    def end_hold(self, command: EndHold, until: dt.datetime | None = None) -> Hold:
+        """Confirms, releases or extends (until: None: by the ttl). RESERVATION_ENDED when it is not active any more."""
+        hold, state = self.check_end(command)
+        if state == HoldState.RELEASED:
+            return hold
+        source = State.ALLOCATED if state == HoldState.CONFIRMED else State.RESERVED
         if command.action == HoldState.ACTIVE:
-            self._extend(hold, ceil_second(self.now + dt.timedelta(seconds=command.ttl_seconds)))
+            self._extend(hold, until or self.until(command.ttl_seconds))
         elif command.action == HoldState.CONFIRMED:
-            self._end(hold, State.RESERVED, State.ALLOCATED, HoldState.CONFIRMED, Reason.HOLD_CONFIRMED, command.origin)
+            self._end(hold, source, State.ALLOCATED, HoldState.CONFIRMED, Reason.HOLD_CONFIRMED, command.origin)
         else:
-            self._end(hold, State.RESERVED, State.SELLABLE, HoldState.RELEASED, Reason.HOLD_RELEASED, command.origin)
+            self._end(hold, source, State.SELLABLE, HoldState.RELEASED, Reason.HOLD_RELEASED, command.origin)
         return hold
 
     def _extend(self, hold: Hold, until: dt.datetime) -> None:
@@ -379,3 +395,14 @@ class Stock:
         hold.state = HoldState.CONSUMED
         self.changed_holds[hold.id] = hold
         return {line.key: (source, line.quantity) for line in hold.lines}
+
+
+def _added_up(lines: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """One line a SKU, in the spelling and at the place of its first one."""
+    if len(lines) == 1:
+        return list(lines)
+    sums: dict[str, tuple[str, int]] = {}
+    for sku, quantity in lines:
+        spelling, so_far = sums.get(fold(sku), (sku, 0))
+        sums[fold(sku)] = (spelling, so_far + quantity)
+    return list(sums.values())

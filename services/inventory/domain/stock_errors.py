@@ -9,10 +9,9 @@ from services.kit import errors
 
 
 class InsufficientStock(errors.Error):
-    """Fewer units are available at the location than asked for."""
+    """Fewer units are available than asked for."""
 
     reason = "INSUFFICIENT_STOCK"
-    location_id = ""
 
 
 class SkuNotFound(errors.Error):

@@ -51,16 +51,32 @@ class StockHandlers:
         caller = principal.current()
         return await self._lanes.submit(lane_key(caller.tenant_id, location_id), submission)  # type: ignore[return-value]  # the answer's type is the submission's
 
+    async def write_spread(
+        self, parts: Sequence[tuple[str, commands.Spreadable]], key: idempotency.Key, answer: type[M]
+    ) -> M:
+        """Runs a command on a hold at all its locations (TypeIDs), all or nothing."""
+        caller = principal.current()
+        (first, command), *rest = [(lane_key(caller.tenant_id, location_id), of) for location_id, of in parts]
+        reply = mapping.reply_spread_reservation if rest else mapping.reply_reservation
+        submission = lane.Submission(command, key, answer, reply, telemetry.traceparent(), elsewhere=tuple(rest))
+        return await self._lanes.submit(first, submission)  # type: ignore[return-value]  # the answer's type is the submission's
+
     async def end_hold(
         self, hold_id: uuid.UUID, action: values.HoldState, ttl_seconds: float, key: idempotency.Key, answer: type[M]
     ) -> M:
         """Confirms, releases or extends a reservation. NOT_FOUND; LOCATION_SCOPE; RESERVATION_ENDED."""
         caller = principal.current()
         placed = await self._find_hold(caller, hold_id)
-        keys = tuple(line.key for line in placed.hold.lines)
-        command = commands.EndHold(mapping.origin(caller), hold_id, keys, action, ttl_seconds)
-        location_id = mapping.location_text(placed.location)
-        return await self.write(location_id, command, key, answer, mapping.reply_reservation)
+        parts = [
+            (
+                mapping.location_text(location),
+                commands.EndHold(
+                    mapping.origin(caller), hold_id, tuple(line.key for line in part.lines), action, ttl_seconds
+                ),
+            )
+            for location, part in placed.parts
+        ]
+        return await self.write_spread(parts, key, answer)
 
     async def bulk_update(
         self, lines: Sequence[mapping.BulkLine], key: idempotency.Key
@@ -152,7 +168,8 @@ class StockHandlers:
             placed = await store.find_hold(session, hold_id)
         if placed is None:
             raise errors.NotFound("reservation")
-        caller.require_location(mapping.location_text(placed.location))
+        for location, _ in placed.parts:
+            caller.require_location(mapping.location_text(location))
         return placed
 
     @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,9 +66,26 @@ def reserve_stock(request: pb.ReserveStockRequest, caller: principal.Principal) 
     return commands.Reserve(origin(caller), ids.new_uuid(), lines, ttl(request), request.order_ref)
 
 
-def create_reservation(request: pb.CreateReservationRequest, caller: principal.Principal) -> commands.Reserve:
-    lines = tuple((line.sku, line.quantity) for line in request.lines)
-    return commands.Reserve(origin(caller), ids.new_uuid(), lines, ttl(request), request.order_ref)
+def create_reservation(
+    request: pb.CreateReservationRequest, caller: principal.Principal
+) -> list[tuple[str, commands.Reserve]]:
+    """A command for each location (TypeID), in the order of the lines."""
+    places: dict[str, list[tuple[str, int]]] = {}
+    for line in request.lines:
+        places.setdefault(line.location_id or request.location_id, []).append((line.sku, line.quantity))
+    return reserve(places, origin(caller), ttl(request), request.order_ref)
+
+
+def reserve(
+    places: Mapping[str, Sequence[tuple[str, int]]], by: commands.Origin, ttl_seconds: float, order_ref: str
+) -> list[tuple[str, commands.Reserve]]:
+    """One hold over locations: (SKU, quantity) by TypeID."""
+    hold_id, first = ids.new_uuid(), 1
+    spread = []
+    for location_id, lines in places.items():
+        spread.append((location_id, commands.Reserve(by, hold_id, tuple(lines), ttl_seconds, order_ref, first)))
+        first += len(lines)
+    return spread
 
 
 def adjust_stock(request: pb.AdjustStockRequest, caller: principal.Principal) -> commands.Adjust:
@@ -164,14 +181,33 @@ def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel
     )
 
 
-def reservation_to_proto(location_id: str, hold: values.Hold, now: dt.datetime) -> stock_pb.Reservation:
-    state = hold.state_at(now)
+#: Which state a reservation has whose parts have come to different ends: the first that any of them has.
+_STATES = (
+    values.HoldState.ACTIVE,
+    values.HoldState.CONFIRMED,
+    values.HoldState.CONSUMED,
+    values.HoldState.RELEASED,
+    values.HoldState.EXPIRED,
+)
+
+
+def reservation_to_proto(parts: Sequence[tuple[str, values.Hold]], now: dt.datetime) -> stock_pb.Reservation:
+    """A reservation of (location, its part there)."""
+    location_id, hold = parts[0]
+    states = [part.state_at(now) for _, part in parts]
+    state = states[0] if len(parts) == 1 else next(state for state in _STATES if state in states)
     active = state == values.HoldState.ACTIVE
     return stock_pb.Reservation(
         id=hold_text(hold.id),
-        location_id=location_id,
+        location_id=location_id if len(parts) == 1 else "",
         state=state,  # type: ignore[arg-type]  # the same numbers
-        lines=[stock_pb.ReservationLine(sku=line.sku, quantity=line.quantity) for line in hold.lines],
+        lines=[
+            stock_pb.ReservationLine(
+                sku=line.sku, quantity=line.quantity, location_id=place, created_seq=part.created_seq
+            )
+            for place, part in parts
+            for line in part.lines
+        ],
         expires_at=clock.timestamp(hold.expires_at),
         ttl_remaining=_duration(values.ttl_remaining(hold.expires_at, now) if active else 0.0),
         order_ref=hold.order_ref,
@@ -202,7 +238,12 @@ def reply_first_level(working: stock.Stock, levels: Sequence[values.Level]) -> s
 
 def reply_reservation(working: stock.Stock, hold: values.Hold) -> stock_pb.Reservation:
     """Answers a command with the reservation as it stands."""
-    return reservation_to_proto(working.location_id, hold, working.now)
+    return reservation_to_proto([(working.location_id, hold)], working.now)
+
+
+def reply_spread_reservation(working: stock.Stock, parts: Sequence[tuple[str, values.Hold]]) -> stock_pb.Reservation:
+    """The same for one that lies at several locations."""
+    return reservation_to_proto(parts, working.now)
 
 
 def bulk_results(outcomes: Sequence[Message | errors.Error]) -> pb.BulkUpdateStockResponse:
@@ -229,7 +270,7 @@ def totals_to_proto(sums: Sequence[int]) -> pb.StockTotals:
 
 
 def hold_to_proto(placed: store.PlacedHold) -> stock_pb.Reservation:
-    return reservation_to_proto(location_text(placed.location), placed.hold, placed.now)
+    return reservation_to_proto([(location_text(location), hold) for location, hold in placed.parts], placed.now)
 
 
 def movement_filter(request: pb.ListMovementsRequest) -> store.MovementFilter:
@@ -280,7 +321,7 @@ def _shortage(error: stock_errors.InsufficientStock) -> stock_pb.StockShortage:
     detail = stock_pb.StockShortage()
     for line in error.lines:
         row = detail.lines.add(
-            sku=line.sku, location_id=error.location_id, requested=line.requested, available=line.available
+            sku=line.sku, location_id=line.location_id, requested=line.requested, available=line.available
         )
         if line.next_available_at is not None:
             row.next_available_at.CopyFrom(clock.timestamp(line.next_available_at))

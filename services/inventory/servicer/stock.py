@@ -87,8 +87,9 @@ class StockServicer(rpc.InventoryServiceServicer):
         return await self._write("ReserveStock", request, command, stock_pb.Reservation, mapping.reply_reservation)
 
     async def CreateReservation(self, request: pb.CreateReservationRequest, context: Context) -> stock_pb.Reservation:
-        command = mapping.create_reservation(request, principal.current())
-        return await self._write("CreateReservation", request, command, stock_pb.Reservation, mapping.reply_reservation)
+        parts = mapping.create_reservation(request, principal.current())
+        key = mapping.key(principal.current(), "CreateReservation", request)
+        return await self._stock.write_spread(parts, key, stock_pb.Reservation)
 
     async def GetReservation(self, request: pb.GetReservationRequest, context: Context) -> stock_pb.Reservation:
         return mapping.hold_to_proto(await self._stock.get_hold(ids.decode("rsv", request.reservation_id)))
@@ -105,7 +106,7 @@ class StockServicer(rpc.InventoryServiceServicer):
             after=uuid.UUID(after[0]) if after else None,
             limit=limit + 1,
         )
-        token = _next(request, page, limit, lambda p: (str(p.hold.id),))
+        token = _next(request, page, limit, lambda p: (str(p.id),))
         return pb.ListReservationsResponse(
             reservations=[mapping.hold_to_proto(placed) for placed in page[:limit]], next_page_token=token
         )

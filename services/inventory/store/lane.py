@@ -167,13 +167,14 @@ def level_of(row: Sequence[Any]) -> values.Level:
 
 def _holds(rows: Sequence[Sequence[Any]]) -> dict[uuid.UUID, values.Hold]:
     holds: dict[uuid.UUID, values.Hold] = {}
-    for hold_id, _line, sku, quantity, number, order_ref, expires_at, created_at, created_seq in rows:
-        line = values.HoldLine(values.fold(sku), sku, quantity)
+    for hold_id, number, sku, quantity, state, order_ref, expires_at, created_at, created_seq in rows:
+        line = values.HoldLine(values.fold(sku), sku, quantity, number)
         if (hold := holds.get(hold_id)) is not None:
             hold.lines = (*hold.lines, line)
         else:
-            state = values.HoldState(number)
-            holds[hold_id] = values.Hold(hold_id, (line,), state, expires_at, order_ref, created_at, created_seq)
+            holds[hold_id] = values.Hold(
+                hold_id, (line,), values.HoldState(state), expires_at, order_ref, created_at, created_seq
+            )
     return holds
 
 
@@ -216,7 +217,7 @@ PARTS: Mapping[str, str] = {
     "changed_holds": """
         UPDATE hold x SET state = u.state, expires_at = u.expires_at
         FROM unnest(%(c_id)s::uuid[], %(c_state)s::bigint[], %(c_expires_at)s::timestamptz[]) u (id, state, expires_at)
-        WHERE x.tenant_id = %(tenant)s::uuid AND x.id = u.id""",
+        WHERE x.tenant_id = %(tenant)s::uuid AND x.location_id = %(location)s::uuid AND x.id = u.id""",
     "buckets": """
         INSERT INTO hold_bucket AS x (tenant_id, location_id, sku_key, expires_at, quantity)
         SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
@@ -310,7 +311,7 @@ class Writes:
             [
                 (
                     hold.id,
-                    number,
+                    line.number,
                     line.sku,
                     line.quantity,
                     int(hold.state),
@@ -319,7 +320,7 @@ class Writes:
                     hold.created_seq,
                 )
                 for hold in new
-                for number, line in enumerate(hold.lines, 1)
+                for line in hold.lines
             ],
         )
         rows = [(hold.id, int(hold.state), hold.expires_at) for hold in changed if not hold.fresh]

@@ -173,34 +173,39 @@ async def location_exists(session: database.ReadSession, location: uuid.UUID) ->
 
 @dataclass(frozen=True, slots=True)
 class PlacedHold:
-    """A reservation and where it is, and the database's clock when it was read."""
+    """A reservation: its part at each location, and the database's clock when it was read."""
 
-    location: uuid.UUID
-    hold: values.Hold
+    parts: tuple[tuple[uuid.UUID, values.Hold], ...]
     now: dt.datetime
+
+    @property
+    def id(self) -> uuid.UUID:
+        """Of the reservation."""
+        return self.parts[0][1].id
 
 
 def _holds(rows: Sequence[Any]) -> list[PlacedHold]:
-    lines: dict[uuid.UUID, list[Any]] = {}
+    """Rows of whole reservations, each one's together, in the order of their lines."""
+    by_id: dict[uuid.UUID, dict[uuid.UUID, list[Any]]] = {}
     for row in rows:
-        lines.setdefault(row.id, []).append(row)
+        by_id.setdefault(row.id, {}).setdefault(row.location_id, []).append(row)
     return [
-        PlacedHold(
-            first.location_id,
-            values.Hold(
-                hold_id,
-                tuple(values.HoldLine(values.fold(row.sku), row.sku, row.quantity) for row in group),
-                values.HoldState(first.state), first.expires_at, first.order_ref, first.created_at, first.created_seq,
-            ),
-            first.now,
-        )
-        for hold_id, group in lines.items()
-        for first in group[:1]
-    ]  # fmt: skip
+        PlacedHold(tuple((location, _hold(lines)) for location, lines in places.items()), rows[0].now)
+        for places in by_id.values()
+    ]
+
+
+def _hold(rows: Sequence[Any]) -> values.Hold:
+    first = rows[0]
+    lines = tuple(values.HoldLine(values.fold(row.sku), row.sku, row.quantity, row.line) for row in rows)
+    return values.Hold(
+        first.id, lines, values.HoldState(first.state), first.expires_at, first.order_ref, first.created_at,
+        first.created_seq,
+    )  # fmt: skip
 
 
 async def find_hold(session: database.ReadSession, hold_id: uuid.UUID) -> PlacedHold | None:
-    """A reservation, unlocked: its location and SKUs never change, its state may."""
+    """A reservation, unlocked: its locations and SKUs never change, its state may."""
     hold = tables.hold.c
     query = sa.select(tables.hold, NOW.label("now")).where(hold.id == hold_id).order_by(hold.line)
     return next(iter(_holds((await session.execute(query)).all())), None)

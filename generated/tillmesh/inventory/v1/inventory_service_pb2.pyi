@@ -743,7 +743,7 @@ Global___ReserveStockRequest: _TypeAlias = ReserveStockRequest  # noqa: Y015
 
 @_typing.final
 class CreateReservationRequest(_message.Message):
-    """A hold on several SKUs of a location."""
+    """A hold on several SKUs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -753,14 +753,14 @@ class CreateReservationRequest(_message.Message):
     ORDER_REF_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
-    """TypeID `loc_…`."""
+    """TypeID `loc_…` of the lines that name none."""
     order_ref: _builtins.str
     """What it is for, at most 128 characters."""
     request_id: _builtins.str
     """Idempotency key, at most 128 characters."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.ReservationLine]:
-        """1 to 100; lines of the same SKU are added up."""
+        """1 to 100; lines of the same SKU and location are added up."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:

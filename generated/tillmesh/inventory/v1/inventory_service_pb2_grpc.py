@@ -232,7 +232,8 @@ class InventoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateReservation(self, request, context):
-        """Reserves several SKUs at one location, all lines or nothing, like ReserveStock. Lines of the same SKU are added up.
+        """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
+        the same SKU and location are added up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,7 +73,9 @@ class InventoryServiceStub:
     key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
     """
     CreateReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.CreateReservationRequest, _stock_pb2.Reservation]
-    """Reserves several SKUs at one location, all lines or nothing, like ReserveStock. Lines of the same SKU are added up."""
+    """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
+    the same SKU and location are added up.
+    """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetReservationRequest, _stock_pb2.Reservation]
     """Reads a reservation. NOT_FOUND. LOCATION_SCOPE when it lies at a location that the token doesn't cover."""
     ListReservations: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListReservationsRequest, _inventory_service_pb2.ListReservationsResponse]
@@ -154,7 +156,9 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
     """
     CreateReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.CreateReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
-    """Reserves several SKUs at one location, all lines or nothing, like ReserveStock. Lines of the same SKU are added up."""
+    """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
+    the same SKU and location are added up.
+    """
     GetReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reads a reservation. NOT_FOUND. LOCATION_SCOPE when it lies at a location that the token doesn't cover."""
     ListReservations: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListReservationsRequest, _inventory_service_pb2.ListReservationsResponse]  # type: ignore[assignment]
@@ -292,7 +296,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.CreateReservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
-        """Reserves several SKUs at one location, all lines or nothing, like ReserveStock. Lines of the same SKU are added up."""
+        """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
+        the same SKU and location are added up.
+        """
 
     @_abc_1.abstractmethod
     def GetReservation(

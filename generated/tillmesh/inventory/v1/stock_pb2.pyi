@@ -419,19 +419,27 @@ class ReservationLine(_message.Message):
 
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
+    CREATED_SEQ_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it; on input, without regard to case."""
     quantity: _builtins.int
     """Units, 1 to 10^9."""
+    location_id: _builtins.str
+    """TypeID `loc_…` of where the units are; on input, empty: the location of the whole."""
+    created_seq: _builtins.int
+    """Position in that location's ledger at which they were held; output only."""
     def __init__(
         self,
         *,
         sku: _builtins.str = ...,
         quantity: _builtins.int = ...,
+        location_id: _builtins.str = ...,
+        created_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_seq", b"created_seq", "location_id", b"location_id", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -439,7 +447,7 @@ Global___ReservationLine: _TypeAlias = ReservationLine  # noqa: Y015
 
 @_typing.final
 class Reservation(_message.Message):
-    """A hold on stock of one location. Its units are not available to others until it ends."""
+    """A hold on stock of one location or several, all of it or nothing. Its units are not available to others until it ends."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -455,16 +463,16 @@ class Reservation(_message.Message):
     id: _builtins.str
     """TypeID `rsv_…`."""
     location_id: _builtins.str
-    """TypeID `loc_…`."""
+    """TypeID `loc_…` of all its lines; empty when they lie at several locations."""
     state: Global___ReservationState.ValueType
     """By the database's clock at the time of the answer."""
     order_ref: _builtins.str
     """What the caller named: a basket, an order."""
     created_seq: _builtins.int
-    """Position in the location's ledger at which it was made."""
+    """Position at which it was made, in the ledger of its first line's location."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReservationLine]:
-        """What it holds; one line a SKU."""
+        """What it holds; one line a SKU and location."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
