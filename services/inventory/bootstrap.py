@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 
 from services.inventory import consumers, lane, reading, sweeper, watch
+from services.inventory.handlers import sourcing
 from services.inventory.handlers import stock as handlers
 from services.inventory.mapping import stock as mapping
 from services.inventory.servicer.catalog import CatalogServicer
@@ -92,7 +93,7 @@ class Inventory:
         """The rpcs, and what they need running."""
         mapping.register_details()
         letters = dead_letters.DeadLetters(self.db, SERVICE, [self.subscription])
-        servicer = StockServicer(self.stock, self.watches, letters)
+        servicer = StockServicer(self.stock, sourcing.SourcingHandlers(self.db, self.stock), self.watches, letters)
         register = watching.bytes_through(inventory_rpc.add_InventoryServiceServicer_to_server)
         self.server.add(register, servicer)
         self.server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, self.pings.send))

@@ -49,6 +49,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "BulkUpdateStock": {"lines": [{"location_id": "{location}", "sku": "{sku}", "delta": 1}]},
     "ReserveStock": {"location_id": "{location}", "sku": "{sku}", "quantity": 1},
     "CreateReservation": {"location_id": "{location}", "lines": [{"sku": "{sku}", "quantity": 1}]},
+    "SourceReservation": {"lines": [{"sku": "{sku}", "quantity": 1}], "location_ids": ["{location}"]},
     "GetReservation": {"reservation_id": "{reservation}"},
     "ListReservations": {"location_id": "{location}"},
     "ExtendReservation": {"reservation_id": "{reservation}"},

@@ -27,6 +27,8 @@ class Address:
     region: str
     postal_code: str
     country_code: str
+    coordinates: tuple[float, float] | None = None
+    """Degrees north and east."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

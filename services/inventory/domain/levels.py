@@ -58,6 +58,10 @@ class Shortage(NamedTuple):
     requested: int
     available: int
     next_available_at: dt.datetime | None
+    alternatives: tuple[tuple[str, int], ...] = ()
+    """Other locations that have units of it."""
+    together: bool = False
+    """It could be had by itself, but not along with the other lines that are short."""
 
 
 class Stale(NamedTuple):

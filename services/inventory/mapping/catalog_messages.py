@@ -38,9 +38,14 @@ def location(value: values.Location) -> catalog_pb2.Location:
                 region=place.region,
                 postal_code=place.postal_code,
                 country_code=place.country_code,
+                coordinates=_point(place.coordinates),
             )
         )
     return message
+
+
+def _point(coordinates: tuple[float, float] | None) -> catalog_pb2.GeoPoint | None:
+    return None if coordinates is None else catalog_pb2.GeoPoint(latitude=coordinates[0], longitude=coordinates[1])
 
 
 def _options(pairs: Iterable[tuple[str, str]]) -> list[catalog_pb2.OptionValue]:

@@ -99,7 +99,8 @@ def _address(message: catalog_pb2.Location) -> values.Address | None:
     if not message.HasField("address"):
         return None
     place = message.address
-    return values.Address(tuple(place.lines), place.city, place.region, place.postal_code, place.country_code)
+    point = (place.coordinates.latitude, place.coordinates.longitude) if place.HasField("coordinates") else None
+    return values.Address(tuple(place.lines), place.city, place.region, place.postal_code, place.country_code, point)
 
 
 def location_edit(request: pb.UpdateLocationRequest) -> locations.Edit:

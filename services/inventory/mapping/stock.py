@@ -15,11 +15,12 @@ from google.protobuf.message import Message
 from services.inventory.domain import commands, stock, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.store import stock as store
-from services.kit import clock, errors, idempotency, ids, principal, status
+from services.kit import clock, errors, idempotency, ids, principal, status, validation
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
 TTL_DEFAULT_SECONDS = 900.0
+PLACES_MAX = 16  # locations of one reservation: they are locked together
 Reply = Callable[[stock.Stock, Any], Message]
 
 # Ids of tenants and locations come with every request: decoding them once each is enough.
@@ -73,6 +74,8 @@ def create_reservation(
     places: dict[str, list[tuple[str, int]]] = {}
     for line in request.lines:
         places.setdefault(line.location_id or request.location_id, []).append((line.sku, line.quantity))
+    if len(places) > PLACES_MAX:
+        raise validation.invalid("lines", f"name more than {PLACES_MAX} locations")
     return reserve(places, origin(caller), ttl(request), request.order_ref)
 
 
@@ -325,6 +328,9 @@ def _shortage(error: stock_errors.InsufficientStock) -> stock_pb.StockShortage:
         )
         if line.next_available_at is not None:
             row.next_available_at.CopyFrom(clock.timestamp(line.next_available_at))
+        row.together = line.together
+        for location_id, available in line.alternatives:
+            row.alternatives.add(location_id=location_id, available=available)
     return detail
 
 

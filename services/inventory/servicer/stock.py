@@ -13,7 +13,9 @@ from services.inventory import watch
 from services.inventory.consumers import SALES_CONSUMER
 from services.inventory.domain import commands
 from services.inventory.domain import levels as values
+from services.inventory.handlers import sourcing as sourcing_handlers
 from services.inventory.handlers import stock as handlers
+from services.inventory.mapping import sourcing as sourcing_mapping
 from services.inventory.mapping import stock as mapping
 from services.kit import dead_letters, ids, paging, principal
 from tillmesh.common.v1 import event_pb2 as event_pb
@@ -29,9 +31,14 @@ class StockServicer(rpc.InventoryServiceServicer):
     """Stock of a tenant's locations."""
 
     def __init__(
-        self, stock: handlers.StockHandlers, watches: watch.StockWatch, letters: dead_letters.DeadLetters
+        self,
+        stock: handlers.StockHandlers,
+        sourcing: sourcing_handlers.SourcingHandlers,
+        watches: watch.StockWatch,
+        letters: dead_letters.DeadLetters,
     ) -> None:
         self._stock = stock
+        self._sourcing = sourcing
         self._watches = watches
         self._letters = letters
 
@@ -90,6 +97,12 @@ class StockServicer(rpc.InventoryServiceServicer):
         parts = mapping.create_reservation(request, principal.current())
         key = mapping.key(principal.current(), "CreateReservation", request)
         return await self._stock.write_spread(parts, key, stock_pb.Reservation)
+
+    async def SourceReservation(
+        self, request: pb.SourceReservationRequest, context: Context
+    ) -> stock_pb.Reservation:
+        key = mapping.key(principal.current(), "SourceReservation", request)
+        return await self._sourcing.reserve(sourcing_mapping.wanted(request), key)
 
     async def GetReservation(self, request: pb.GetReservationRequest, context: Context) -> stock_pb.Reservation:
         return mapping.hold_to_proto(await self._stock.get_hold(ids.decode("rsv", request.reservation_id)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -89,7 +89,6 @@ def _columns(location: values.Location) -> dict[str, Any]:
 
 def location_of(row: Any) -> values.Location:
     """A location from a row with all columns."""
-    address = row.address
     return values.Location(
         id=row.id,
         code=row.code,
@@ -99,9 +98,14 @@ def location_of(row: Any) -> values.Location:
         business_day_cutoff=row.business_day_cutoff,
         currency_code=row.currency_code,
         capabilities=tuple(row.capabilities),
-        address=None if address is None else values.Address(**{**address, "lines": tuple(address["lines"])}),
+        address=None if row.address is None else _address(row.address),
         closed=row.closed,
         version=row.version,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def _address(kept: Mapping[str, Any]) -> values.Address:
+    point = kept.get("coordinates")
+    return values.Address(**{**kept, "lines": tuple(kept["lines"]), "coordinates": tuple(point) if point else None})

@@ -118,6 +118,32 @@ STOCK_UNIT_MILLIMETER: StockUnit.ValueType  # 4
 Global___StockUnit: _TypeAlias = StockUnit  # noqa: Y015
 
 @_typing.final
+class GeoPoint(_message.Message):
+    """A point on the earth, WGS 84."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATITUDE_FIELD_NUMBER: _builtins.int
+    LONGITUDE_FIELD_NUMBER: _builtins.int
+    latitude: _builtins.float
+    """Degrees north, -90 to 90."""
+    longitude: _builtins.float
+    """Degrees east, -180 to 180."""
+    def __init__(
+        self,
+        *,
+        latitude: _builtins.float = ...,
+        longitude: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["latitude", b"latitude", "longitude", b"longitude"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeoPoint: _TypeAlias = GeoPoint  # noqa: Y015
+
+@_typing.final
 class Address(_message.Message):
     """A postal address."""
 
@@ -128,6 +154,7 @@ class Address(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     POSTAL_CODE_FIELD_NUMBER: _builtins.int
     COUNTRY_CODE_FIELD_NUMBER: _builtins.int
+    COORDINATES_FIELD_NUMBER: _builtins.int
     city: _builtins.str
     """Town, at most 100 characters."""
     region: _builtins.str
@@ -140,6 +167,10 @@ class Address(_message.Message):
     def lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Street and number, at most 5 lines of 200 characters."""
 
+    @_builtins.property
+    def coordinates(self) -> Global___GeoPoint:
+        """Where it is on the map; what is near is known by it."""
+
     def __init__(
         self,
         *,
@@ -148,10 +179,11 @@ class Address(_message.Message):
         region: _builtins.str = ...,
         postal_code: _builtins.str = ...,
         country_code: _builtins.str = ...,
+        coordinates: Global___GeoPoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["coordinates", b"coordinates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["city", b"city", "country_code", b"country_code", "lines", b"lines", "postal_code", b"postal_code", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["city", b"city", "coordinates", b"coordinates", "country_code", b"country_code", "lines", b"lines", "postal_code", b"postal_code", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

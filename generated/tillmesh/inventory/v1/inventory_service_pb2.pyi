@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from tillmesh.inventory.v1 import catalog_pb2 as _catalog_pb2
 from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
 import builtins as _builtins
 import sys
@@ -782,6 +783,100 @@ class CreateReservationRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateReservationRequest: _TypeAlias = CreateReservationRequest  # noqa: Y015
+
+@_typing.final
+class SourceReservationRequest(_message.Message):
+    """Units to be found somewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Line(_message.Message):
+        """Units of one SKU."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SKU_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        GROUP_FIELD_NUMBER: _builtins.int
+        sku: _builtins.str
+        """Without regard to case."""
+        quantity: _builtins.int
+        """Units, 1 to 10^9."""
+        group: _builtins.str
+        """Lines with the same group come from one location, whole; at most 64 characters."""
+        def __init__(
+            self,
+            *,
+            sku: _builtins.str = ...,
+            quantity: _builtins.int = ...,
+            group: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LINES_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    PICKUP_LOCATION_ID_FIELD_NUMBER: _builtins.int
+    LOCATION_IDS_FIELD_NUMBER: _builtins.int
+    PARCELS_MAX_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    ORDER_REF_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    rule: _stock_pb2.SourcingRule.ValueType
+    """Which way is wanted; default NEAREST."""
+    split: _stock_pb2.SourcingSplit.ValueType
+    """How far it may be divided; default LINES."""
+    pickup_location_id: _builtins.str
+    """TypeID `loc_…` of where the customer collects: everything comes from there."""
+    parcels_max: _builtins.int
+    """1 to 16; default 16."""
+    order_ref: _builtins.str
+    """What it is for, at most 128 characters."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceReservationRequest.Line]:
+        """1 to 50."""
+
+    @_builtins.property
+    def destination(self) -> _catalog_pb2.GeoPoint:
+        """Where it goes. Without it no location is nearer than another."""
+
+    @_builtins.property
+    def location_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """TypeIDs; only these, the first being preferred by PRIORITY_LIST and among equals; empty: all, at most 400."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """1 s to 7 days; default 15 min."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___SourceReservationRequest.Line] | None = ...,
+        rule: _stock_pb2.SourcingRule.ValueType = ...,
+        split: _stock_pb2.SourcingSplit.ValueType = ...,
+        destination: _catalog_pb2.GeoPoint | None = ...,
+        pickup_location_id: _builtins.str = ...,
+        location_ids: _abc.Iterable[_builtins.str] | None = ...,
+        parcels_max: _builtins.int = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        order_ref: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "lines", b"lines", "location_ids", b"location_ids", "order_ref", b"order_ref", "parcels_max", b"parcels_max", "pickup_location_id", b"pickup_location_id", "request_id", b"request_id", "rule", b"rule", "split", b"split", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceReservationRequest: _TypeAlias = SourceReservationRequest  # noqa: Y015
 
 @_typing.final
 class GetReservationRequest(_message.Message):

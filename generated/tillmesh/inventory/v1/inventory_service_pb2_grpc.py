@@ -91,6 +91,11 @@ class InventoryServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.CreateReservationRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
                 _registered_method=True)
+        self.SourceReservation = channel.unary_unary(
+                '/tillmesh.inventory.v1.InventoryService/SourceReservation',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.SourceReservationRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
+                _registered_method=True)
         self.GetReservation = channel.unary_unary(
                 '/tillmesh.inventory.v1.InventoryService/GetReservation',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.GetReservationRequest.SerializeToString,
@@ -234,6 +239,16 @@ class InventoryServiceServicer:
     def CreateReservation(self, request, context):
         """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
         the same SKU and location are added up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SourceReservation(self, request, context):
+        """Chooses the location, or the split over locations, that can serve the lines, and reserves there, in one step: all lines
+        or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
+        others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
+        short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -384,6 +399,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
             'CreateReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateReservation,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.CreateReservationRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.SerializeToString,
+            ),
+            'SourceReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.SourceReservation,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.SourceReservationRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.SerializeToString,
             ),
             'GetReservation': grpc.unary_unary_rpc_method_handler(
@@ -721,6 +741,33 @@ class InventoryService:
             target,
             '/tillmesh.inventory.v1.InventoryService/CreateReservation',
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.CreateReservationRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SourceReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.InventoryService/SourceReservation',
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.SourceReservationRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
             options,
             channel_credentials,

@@ -76,6 +76,12 @@ class InventoryServiceStub:
     """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
     the same SKU and location are added up.
     """
+    SourceReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.SourceReservationRequest, _stock_pb2.Reservation]
+    """Chooses the location, or the split over locations, that can serve the lines, and reserves there, in one step: all lines
+    or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
+    others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
+    short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
+    """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetReservationRequest, _stock_pb2.Reservation]
     """Reads a reservation. NOT_FOUND. LOCATION_SCOPE when it lies at a location that the token doesn't cover."""
     ListReservations: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListReservationsRequest, _inventory_service_pb2.ListReservationsResponse]
@@ -158,6 +164,12 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     CreateReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.CreateReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
     the same SKU and location are added up.
+    """
+    SourceReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.SourceReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
+    """Chooses the location, or the split over locations, that can serve the lines, and reserves there, in one step: all lines
+    or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
+    others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
+    short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
     """
     GetReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reads a reservation. NOT_FOUND. LOCATION_SCOPE when it lies at a location that the token doesn't cover."""
@@ -298,6 +310,18 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
         """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
         the same SKU and location are added up.
+        """
+
+    @_abc_1.abstractmethod
+    def SourceReservation(
+        self,
+        request: _inventory_service_pb2.SourceReservationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
+        """Chooses the location, or the split over locations, that can serve the lines, and reserves there, in one step: all lines
+        or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
+        others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
+        short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
         """
 
     @_abc_1.abstractmethod

@@ -189,6 +189,70 @@ RESERVATION_STATE_CONSUMED: ReservationState.ValueType  # 5
 """Used up by a sale."""
 Global___ReservationState: _TypeAlias = ReservationState  # noqa: Y015
 
+class _SourcingRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourcingRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourcingRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCING_RULE_UNSPECIFIED: _SourcingRule.ValueType  # 0
+    """Not set: NEAREST."""
+    SOURCING_RULE_NEAREST: _SourcingRule.ValueType  # 1
+    """As much as possible from the nearest location, then from the next."""
+    SOURCING_RULE_FEWEST_PARCELS: _SourcingRule.ValueType  # 2
+    """The least number of locations; among those, the nearest."""
+    SOURCING_RULE_MOST_STOCK: _SourcingRule.ValueType  # 3
+    """As much as possible from the location that has most units of what is asked for."""
+    SOURCING_RULE_PREFER_WAREHOUSE: _SourcingRule.ValueType  # 4
+    """Warehouses before shops, the nearest first."""
+    SOURCING_RULE_PRIORITY_LIST: _SourcingRule.ValueType  # 5
+    """In the order of location_ids."""
+
+class SourcingRule(_SourcingRule, metaclass=_SourcingRuleEnumTypeWrapper):
+    """Which of the possible ways to serve a request is wanted. One location that has everything always comes first."""
+
+SOURCING_RULE_UNSPECIFIED: SourcingRule.ValueType  # 0
+"""Not set: NEAREST."""
+SOURCING_RULE_NEAREST: SourcingRule.ValueType  # 1
+"""As much as possible from the nearest location, then from the next."""
+SOURCING_RULE_FEWEST_PARCELS: SourcingRule.ValueType  # 2
+"""The least number of locations; among those, the nearest."""
+SOURCING_RULE_MOST_STOCK: SourcingRule.ValueType  # 3
+"""As much as possible from the location that has most units of what is asked for."""
+SOURCING_RULE_PREFER_WAREHOUSE: SourcingRule.ValueType  # 4
+"""Warehouses before shops, the nearest first."""
+SOURCING_RULE_PRIORITY_LIST: SourcingRule.ValueType  # 5
+"""In the order of location_ids."""
+Global___SourcingRule: _TypeAlias = SourcingRule  # noqa: Y015
+
+class _SourcingSplit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourcingSplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourcingSplit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCING_SPLIT_UNSPECIFIED: _SourcingSplit.ValueType  # 0
+    """Not set: LINES."""
+    SOURCING_SPLIT_NONE: _SourcingSplit.ValueType  # 1
+    """All from one location."""
+    SOURCING_SPLIT_LINES: _SourcingSplit.ValueType  # 2
+    """Lines may come from different locations, each of them whole."""
+    SOURCING_SPLIT_UNITS: _SourcingSplit.ValueType  # 3
+    """A line's quantity may be divided too."""
+
+class SourcingSplit(_SourcingSplit, metaclass=_SourcingSplitEnumTypeWrapper):
+    """How far a request may be divided."""
+
+SOURCING_SPLIT_UNSPECIFIED: SourcingSplit.ValueType  # 0
+"""Not set: LINES."""
+SOURCING_SPLIT_NONE: SourcingSplit.ValueType  # 1
+"""All from one location."""
+SOURCING_SPLIT_LINES: SourcingSplit.ValueType  # 2
+"""Lines may come from different locations, each of them whole."""
+SOURCING_SPLIT_UNITS: SourcingSplit.ValueType  # 3
+"""A line's quantity may be divided too."""
+Global___SourcingSplit: _TypeAlias = SourcingSplit  # noqa: Y015
+
 class _StockExceptionKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -524,6 +588,8 @@ class StockShortage(_message.Message):
         REQUESTED_FIELD_NUMBER: _builtins.int
         AVAILABLE_FIELD_NUMBER: _builtins.int
         NEXT_AVAILABLE_AT_FIELD_NUMBER: _builtins.int
+        ALTERNATIVES_FIELD_NUMBER: _builtins.int
+        TOGETHER_FIELD_NUMBER: _builtins.int
         sku: _builtins.str
         """As the caller spelled it."""
         location_id: _builtins.str
@@ -532,9 +598,15 @@ class StockShortage(_message.Message):
         """Units asked for, over all lines of the SKU."""
         available: _builtins.int
         """Units that can be promised now, at least 0."""
+        together: _builtins.bool
+        """Of SourceReservation: it could be had by itself, but not along with the other lines that are named."""
         @_builtins.property
         def next_available_at(self) -> _timestamp_pb2.Timestamp:
             """Earliest expected units, if any."""
+
+        @_builtins.property
+        def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockShortage.Alternative]:
+            """Of SourceReservation: locations that have units of it, most first, at most 10."""
 
         def __init__(
             self,
@@ -544,10 +616,36 @@ class StockShortage(_message.Message):
             requested: _builtins.int = ...,
             available: _builtins.int = ...,
             next_available_at: _timestamp_pb2.Timestamp | None = ...,
+            alternatives: _abc.Iterable[Global___StockShortage.Alternative] | None = ...,
+            together: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["next_available_at", b"next_available_at"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "location_id", b"location_id", "next_available_at", b"next_available_at", "requested", b"requested", "sku", b"sku"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "available", b"available", "location_id", b"location_id", "next_available_at", b"next_available_at", "requested", b"requested", "sku", b"sku", "together", b"together"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Alternative(_message.Message):
+        """A location that has units of a line that is short."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOCATION_ID_FIELD_NUMBER: _builtins.int
+        AVAILABLE_FIELD_NUMBER: _builtins.int
+        location_id: _builtins.str
+        """TypeID `loc_…`."""
+        available: _builtins.int
+        """Units that can be promised there now."""
+        def __init__(
+            self,
+            *,
+            location_id: _builtins.str = ...,
+            available: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "location_id", b"location_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,71 @@
+"""SQL of sourcing: where a request could be served from, and what is there. Unlocked: the lanes decide again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from services.kit import binary, pipeline
+
+CANDIDATES_MAX = 400
+SHIP_FROM, PICKUP = 3, 2  # LocationCapability
+PLACES = pipeline.Statement("""
+SELECT id, type, address -> 'coordinates' FROM location
+WHERE tenant_id = $1 AND NOT closed AND $2::smallint = ANY (capabilities) AND ($3::uuid[] IS NULL OR id = ANY ($3::uuid[]))
+ORDER BY code_key LIMIT 401
+""")
+# What can be promised of each SKU at each location, as the lanes decide it: with what has run out, and what may be
+# backordered.
+PROMISES = pipeline.Statement("""
+SELECT l.location_id, l.sku_key, l.available + coalesce(b.due, 0) + l.backorder_limit
+FROM unnest($2::text[]) k (sku_key)
+JOIN stock_level l ON l.tenant_id = $1 AND l.sku_key = k.sku_key
+LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
+    WHERE l.reserved > 0 AND tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key
+      AND expires_at <= clock_timestamp()
+) b ON true
+""")
+VARIANTS = pipeline.Statement("SELECT sku_key, sku FROM variant WHERE tenant_id = $1 AND sku_key = ANY ($2::text[])")
+
+
+class Place(NamedTuple):
+    """A location that may serve a request. coordinates: degrees north and east."""
+
+    id: uuid.UUID
+    type: int
+    coordinates: tuple[float, float] | None
+
+
+class Found(NamedTuple):
+    """Where a request could be served from. promises: units by location and folded SKU; spellings by folded SKU."""
+
+    places: list[Place]
+    promises: dict[uuid.UUID, dict[str, int]]
+    spellings: dict[str, str]
+
+
+async def find(
+    connection: pipeline.LaneConnection,
+    tenant: str,
+    keys: Sequence[str],
+    *,
+    capability: int,
+    within: Sequence[uuid.UUID] | None,
+) -> Found:
+    """Open locations with a capability, by code, one more than CANDIDATES_MAX. within: only these; None: any."""
+    owner, wanted = uuid.UUID(tenant).bytes, binary.texts(keys)
+    places, promises, variants = await connection.ask(
+        tenant,
+        (PLACES, (owner, capability.to_bytes(2, "big"), None if within is None else binary.uuids(within))),
+        (PROMISES, (owner, wanted)),
+        (VARIANTS, (owner, wanted)),
+    )
+    found: dict[uuid.UUID, dict[str, int]] = {}
+    for location, key, units in promises:
+        found.setdefault(location, {})[key] = units
+    return Found(
+        [Place(location, kind, tuple(point) if point else None) for location, kind, point in places],
+        found,
+        dict(variants),
+    )
