@@ -20,7 +20,7 @@ ALTERNATIVES_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for. lines: (SKU as the caller spells it, units, group). within: preferred first; empty: anywhere."""
+    """What is asked for. lines: (SKU as the caller spells it, units, group). within: preferred first; empty: all."""
 
     lines: tuple[tuple[str, int, str], ...]
     rule: sourcing.Rule

@@ -98,9 +98,7 @@ class StockServicer(rpc.InventoryServiceServicer):
         key = mapping.key(principal.current(), "CreateReservation", request)
         return await self._stock.write_spread(parts, key, stock_pb.Reservation)
 
-    async def SourceReservation(
-        self, request: pb.SourceReservationRequest, context: Context
-    ) -> stock_pb.Reservation:
+    async def SourceReservation(self, request: pb.SourceReservationRequest, context: Context) -> stock_pb.Reservation:
         key = mapping.key(principal.current(), "SourceReservation", request)
         return await self._sourcing.reserve(sourcing_mapping.wanted(request), key)
 

@@ -1,4 +1,4 @@
-"""Sourcing against an oracle that lists every plan there is and takes the least by the words of sourcing.py."""
+"""Sourcing against an oracle that lists every plan there is and takes the least by the words of choosing.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from services.inventory.domain import sourcing
-from services.inventory.domain.sourcing_values import (
+from services.inventory.domain.sourcing.values import (
     Candidate,
     Line,
     Plan,
@@ -241,9 +241,7 @@ def test_the_plan_is_the_least_of_all_plans_by_every_rule(splitting: Splitting, 
     for _ in range(CASES):
         request, plans, places = draw(rng, splitting)
         for rule in Rule:
-            asked = Request(
-                request.lines, request.candidates, rule, splitting, request.pickup_at, request.parcels_max
-            )
+            asked = Request(request.lines, request.candidates, rule, splitting, request.pickup_at, request.parcels_max)
             answer = sourcing.choose(asked)
             assert answer.proven
             if not plans:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.inventory.domain import sourcing
-from services.inventory.domain.sourcing_values import (
+from services.inventory.domain.sourcing.values import (
     WAREHOUSE,
     Alternative,
     Candidate,
@@ -245,4 +245,6 @@ def test_a_request_of_50_lines_over_400_locations_is_answered(splitting: Splitti
             assert isinstance(plan, Plan)
             assert len({(p.ref, p.key) for parcel in plan.parcels for p in parcel.portions}) == 50
             known = "proven" if plan.proven else "best found"
-            print(f"{rule.name:16} {splitting.name:5} {density:.1f} {took:6.0f} ms {len(plan.parcels):3} parcels {known}")
+            print(
+                f"{rule.name:16} {splitting.name:5} {density:.1f} {took:6.0f} ms {len(plan.parcels):3} parcels {known}"
+            )

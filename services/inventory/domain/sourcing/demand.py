@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from services.inventory.domain.sourcing_values import Candidate, Line, Portion, Splitting
+from services.inventory.domain.sourcing.values import Candidate, Line, Portion, Splitting
 
 
 class Piece(NamedTuple):
@@ -197,19 +197,19 @@ class Demand:
             for i in bits(step.pieces):
                 parts.update((number, due[number]) for number in self.pieces[i].lines)
             for k, units in enumerate(step.loose):
+                left = units
                 for number in queues[k]:
-                    part = min(units, due[number])
-                    if part:
+                    if part := min(left, due[number]):
                         parts[number] = part
                         due[number] -= part
-                        units -= part
+                        left -= part
         return {
             rank: [Portion(self.lines[n].ref, self.lines[n].key, parts[n]) for n in sorted(parts)]
             for rank, parts in given.items()
         }
 
     def merit(self, steps: Iterable[Step]) -> tuple[object, ...]:
-        """What the walk compares among plans of the same lines: smaller is better (sourcing.py, the last two parts)."""
+        """What the walk compares among plans of the same lines: smaller is better (choosing.py, the last two parts)."""
         parts = self.portions(steps)
         units = [(rank, -sum(p.quantity for p in parts[rank])) for rank in sorted(parts)]
         lines: dict[tuple[int, str], list[tuple[int, int]]] = {}

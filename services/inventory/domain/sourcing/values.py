@@ -1,4 +1,4 @@
-"""What sourcing is asked and what it answers. Values only; sourcing.py says which plan is chosen."""
+"""What sourcing is asked and what it answers. Values only; choosing.py says which plan is chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAREHOUSE = 2
 
 
 class Rule(enum.IntEnum):
-    """Which of the possible plans is wanted; sourcing.py defines each."""
+    """Which of the possible plans is wanted; choosing.py defines each."""
 
     NEAREST = 1
     FEWEST_PARCELS = 2

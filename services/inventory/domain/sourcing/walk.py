@@ -1,16 +1,16 @@
 """The best plan, once it is known that there is one: the locations are walked in the rule's order.
 
 At each, the most that can be taken is taken, if what remains can still be covered: this is the definition of the order
-of plans (sourcing.py), so nothing has to be enumerated except where pieces compete for the stock of a location.
+of plans (choosing.py), so nothing has to be enumerated except where pieces compete for the stock of a location.
 """
 
 from __future__ import annotations
 
 import itertools
 
-from services.inventory.domain import sourcing_budget, sourcing_cover, sourcing_demand
-from services.inventory.domain.sourcing_cover import Cover
-from services.inventory.domain.sourcing_demand import Rest, Step, bits
+from services.inventory.domain.sourcing.budget import Budget
+from services.inventory.domain.sourcing.cover import Cover, Search
+from services.inventory.domain.sourcing.demand import Demand, Rest, Step, bits
 
 WAY_EFFORT = 256
 """Of a way among several: it is walked to its end."""
@@ -25,9 +25,7 @@ STEP_EFFORT = 16
 class Walk:
     """Finds plans for one demand."""
 
-    def __init__(
-        self, demand: sourcing_demand.Demand, search: sourcing_cover.Search, budget: sourcing_budget.Budget
-    ) -> None:
+    def __init__(self, demand: Demand, search: Search, budget: Budget) -> None:
         self._demand = demand
         self._search = search
         self._budget = budget
@@ -78,9 +76,7 @@ class Walk:
             hopeless = self._hopeless(rest, allowed, parcels)
         return steps
 
-    def _ways(
-        self, rest: Rest, rank: int, allowed: int, parcels: int, cover: Cover
-    ) -> list[tuple[Step, Rest, Cover]]:
+    def _ways(self, rest: Rest, rank: int, allowed: int, parcels: int, cover: Cover) -> list[tuple[Step, Rest, Cover]]:
         """The largest steps at a location after which the rest can be covered: as many as are equally large."""
         for _, equal in itertools.groupby(self._steps(rest, rank), key=lambda step: step.units):
             ways: list[tuple[Step, Rest, Cover]] = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.inventory.domain.sourcing_budget import Budget
-from services.inventory.domain.sourcing_demand import Demand, bits
+from services.inventory.domain.sourcing.budget import Budget
+from services.inventory.domain.sourcing.demand import Demand, bits
 
 TRIES_MAX = 2_000
 """Pieces placed in one set of locations. Nearly always the first try of each piece is right."""

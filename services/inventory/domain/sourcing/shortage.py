@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from services.inventory.domain.sourcing_values import (
+from services.inventory.domain.sourcing.values import (
     Alternative,
     Candidate,
     Line,

@@ -27,15 +27,18 @@ MOST_STOCK ranks locations and not each SKU by itself (as Saleor does), which wo
 
 The last two parts need no search while parcels aren't limited and lines don't compete for a location's stock: then a
 plan is exact in one walk. Otherwise (set cover, bin packing) it is searched under a budget; a result says whether it is
-proven (sourcing_cover.py).
+proven (cover.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.inventory.domain import sourcing_budget, sourcing_cover, sourcing_demand, sourcing_shortage, sourcing_walk
-from services.inventory.domain.sourcing_values import (
+from services.inventory.domain.sourcing.budget import EFFORT_MAX, Budget
+from services.inventory.domain.sourcing.cover import Search
+from services.inventory.domain.sourcing.demand import Demand, Step
+from services.inventory.domain.sourcing.shortage import describe
+from services.inventory.domain.sourcing.values import (
     WAREHOUSE,
     Candidate,
     Line,
@@ -47,11 +50,12 @@ from services.inventory.domain.sourcing_values import (
     SourcingShortage,
     Splitting,
 )
+from services.inventory.domain.sourcing.walk import Walk
 
 
-def choose(request: Request, *, effort_max: int = sourcing_budget.EFFORT_MAX) -> Plan | SourcingShortage:
+def choose(request: Request, *, effort_max: int = EFFORT_MAX) -> Plan | SourcingShortage:
     """The best plan by the request's rule, or why there is none."""
-    budget = sourcing_budget.Budget(effort_max)
+    budget = Budget(effort_max)
     ranked = rank(request)
     plan = _plan(request, request.lines, ranked, budget)
     if plan is not None:
@@ -64,7 +68,7 @@ def choose(request: Request, *, effort_max: int = sourcing_budget.EFFORT_MAX) ->
         budget.proven = True
         return _plan(request, lines, ranked, budget, any_plan=True) is not None or not budget.proven
 
-    return sourcing_shortage.describe(request, possible, proven=proven)
+    return describe(request, possible, proven=proven)
 
 
 def rank(request: Request) -> list[Candidate]:
@@ -88,7 +92,7 @@ def _plan(
     request: Request,
     lines: Sequence[Line],
     ranked: Sequence[Candidate],
-    budget: sourcing_budget.Budget,
+    budget: Budget,
     *,
     any_plan: bool = False,
 ) -> Plan | None:
@@ -101,14 +105,14 @@ def _plan(
     parcels = min(len(ranked), request.parcels_max or len(ranked))
     if request.splitting == Splitting.NONE or parcels <= 1:
         return None
-    demand = sourcing_demand.Demand(lines, ranked, request.splitting)
-    search, allowed = sourcing_cover.Search(demand, budget), demand.useful()
+    demand = Demand(lines, ranked, request.splitting)
+    search, allowed = Search(demand, budget), demand.useful()
     cover = search.cover(demand.all, allowed, parcels)
     if cover is None:
         return None
     if any_plan:
         return _as_plan(demand, ranked, search.placed(demand.all, cover), budget)
-    walk = sourcing_walk.Walk(demand, search, budget)
+    walk = Walk(demand, search, budget)
     if request.rule == Rule.FEWEST_PARCELS:
         cover = walk.fewest(allowed, cover, parcels)
         parcels = cover.ranks.bit_count()
@@ -127,10 +131,10 @@ def _complete(lines: Sequence[Line], ranked: Sequence[Candidate]) -> Candidate |
 
 
 def _as_plan(
-    demand: sourcing_demand.Demand,
+    demand: Demand,
     ranked: Sequence[Candidate],
-    steps: Sequence[sourcing_demand.Step],
-    budget: sourcing_budget.Budget,
+    steps: Sequence[Step],
+    budget: Budget,
 ) -> Plan:
     parts = demand.portions(steps)
     parcels = tuple(Parcel(ranked[at].id, tuple(parts[at])) for at in sorted(parts))

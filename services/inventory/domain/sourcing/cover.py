@@ -1,8 +1,8 @@
 """Whether a number of locations can cover a demand: the one hard question of sourcing, answered exactly or not at all.
 
-With as many parcels as one likes it is a sum; with a limit it is set cover, and where pieces compete for stock it is bin
-packing as well. Both are searched depth first, most constrained part first, under a budget of nodes. What the search
-leaves out can't be part of an answer:
+With as many parcels as one likes it is a sum; with a limit it is set cover, and where pieces compete for stock it is
+bin packing as well. Both are searched depth first, most constrained part first, under a budget of nodes. What the
+search leaves out can't be part of an answer:
 
 * a location that, beside the best others that the limit allows, can't reach what is missing;
 * where nothing competes, a location that gives no more of anything missing than one that was tried in vain.
@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from services.inventory.domain import sourcing_budget, sourcing_demand, sourcing_packing
-from services.inventory.domain.sourcing_demand import Rest, Step, bits
+from services.inventory.domain.sourcing.budget import Budget
+from services.inventory.domain.sourcing.demand import Demand, Rest, Step, bits
+from services.inventory.domain.sourcing.packing import Packing
 
 NODE_EFFORT = 64
 """Of a node, besides its looks at locations."""
@@ -42,7 +43,7 @@ class Open(NamedTuple):
 class Search:
     """Questions about one demand, under one budget."""
 
-    def __init__(self, demand: sourcing_demand.Demand, budget: sourcing_budget.Budget) -> None:
+    def __init__(self, demand: Demand, budget: Budget) -> None:
         self._demand = demand
         self._budget = budget
 
@@ -190,7 +191,7 @@ class Search:
         stock = [self._demand.stock[rank] for rank in bits(ranks)]
         if any(sum(have[k] for have in stock) < units for k, units in self._demand.wants(rest).items()):
             return None
-        packing = sourcing_packing.Packing(self._demand, self._budget, rest.pieces & self._demand.rivals, ranks)
+        packing = Packing(self._demand, self._budget, rest.pieces & self._demand.rivals, ranks)
         return Cover(ranks, packing.homes) if packing.succeeds() else None
 
     def placed(self, rest: Rest, cover: Cover) -> list[Step]:

@@ -1,0 +1,34 @@
+"""Chooses the location, or the split over locations, that serves a request. `choosing` says which plan is the best."""
+
+from services.inventory.domain.sourcing.choosing import choose, rank
+from services.inventory.domain.sourcing.values import (
+    WAREHOUSE,
+    Alternative,
+    Candidate,
+    Line,
+    Parcel,
+    Plan,
+    Portion,
+    Request,
+    Rule,
+    ShortLine,
+    SourcingShortage,
+    Splitting,
+)
+
+__all__ = [
+    "WAREHOUSE",
+    "Alternative",
+    "Candidate",
+    "Line",
+    "Parcel",
+    "Plan",
+    "Portion",
+    "Request",
+    "Rule",
+    "ShortLine",
+    "SourcingShortage",
+    "Splitting",
+    "choose",
+    "rank",
+]
