@@ -161,7 +161,7 @@ def _pool(url: str, size: int, options: str) -> Pool:
         open=False,
         timeout=5,
         connection_class=pipeline.LaneConnection,
-        kwargs={"autocommit": True, "options": options},  # BEGIN is a statement of its own: see pipeline
+        kwargs={"autocommit": True, "prepare_threshold": None, "options": options},  # as pipeline wants it
     )
 
 

@@ -5,7 +5,8 @@ batch's processor time went there. Here a trip is one libpq pipeline with one wa
 results and the pool stay psycopg's.
 
 Parameters are bytes (services/kit/binary.py), answers are rows of Python values; every statement is prepared once a
-connection.
+connection. psycopg must not prepare statements of its own there (prepare_threshold=None): what it thinks out of date it
+deallocates, and ours along with it.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ Rows = list[tuple[Any, ...]]
 
 _BEGIN: Final = Statement("BEGIN")
 _COMMIT: Final = Statement("COMMIT")
+_ROLLBACK: Final = Statement("ROLLBACK")
 _ENTER: Final = Statement("SELECT set_config('app.tenant_id', $1, true)")
 
 
@@ -93,6 +95,10 @@ class LaneConnection(psycopg.AsyncConnection[Any]):
         if not tenant:
             return await self._trip(queries)
         return (await self._trip([(_ENTER, (tenant.encode(),)), *queries]))[1:]
+
+    async def rollback(self) -> None:
+        """Ends a transaction without its effects. psycopg's own would throw away all prepared statements with it."""
+        await self._trip([(_ROLLBACK, ())])
 
     async def _trip(self, queries: Sequence[Query]) -> list[Rows]:
         pgconn = self.pgconn

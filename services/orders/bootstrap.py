@@ -113,7 +113,7 @@ class Orders:
 
     async def _database_answers(self) -> bool:
         async with self.db.lane_connection() as connection:
-            await connection.execute("SELECT 1")
+            await connection.ask("")
         return True
 
     async def _stop_tasks(self) -> None:

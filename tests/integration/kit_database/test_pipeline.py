@@ -143,3 +143,19 @@ async def test_the_pool_replaces_what_broke(url: str) -> None:
             assert await connection.ask("", (ONE, ())) == [[(1,)]]
     finally:
         await db.close()
+
+
+async def test_a_rollback_leaves_what_was_prepared(url: str) -> None:
+    """psycopg's own rollback throws all prepared statements of the session away, ours included."""
+    db = database.Database(url, url, lane_connections=1)
+    await db.open()
+    try:
+        for _ in range(2):
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                async with db.lane_connection() as connection:
+                    await connection.begin(TENANT, (BROKEN, (binary.number(0),)))
+            async with db.lane_connection() as connection:
+                await connection.execute("SELECT 1")
+                assert await connection.ask(TENANT, (ONE, ()), (BROKEN, (binary.number(1),))) == [[(1,)], [(1,)]]
+    finally:
+        await db.close()
