@@ -90,7 +90,7 @@ class SourcingHandlers:
                 raise stock_errors.SkuNotFound(sku)
         if len(found.places) > store.CANDIDATES_MAX:
             raise validation.invalid("location_ids", f"more than {store.CANDIDATES_MAX} locations could serve it")
-        if wanted.pickup_at is not None and not found.places:
+        if (wanted.within or wanted.pickup_at) and len(found.places) < len(within or ()):
             raise errors.NotFound("location")
         return found
 
@@ -118,6 +118,7 @@ def _request(wanted: Wanted, found: store.Found) -> sourcing.Request:
             priority=preference.get(place.id, len(preference)),
         )
         for place in found.places
+        if place.usable
     )
     lines = tuple(
         sourcing.Line(number, values.fold(sku), units, group) for number, (sku, units, group) in enumerate(wanted.lines)

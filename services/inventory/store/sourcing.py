@@ -11,8 +11,9 @@ from services.kit import binary, pipeline
 CANDIDATES_MAX = 400
 SHIP_FROM, PICKUP = 3, 2  # LocationCapability
 PLACES = pipeline.Statement("""
-SELECT id, type, address -> 'coordinates' FROM location
-WHERE tenant_id = $1 AND NOT closed AND $2::smallint = ANY (capabilities) AND ($3::uuid[] IS NULL OR id = ANY ($3::uuid[]))
+SELECT id, type, address -> 'coordinates', usable
+FROM location, LATERAL (SELECT NOT closed AND $2::bigint = ANY (capabilities) AS usable) u
+WHERE tenant_id = $1 AND CASE WHEN $3::uuid[] IS NULL THEN usable ELSE id = ANY ($3::uuid[]) END
 ORDER BY code_key LIMIT 401
 """)
 # What can be promised of each SKU at each location, as the lanes decide it: with what has run out, and what may be
@@ -30,11 +31,12 @@ VARIANTS = pipeline.Statement("SELECT sku_key, sku FROM variant WHERE tenant_id 
 
 
 class Place(NamedTuple):
-    """A location that may serve a request. coordinates: degrees north and east."""
+    """A location. coordinates: degrees north and east. usable: it is open and has the capability."""
 
     id: uuid.UUID
     type: int
     coordinates: tuple[float, float] | None
+    usable: bool
 
 
 class Found(NamedTuple):
@@ -53,11 +55,11 @@ async def find(
     capability: int,
     within: Sequence[uuid.UUID] | None,
 ) -> Found:
-    """Open locations with a capability, by code, one more than CANDIDATES_MAX. within: only these; None: any."""
+    """Locations by code, at most one more than CANDIDATES_MAX: those that are usable, or all that are named (within)."""
     owner, wanted = uuid.UUID(tenant).bytes, binary.texts(keys)
     places, promises, variants = await connection.ask(
         tenant,
-        (PLACES, (owner, capability.to_bytes(2, "big"), None if within is None else binary.uuids(within))),
+        (PLACES, (owner, binary.number(capability), None if within is None else binary.uuids(within))),
         (PROMISES, (owner, wanted)),
         (VARIANTS, (owner, wanted)),
     )
@@ -65,7 +67,7 @@ async def find(
     for location, key, units in promises:
         found.setdefault(location, {})[key] = units
     return Found(
-        [Place(location, kind, tuple(point) if point else None) for location, kind, point in places],
+        [Place(location, kind, tuple(point) if point else None, usable) for location, kind, point, usable in places],
         found,
         dict(variants),
     )

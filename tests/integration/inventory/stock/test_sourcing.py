@@ -108,8 +108,17 @@ async def test_pickup_comes_from_its_location_alone_and_only_where_orders_are_ha
     assert parcels(await source(world, ("a", 3), pickup_at=mapping.location_uuid(graz)))[0][0] == graz
     with pytest.raises(stock_errors.InsufficientStock):
         await source(world, ("a", 1), pickup_at=mapping.location_uuid(graz))
-    with pytest.raises(errors.NotFound):
+    with pytest.raises(stock_errors.InsufficientStock):
         await source(world, ("a", 1), pickup_at=mapping.location_uuid(warehouse))
+
+
+async def test_a_location_that_is_named_and_not_there_is_said(world: worlds.StockWorld) -> None:
+    await world.variants(["a"])
+    here, nowhere = mapping.location_uuid(await place(world, KREMS, a=5)), uuid.uuid4()
+    with pytest.raises(errors.NotFound):
+        await source(world, ("a", 1), within=(here, nowhere))
+    with pytest.raises(errors.NotFound):
+        await source(world, ("a", 1), pickup_at=nowhere)
 
 
 async def test_only_locations_that_the_token_covers_are_considered(world: worlds.StockWorld) -> None:
