@@ -1286,7 +1286,9 @@ class WatchStockResponse(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Opaque; give it back to go on right after this frame. It is the `id` of the server-sent event too."""
+    """Opaque; give it back to go on right after this frame. It is the `id` of the server-sent event too. Empty when the
+    edge could not reach the service: keep the last one.
+    """
     @_builtins.property
     def snapshot_chunk(self) -> Global___WatchStockResponse.SnapshotChunk:
         """Part of the snapshot."""

@@ -291,7 +291,9 @@ class InventoryServiceServicer:
         A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
         if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
         OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+        failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+        EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

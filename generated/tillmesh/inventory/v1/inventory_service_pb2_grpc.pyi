@@ -98,7 +98,9 @@ class InventoryServiceStub:
     A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
     if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
     OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+    failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+    EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
     """
     ListStockExceptions: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]
     """Lists what a person has to look at, newest first."""
@@ -179,7 +181,9 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
     if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
     OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+    failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+    EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
     """
     ListStockExceptions: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]  # type: ignore[assignment]
     """Lists what a person has to look at, newest first."""
@@ -359,7 +363,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
         if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
         OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+        failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+        EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
         """
 
     @_abc_1.abstractmethod
