@@ -1,7 +1,7 @@
 """Requests about the catalogue as drafts, edits and queries. Pure functions.
 
-An id that isn't one answers like one that never existed. Fields of a resource in a PATCH are checked here, by its mask:
-the contract leaves them out of the validation of the whole request.
+An id that isn't one answers like one that never existed. Fields of a resource in a PATCH are checked here, by its mask,
+and each product of a batch by itself: the contract leaves them out of the validation of the whole request.
 """
 
 from __future__ import annotations
@@ -148,6 +148,11 @@ def product_draft(message: catalog_pb2.Product) -> values.ProductDraft:
         category=message.category,
         variants=tuple(variant_draft(each) for each in message.variants),
     )
+
+
+def product_drafts(request: pb.BatchCreateProductsRequest) -> list[values.ProductDraft | errors.Error]:
+    """What a caller says of each product of a batch, or what is wrong with it."""
+    return validation.each(request.products, product_draft)
 
 
 def variant_draft(message: catalog_pb2.Variant) -> values.VariantDraft:

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from services.inventory.domain import commands, stock, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.store import stock as store
-from services.kit import errors, idempotency, ids, principal, status
+from services.kit import errors, idempotency, ids, principal, status, validation
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
@@ -24,13 +24,30 @@ Reply = Callable[[stock.Stock, Any], Message]
 
 # Ids of tenants and locations come with every request: decoding them once each is enough.
 tenant_uuid = functools.lru_cache(maxsize=4096)(lambda text: str(ids.decode("ten", text)))
-location_uuid = functools.lru_cache(maxsize=65536)(lambda text: ids.decode("loc", text))
 location_text = functools.lru_cache(maxsize=65536)(lambda value: ids.encode("loc", value))
 
-LevelMessage = stock_pb.StockLevel
 ExceptionMessage = stock_pb.StockException
-BulkClaim = pb.BulkUpdateStockResponse
-"""What is remembered of a bulk call as a whole: that it was made. Its lines are remembered each by itself."""
+Counted = pb.BulkUpdateStockResponse
+"""How much was applied: what background work answers."""
+BulkResult = pb.BulkUpdateStockResponse.Result
+
+
+@functools.lru_cache(maxsize=65536)
+def location_uuid(text: str) -> uuid.UUID:
+    """NOT_FOUND when a text of the right shape is no id."""
+    return _uuid("loc", "location", text)
+
+
+def hold_uuid(text: str) -> uuid.UUID:
+    """NOT_FOUND when a text of the right shape is no id."""
+    return _uuid("rsv", "reservation", text)
+
+
+def _uuid(prefix: str, resource: str, text: str) -> uuid.UUID:
+    try:
+        return ids.decode(prefix, text)
+    except ValueError:
+        raise errors.NotFound(resource) from None
 
 
 def timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
@@ -58,10 +75,17 @@ def origin(caller: principal.Principal, request: Any = None) -> commands.Origin:
 
 def key(caller: principal.Principal, method: str, request: Any) -> idempotency.Key:
     """Scope of a write. Without a key one is made, since a lane looks answers up when COMMIT's reply is lost."""
-    text = request.request_id or f"once:{uuid.uuid4().hex}"
-    return idempotency.Key(
-        tenant_uuid(caller.tenant_id), caller.subject, method, text, idempotency.fingerprint(request)
-    )
+    return _key(caller, method, request, request.request_id or f"once:{uuid.uuid4().hex}")
+
+
+def given_key(caller: principal.Principal, method: str, request: Any) -> idempotency.Key:
+    """Scope of a call of many lines, whose keys follow from it; empty without a key."""
+    return _key(caller, method, request, request.request_id)
+
+
+def _key(caller: principal.Principal, method: str, request: Any, text: str) -> idempotency.Key:
+    tenant = tenant_uuid(caller.tenant_id)
+    return idempotency.Key(tenant, caller.subject, method, text, idempotency.fingerprint(request))
 
 
 # --- requests to commands ---
@@ -121,9 +145,14 @@ class BulkLine:
     fingerprint: bytes
 
 
-def bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
+def bulk_lines(request: pb.BulkUpdateStockRequest, caller: principal.Principal) -> list[BulkLine | errors.Error]:
+    """What each line asks for, or what is wrong with it."""
+    return validation.each(request.lines, lambda line: _bulk_line(line, caller))
+
+
+def _bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
     command = _bulk_command(line, caller)
-    reply = reply_level if isinstance(command, commands.Adjust) else reply_first_level
+    reply = _reply_adjusted if isinstance(command, commands.Adjust) else _reply_counted
     return BulkLine(line.location_id, command, reply, idempotency.fingerprint(line))
 
 
@@ -203,28 +232,33 @@ def reply_levels(working: stock.Stock, levels: Sequence[values.Level]) -> pb.Set
     return pb.SetStockCountsResponse(levels=[level_to_proto(working.location_id, level) for level in levels])
 
 
-def reply_first_level(working: stock.Stock, levels: Sequence[values.Level]) -> stock_pb.StockLevel:
-    """Answers a count of one SKU."""
-    return level_to_proto(working.location_id, levels[0])
-
-
 def reply_reservation(working: stock.Stock, hold: values.Hold) -> stock_pb.Reservation:
     """Answers a command with the reservation as it stands."""
     return reservation_to_proto(working.location_id, hold, working.now)
 
 
-def bulk_results(outcomes: Sequence[Message | errors.Error]) -> pb.BulkUpdateStockResponse:
+def _reply_adjusted(working: stock.Stock, level: values.Level) -> BulkResult:
+    """Answers a line of a bulk update that is a delta."""
+    applied = pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED
+    return BulkResult(status=applied, level=level_to_proto(working.location_id, level))
+
+
+def _reply_counted(working: stock.Stock, levels: Sequence[values.Level]) -> BulkResult:
+    """Answers a line of a bulk update that is a count."""
+    return _reply_adjusted(working, levels[0])
+
+
+def refused_line(error: errors.Error) -> BulkResult:
+    """Answers a line of a bulk update that was not applied."""
+    return BulkResult(status=pb.BulkUpdateStockResponse.LINE_STATUS_REFUSED, error=status.to_proto(error))
+
+
+def bulk_results(results: Sequence[BulkResult]) -> pb.BulkUpdateStockResponse:
     """How each line went, in order."""
-    response = pb.BulkUpdateStockResponse()
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, errors.Error):
-            line_status = pb.BulkUpdateStockResponse.LINE_STATUS_REFUSED
-            response.results.add(index=index, status=line_status, error=status.to_proto(outcome))
-            response.refused += 1
-        else:
-            response.results.add(index=index, status=pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED, level=outcome)
-            response.applied += 1
-    return response
+    for index, result in enumerate(results):
+        result.index = index
+    refused = sum(result.HasField("error") for result in results)
+    return pb.BulkUpdateStockResponse(results=results, applied=len(results) - refused, refused=refused)
 
 
 def level_page(placed: Sequence[store.Placed]) -> list[stock_pb.StockLevel]:

@@ -25,10 +25,40 @@ def test_a_request_that_keeps_the_rules_passes():
 
 
 def test_every_broken_rule_is_listed_with_its_path():
-    good = Line(location_id=keyring.SHOP, sku="A-1", delta=1)
+    request = inventory_service_pb2.SetStockCountsRequest(location_id=keyring.SHOP)
+    request.counts.add(sku="A-1", on_hand=1, expected_on_hand=1)
+    request.counts.add(sku="not a sku", on_hand=-1, expected_on_hand=1)
+    assert fields(request) == ["counts[1].sku", "counts[1].on_hand"]
+
+
+def test_items_that_are_judged_by_themselves_don_t_refuse_the_request_but_their_number_does():
     bad = Line(location_id=keyring.SHOP, sku="not a sku", delta=0)
-    request = inventory_service_pb2.BulkUpdateStockRequest(lines=[good, good, bad])
-    assert fields(request) == ["lines[2].sku", "lines[2].delta"]
+    validation.check(inventory_service_pb2.BulkUpdateStockRequest(lines=[bad]))
+    assert fields(inventory_service_pb2.BulkUpdateStockRequest(lines=[bad] * 1001)) == ["lines"]
+    assert fields(inventory_service_pb2.BulkUpdateStockRequest()) == ["lines"]
+
+
+def test_each_item_is_translated_or_is_its_own_refusal_with_paths_that_begin_at_it():
+    def translate(line):
+        if line.sku == "gone":
+            raise errors.NotFound("variant")
+        return line.sku
+
+    lines = [Line(location_id=keyring.SHOP, sku=sku, delta=delta) for sku, delta in (("A", 1), ("!", 0), ("gone", 1))]
+
+    good, broken, refused = validation.each(lines, translate)
+
+    assert good == "A"
+    assert [violation.field for violation in broken.violations] == ["sku", "delta"]
+    assert refused.metadata == {"resource": "variant"}
+
+
+def test_the_contract_says_which_lists_are_judged_by_item():
+    bulk = inventory_service_pb2.BulkUpdateStockRequest.DESCRIPTOR.fields_by_name
+    counts = inventory_service_pb2.SetStockCountsRequest.DESCRIPTOR.fields_by_name
+    update = catalog_service_pb2.UpdateLocationRequest.DESCRIPTOR.fields_by_name
+    judged = [bulk["lines"], bulk["request_id"], counts["counts"], update["location"]]
+    assert [validation.is_judged_by_item(field) for field in judged] == [True, False, False, False]
 
 
 def test_a_rule_over_several_fields_has_no_path_but_says_what_is_wrong():

@@ -590,7 +590,7 @@ class BulkUpdateStockRequest(_message.Message):
     """Idempotency key, at most 128 characters."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkUpdateStockRequest.Line]:
-        """1 to 1,000."""
+        """1 to 1,000. Each is judged by itself: one that breaks a rule is refused in its result, and the others go on."""
 
     def __init__(
         self,
@@ -655,7 +655,7 @@ class BulkUpdateStockResponse(_message.Message):
 
         @_builtins.property
         def error(self) -> _status_pb2.Status:
-            """Why it was refused."""
+            """Why it was refused; field paths of a BadRequest begin at the line."""
 
         def __init__(
             self,

@@ -216,8 +216,10 @@ class InventoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BulkUpdateStock(self, request, context):
-        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-        repeat applies what is missing and returns the first answer of what was applied.
+        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+        contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+        results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+        a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,8 +65,10 @@ class InventoryServiceStub:
     with If-Match). SKU_NOT_FOUND.
     """
     BulkUpdateStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.BulkUpdateStockRequest, _inventory_service_pb2.BulkUpdateStockResponse]
-    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-    repeat applies what is missing and returns the first answer of what was applied.
+    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+    contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+    results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+    a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
     """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
@@ -148,8 +150,10 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     with If-Match). SKU_NOT_FOUND.
     """
     BulkUpdateStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.BulkUpdateStockRequest, _inventory_service_pb2.BulkUpdateStockResponse]  # type: ignore[assignment]
-    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-    repeat applies what is missing and returns the first answer of what was applied.
+    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+    contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+    results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+    a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
@@ -276,8 +280,10 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.BulkUpdateStockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.BulkUpdateStockResponse, _abc.Awaitable[_inventory_service_pb2.BulkUpdateStockResponse]]:
-        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-        repeat applies what is missing and returns the first answer of what was applied.
+        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+        contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+        results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+        a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
         """
 
     @_abc_1.abstractmethod
