@@ -6,6 +6,7 @@ an edited resource by its mask, lines that are judged each by itself with `each`
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -53,6 +54,17 @@ def _under(path: str, wanted: Sequence[str]) -> bool:
 def invalid(field: str, description: str) -> errors.InvalidRequest:
     """For the rules that only code can check."""
     return errors.InvalidRequest(violations=[errors.FieldViolation(field, description)])
+
+
+def instant(message: Any, field: str) -> dt.datetime | None:
+    """An optional timestamp of a request, aware UTC; None: not set. InvalidRequest when it is no point in time."""
+    if not message.HasField(field):
+        return None
+    try:
+        moment: dt.datetime = getattr(message, field).ToDatetime(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
+        raise invalid(field, "is not a point in time") from None
+    return moment
 
 
 def is_judged_by_item(field: FieldDescriptor) -> bool:

@@ -24,30 +24,14 @@ Reply = Callable[[stock.Stock, Any], Message]
 
 # Ids of tenants and locations come with every request: decoding them once each is enough.
 tenant_uuid = functools.lru_cache(maxsize=4096)(lambda text: str(ids.decode("ten", text)))
+location_uuid = functools.lru_cache(maxsize=65536)(functools.partial(ids.given, "loc", "location"))
+hold_uuid = functools.partial(ids.given, "rsv", "reservation")
 location_text = functools.lru_cache(maxsize=65536)(lambda value: ids.encode("loc", value))
 
 ExceptionMessage = stock_pb.StockException
 Counted = pb.BulkUpdateStockResponse
 """How much was applied: what background work answers."""
 BulkResult = pb.BulkUpdateStockResponse.Result
-
-
-@functools.lru_cache(maxsize=65536)
-def location_uuid(text: str) -> uuid.UUID:
-    """NOT_FOUND when a text of the right shape is no id."""
-    return _uuid("loc", "location", text)
-
-
-def hold_uuid(text: str) -> uuid.UUID:
-    """NOT_FOUND when a text of the right shape is no id."""
-    return _uuid("rsv", "reservation", text)
-
-
-def _uuid(prefix: str, resource: str, text: str) -> uuid.UUID:
-    try:
-        return ids.decode(prefix, text)
-    except ValueError:
-        raise errors.NotFound(resource) from None
 
 
 def timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
@@ -57,11 +41,6 @@ def timestamp(at: dt.datetime) -> timestamp_pb2.Timestamp:
     return message
 
 
-def instant(request: Any, field: str) -> dt.datetime | None:
-    """An optional timestamp of a request, aware UTC."""
-    return getattr(request, field).ToDatetime(tzinfo=dt.UTC) if request.HasField(field) else None
-
-
 def ttl(request: Any) -> float:
     """A hold's time to live in seconds."""
     return request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else TTL_DEFAULT_SECONDS
@@ -69,7 +48,7 @@ def ttl(request: Any) -> float:
 
 def origin(caller: principal.Principal, request: Any = None) -> commands.Origin:
     """Who asked, and when it happened there."""
-    occurred_at = instant(request, "occurred_at") if request is not None else None
+    occurred_at = validation.instant(request, "occurred_at") if request is not None else None
     return commands.Origin(caller.actor or caller.subject, caller.terminal_id, occurred_at)
 
 
@@ -170,7 +149,9 @@ def _bulk_command(
 
 
 def _incoming(message: stock_pb.IncomingStock) -> values.Incoming:
-    return values.Incoming(message.quantity, message.eta.ToDatetime(tzinfo=dt.UTC), message.reference)
+    eta = validation.instant(message, "eta")
+    assert eta is not None  # needed, by the contract
+    return values.Incoming(message.quantity, eta, message.reference)
 
 
 # --- results to messages ---
@@ -291,7 +272,7 @@ def _reference_id(text: str) -> str:
 
 def movement_filter(request: pb.ListMovementsRequest) -> store.MovementFilter:
     keep = request.filter
-    window = instant(keep, "recorded_from"), instant(keep, "recorded_until")
+    window = validation.instant(keep, "recorded_from"), validation.instant(keep, "recorded_until")
     return store.MovementFilter(keep.sku, keep.reason, *window, _reference_id(keep.reference_id))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from google.protobuf import struct_pb2
 
@@ -90,6 +92,18 @@ def test_the_contracts_update_requests_leave_the_resource_to_the_mask():
     request = catalog_service_pb2.UpdateLocationRequest(location=catalog_pb2.Location(name=""))
     request.update_mask.paths.append("name")
     validation.check(request)
+
+
+def test_a_timestamp_is_aware_or_absent_and_out_of_the_calendar_it_is_refused():
+    line = Line()
+    assert validation.instant(line, "occurred_at") is None
+    line.occurred_at.FromJsonString("2026-03-04T11:00:00Z")
+    assert validation.instant(line, "occurred_at") == dt.datetime(2026, 3, 4, 11, tzinfo=dt.UTC)
+    for seconds in (10**15, -(10**15)):
+        line.occurred_at.seconds = seconds
+        with pytest.raises(errors.InvalidRequest) as caught:
+            validation.instant(line, "occurred_at")
+        assert [violation.field for violation in caught.value.violations] == ["occurred_at"]
 
 
 def test_rules_are_compiled_ahead():

@@ -62,6 +62,7 @@ async def test_each_line_is_judged_by_itself_and_the_others_go_on(world: worlds.
         Line(location_id=here, sku="unknown", delta=1),
         Line(location_id=here, sku="a", delta=-4),
         Line(location_id=here, sku="b", delta=1, reference="nul\0"),
+        Line(location_id=here, sku="b", delta=1, occurred_at={"seconds": 10**15}),
         Line(location_id=here, sku="b", on_hand=7, expected_on_hand=0),
     )
 
@@ -75,6 +76,7 @@ async def test_each_line_is_judged_by_itself_and_the_others_go_on(world: worlds.
         "SKU_NOT_FOUND",
         "QUANTITY_BELOW_ZERO",
         "INVALID_REQUEST",
+        "INVALID_REQUEST occurred_at",
         "applied",
     ]
     assert await on_hand(world, here, "a", "b") == [3, 7]
