@@ -52,6 +52,10 @@ end
 function envoy_on_request(request)
   local route = request:metadata()
   local streams = route:get("streams") == true
+  if route:get("events") == true then
+    -- For lua/reply.lua, which sees the route of the rpc instead.
+    request:streamInfo():dynamicMetadata():set("tillmesh.door", "events", true)
+  end
   move_token(request, route:get("watch") == true)
   hint_location(request)
   if streams then

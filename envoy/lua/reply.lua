@@ -1,4 +1,5 @@
--- What an answer becomes after it was turned into JSON: its HTTP status, and the ids of server-sent events.
+-- What an answer becomes after it was turned into JSON: its HTTP status, the ids of server-sent events, and a failure that
+-- becomes one of them.
 
 -- Statuses that a service may ask for with x-http-status; anything else is ignored. A success can't become an error this
 -- way, nor an error a success.
@@ -103,6 +104,27 @@ local function stream_events(reply)
   end
 end
 
+-- Failures that pass by themselves. A browser's EventSource gives up for good at anything but 200, so whoever asked for
+-- events is told of them in a frame (the contract's `ended`), and comes again. Such a frame has no id: the browser keeps
+-- its last.
+local PASSING = {["429"] = true, ["502"] = true, ["503"] = true, ["504"] = true}
+
+local function asked_for_events(reply)
+  local marks = reply:streamInfo():dynamicMetadata():get("tillmesh.door")
+  return marks ~= nil and marks["events"] == true
+end
+
+local function fail_in_a_frame(reply)
+  local headers = reply:headers()
+  local seconds = tonumber(headers:get("retry-after") or "") or 1
+  headers:replace(":status", "200")
+  headers:replace("content-type", "text/event-stream")
+  headers:replace("cache-control", "no-store")
+  local body = reply:body(true)
+  local status = string.gsub(body:getBytes(0, body:length()), "[\r\n]", "") -- those of its layout; in a text they are \n
+  body:setBytes("retry: " .. seconds * 1000 .. '\n\ndata: {"resume_token":"","ended":{"status":' .. status .. "}}\n\n")
+end
+
 function envoy_on_response(reply)
   local headers = reply:headers()
   local content_type = headers:get("content-type")
@@ -120,5 +142,8 @@ function envoy_on_response(reply)
     stream_events(reply)
   else
     apply_status(reply)
+    if PASSING[reply:headers():get(":status")] and asked_for_events(reply) then
+      fail_in_a_frame(reply)
+    end
   end
 end

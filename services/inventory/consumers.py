@@ -42,7 +42,7 @@ class SalesEffect:
         lane_key = handlers.lane_key(envelope.tenant_id, message.location_id)
         # The same event is the same key, so that a lost reply at COMMIT is looked up like any other.
         key = idempotency.Key(lane_key.tenant, f"svc:{SALES_SOURCE}", "ApplySales", f"evt:{envelope.id}", b"")
-        submission = Submission(command, key, mapping.BulkClaim, _answer, envelope.traceparent, envelope.id)
+        submission = Submission(command, key, mapping.Counted, _answer, envelope.traceparent, envelope.id)
         try:
             reply = await self._lanes.submit(lane_key, submission)
         except commands.EventAhead:
@@ -66,11 +66,11 @@ class SalesEffect:
         return found
 
 
-_APPLIED = mapping.BulkClaim(applied=1)
+_APPLIED = mapping.Counted(applied=1)
 
 
-def _answer(_working: object, applied: bool) -> mapping.BulkClaim:
-    return mapping.BulkClaim(applied=int(applied))
+def _answer(_working: object, applied: bool) -> mapping.Counted:
+    return mapping.Counted(applied=int(applied))
 
 
 def _hold_id(text: str) -> uuid.UUID | None:

@@ -50,10 +50,10 @@ class ExpirySweeper:
         key = LaneKey(str(row.tenant_id), row.location_id, tenant_id, location_id)  # type: ignore[attr-defined]
         command = commands.Expire(tuple(row.keys))  # type: ignore[attr-defined]
         try:
-            await self._lanes.submit(key, Submission(command, NOT_REMEMBERED, mapping.BulkClaim, _nothing))
+            await self._lanes.submit(key, Submission(command, NOT_REMEMBERED, mapping.Counted, _nothing))
         except errors.Error as refusal:
             log.info("expiry.postponed", location=location_id, reason=refusal.reason)
 
 
-def _nothing(_working: object, _result: object) -> mapping.BulkClaim:
-    return mapping.BulkClaim()
+def _nothing(_working: object, _result: object) -> mapping.Counted:
+    return mapping.Counted()

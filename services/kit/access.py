@@ -11,7 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -45,6 +45,15 @@ def user_token() -> str:
     return _user_token.get()
 
 
+class LocationField(NamedTuple):
+    """A field that holds location ids, and how to read it from a request."""
+
+    path: str
+    values: Values
+    judged_by_item: bool
+    """Whether it stands in lines of which each is refused by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """The rule of one method, ready to be asked."""
@@ -53,8 +62,7 @@ class Rule:
     scopes: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
     public: bool = False
-    locations: tuple[tuple[str, Values], ...] = ()
-    """(path, how to read it from a request) of each field that holds location ids."""
+    locations: tuple[LocationField, ...] = ()
     owner: tuple[str, Values] | None = None
 
     @property
@@ -75,13 +83,26 @@ def rule_of(method: MethodDescriptor | None) -> Rule:
         scopes=frozenset(option.scopes),
         services=frozenset(option.services),
         public=option.public,
-        locations=tuple((path, reader(request, path)) for path in option.location_fields),
+        locations=tuple(_location_field(request, path) for path in option.location_fields),
         owner=(option.owner_field, reader(request, option.owner_field)) if option.owner_field else None,
     )
 
 
+def _location_field(message: Descriptor, path: str) -> LocationField:
+    by_item = any(validation.is_judged_by_item(step) for step in _steps(message, path))
+    return LocationField(path, reader(message, path), by_item)
+
+
 def reader(message: Descriptor, path: str) -> Values:
     """How to read the texts at a path such as `lines.location_id`. ValueError when it leads to no text field."""
+    steps = _steps(message, path)
+    if not any(step.is_repeated for step in steps):
+        get = operator.attrgetter(path)
+        return lambda request: (get(request),)
+    return lambda request: _walk(request, steps)
+
+
+def _steps(message: Descriptor, path: str) -> list[FieldDescriptor]:
     steps: list[FieldDescriptor] = []
     inside: Descriptor | None = message
     for name in path.split("."):
@@ -92,10 +113,7 @@ def reader(message: Descriptor, path: str) -> Values:
         inside = field.message_type
     if steps[-1].type != FieldDescriptor.TYPE_STRING:
         raise ValueError(f"{path} of {message.full_name} is not a text")
-    if not any(step.is_repeated for step in steps):
-        get = operator.attrgetter(path)
-        return lambda request: (get(request),)
-    return lambda request: _walk(request, steps)
+    return steps
 
 
 def _walk(value: Any, steps: Sequence[FieldDescriptor]) -> Iterator[str]:
@@ -173,12 +191,13 @@ def confine(rule: Rule, caller: principals.Principal, request: Message) -> None:
         return
     if rule.locations and "*" not in caller.locations:
         covered = caller.locations
-        for path, values in rule.locations:
-            for value in values(request):
+        for field in rule.locations:
+            for value in field.values(request):
                 if value and value not in covered:
-                    if _LOCATION.fullmatch(value) is None:
-                        raise validation.invalid(path, "is not the id of a location")
-                    raise errors.LocationScope
+                    if _LOCATION.fullmatch(value) is not None:
+                        raise errors.LocationScope
+                    if not field.judged_by_item:  # else that line is refused for it, and the others go on
+                        raise validation.invalid(field.path, "is not the id of a location")
     if rule.owner is not None and tokens.SERVICE_ROLE not in caller.roles and caller.roles.isdisjoint(STAFF):
         for value in rule.owner[1](request):
             if value and value != caller.customer_id:

@@ -123,6 +123,11 @@ class Error(Exception):
         """What the reason means on the wire."""
         return TABLE[self.reason]
 
+    @property
+    def passes(self) -> bool:
+        """Whether the same call may succeed later with nothing about it changed: a failure rather than a refusal."""
+        return self.row.retry_seconds is not None or self.row.code in (Code.DEADLINE_EXCEEDED, Code.INTERNAL)
+
 
 class InvalidRequest(Error):
     """The request breaks a rule of the contract."""

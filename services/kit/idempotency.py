@@ -1,8 +1,9 @@
 """The same write twice is one write: keys, fingerprints and stored answers, in the effect's own transaction.
 
-Only successes are stored. `run` serves use cases; `look_up` and `remember` are queries for the trips of lanes. The
-table is partitioned by day, which a unique key can't span, so a claim takes a row for each day within 5 minutes of now:
-two transactions that overlap share one of them and meet there.
+Only successes are stored, and lines of a call that succeeds as a whole (`settle`, see batches.py). `run` serves use
+cases; `look_up` and `remember` are queries for the trips of lanes. The table is partitioned by day, which a unique key
+can't span, so a claim takes a row for each day within 5 minutes of now: two transactions that overlap share one of them
+and meet there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from google.protobuf.message import Message
@@ -55,6 +56,19 @@ INSERT INTO idempotency (tenant_id, principal, method, key, fingerprint, respons
 SELECT %(tenant)s::uuid, u.*, d.day
 FROM unnest(%(principals)s::text[], %(methods)s::text[], %(keys)s::text[], %(fingerprints)s::bytea[],
             %(responses)s::bytea[]) u, unnest(%(days)s::timestamptz[]) d (day)
+""")
+
+SETTLE = sa.text(f"""
+INSERT INTO idempotency (tenant_id, principal, method, key, day, fingerprint, response)
+SELECT :tenant, :principal, :method, u.key, d.day, u.fingerprint, u.response
+FROM unnest(CAST(:keys AS text[]), CAST(:fingerprints AS bytea[]), CAST(:responses AS bytea[]))
+    u (key, fingerprint, response), ({DAYS}) d (day)
+ON CONFLICT DO NOTHING
+""")
+SETTLED = sa.text("""
+SELECT key, fingerprint, response FROM idempotency
+WHERE tenant_id = :tenant AND principal = :principal AND method = :method AND key = ANY(:keys)
+  AND day >= date_trunc('day', clock_timestamp(), 'UTC') - interval '3 days' AND response IS NOT NULL
 """)
 
 
@@ -135,6 +149,24 @@ async def run(
             return response
     except _Replayed as replayed:
         return answer.FromString(replayed.args[0])
+
+
+async def settle(db: database.Database, answers: Sequence[tuple[Key, M]]) -> list[M]:
+    """Remembers the answers of several keys of one method, and returns what is remembered of each, in order.
+
+    That is another answer for a key that was answered meanwhile, by another caller with the same request.
+    """
+    scope: dict[str, Any] = {**_scope(answers[0][0]), "keys": [key.key for key, _ in answers]}
+    rows = {
+        "fingerprints": [key.fingerprint for key, _ in answers],
+        "responses": [answer.SerializeToString() for _, answer in answers],
+    }
+    async with db.transaction(scope["tenant"]) as session:
+        await session.execute(SETTLE, {**scope, **rows})  # waits for the transactions of others
+        found = {row.key: row for row in await session.execute(SETTLED, scope)}
+    for key, _ in answers:
+        key.check(found[key.key].fingerprint)
+    return [type(answer).FromString(found[key.key].response) for key, answer in answers]
 
 
 async def _claim(session: database.WriteSession, key: Key) -> None:

@@ -9,6 +9,8 @@ import uuid_utils
 from typeid.codecs import base32
 from typeid.core import errors as typeid_errors
 
+from services.kit import errors
+
 
 def new_uuid() -> uuid.UUID:
     """A UUIDv7: ids made later sort later, which keeps indexes append-only."""
@@ -29,6 +31,14 @@ def decode(prefix: str, text: str) -> uuid.UUID:
     if parsed.prefix != prefix:
         raise ValueError(f"not an id of the kind {prefix}_")
     return uuid.UUID(int=parsed.uuid.int)
+
+
+def given(prefix: str, resource: str, text: str) -> uuid.UUID:
+    """UUID of a TypeID text that a caller gave. NotFound for one that can't be an id: it answers as if it never was."""
+    try:
+        return decode(prefix, text)
+    except ValueError:
+        raise errors.NotFound(resource) from None
 
 
 def new(prefix: str) -> str:

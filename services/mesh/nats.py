@@ -7,24 +7,18 @@ and then: what it loses is published again.
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final
 
-from services.mesh import binaries, faults, files, ports, processes
+from services.mesh import binaries, daemon, files, ports, processes
 
 #: An event holds all changes of one batch of a lane; the server's default of 1 MiB would be near.
 _PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024
 _STORE_BYTES_MAX: Final = 20 * 1024**3
 _GREETING_SECONDS_MAX: Final = 1.0
-_START_SECONDS_MAX: Final = 20.0
-_STOP_SECONDS_MAX: Final = 20.0
-_POLL_SECONDS: Final = 0.02
 
 
 def permissions(service: str, services: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +38,7 @@ def permissions(service: str, services: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class NatsServer:
+class NatsServer(daemon.Daemon):
     """A NATS server with JetStream in ``data_dir``, on loopback ``port``; ``passwords`` has one by service."""
 
     def __init__(self, data_dir: Path, port: int, passwords: Mapping[str, str]) -> None:
@@ -52,15 +46,10 @@ class NatsServer:
         self.port = port
         self._passwords = passwords
         self._binary = binaries.nats_server()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"nats://{ports.HOST}:{self.port}"
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
 
     def initialise(self) -> None:
         """Writes the configuration. NATS reads JSON, in which a password needs no escaping of its own."""
@@ -100,37 +89,5 @@ class NatsServer:
 
     def start(self, log: IO[bytes] | None = None) -> None:
         """Starts the server and returns when it is ready. For tests; the stack leaves this to the supervisor."""
-        self._process = subprocess.Popen(
-            processes.launched(self.command(), signal.SIGTERM),
-            stdin=subprocess.DEVNULL,
-            stdout=log or subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + _START_SECONDS_MAX
-        while not self.is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise faults.StartFailed(f"NATS on port {self.port} didn't start (exit code {self._process.poll()}).")
-            time.sleep(_POLL_SECONDS)
-
-    def stop(self) -> None:
-        """Stops the server that ``start`` started and waits for its end."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def __enter__(self) -> Self:
-        self.initialise()
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        command = processes.launched(self.command(), self.GENTLE)
+        self._launch(f"NATS on port {self.port}", command, stdout=log or subprocess.DEVNULL)

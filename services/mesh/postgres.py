@@ -14,30 +14,30 @@ import time
 import urllib.parse
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final
 
 import psycopg.pq
 
-from services.mesh import binaries, faults, files, placement, postgres_settings, processes, secret_files
+from services.mesh import binaries, daemon, faults, files, placement, postgres_settings, processes, secret_files
 
 SUPERUSER: Final = "tillmesh_admin"
 PORT: Final = 5432  # only a part of the socket's name
 #: PostgreSQL's names for how to stop: fast ends sessions and writes a checkpoint, immediate leaves recovery to the
 #: next start.
 FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT
-_START_SECONDS_MAX: Final = 60.0
-_STOP_SECONDS_MAX: Final = 60.0
 _LEFTOVER_SECONDS_MAX: Final = 20.0
 _POLL_SECONDS: Final = 0.02
 
 
-class Cluster:
+class Cluster(daemon.Daemon):
     """A cluster in ``data_dir`` whose socket lies in ``socket_dir``; ``passfile`` has the superuser's password.
 
     ``fast`` gives up durability for speed: for tests only. ``digest`` names the place for a copy of the server's
     binaries when its user can't reach them. Raises ``Refusal`` for what a person must change.
     """
+
+    GENTLE, FIRM = FAST, IMMEDIATE
+    START_SECONDS_MAX = STOP_SECONDS_MAX = 60.0
 
     def __init__(
         self, data_dir: Path, socket_dir: Path, passfile: Path, *, digest: str = "shared", fast: bool = False
@@ -48,16 +48,11 @@ class Cluster:
         self.account = placement.account(data_dir)
         self._fast = fast
         self._bin = placement.reachable_binaries(binaries.postgres(), self.account, digest)
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def owner(self) -> tuple[int, int] | None:
         """User and group id that the files must have; None for a plain user's cluster."""
         return self.account.owner if self.account else None
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
 
     def initialise(self) -> None:
         """Makes the cluster if there is none, then writes its configuration. Safe to repeat.
@@ -161,44 +156,14 @@ class Cluster:
     def start(self, log: IO[bytes] | None = None) -> None:
         """Starts the server and returns when it takes connections. For tests: the supervisor starts the stack's."""
         self.prepare()
-        self._process = subprocess.Popen(
-            processes.launched(self.command(), FAST, (self.account.uid, self.account.gid) if self.account else None),
+        account = (self.account.uid, self.account.gid) if self.account else None
+        self._launch(
+            f"PostgreSQL on {self.data_dir}",
+            processes.launched(self.command(), self.GENTLE, account),
             env=self.environment(),
-            stdin=subprocess.DEVNULL,
             stdout=log or subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
             cwd="/",
-            start_new_session=True,
         )
-        deadline = time.monotonic() + _START_SECONDS_MAX
-        while not self.is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise faults.StartFailed(
-                    f"PostgreSQL on {self.data_dir} didn't start (exit code {self._process.poll()})."
-                )
-            time.sleep(_POLL_SECONDS)
-
-    def stop(self, how: signal.Signals = FAST) -> None:
-        """Stops the server that ``start`` started and waits for its end."""
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(_STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self._process.send_signal(IMMEDIATE)
-            self._process.wait()
-        self._process = None
-
-    def __enter__(self) -> Self:
-        self.initialise()
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def url(self, database: str = "postgres", user: str = SUPERUSER) -> str:
         """A libpq URL over the socket; the password comes from the passfile."""

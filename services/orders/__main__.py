@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 from services.kit import process
 from services.orders import bootstrap
 
-COMMANDS = {
-    "serve": functools.partial(bootstrap.run, "serve"),
-    "relay": functools.partial(bootstrap.run, "relay"),
-    "consume": functools.partial(bootstrap.run, "consume"),
-    "all": functools.partial(bootstrap.run, "serve", "relay", "consume"),
-}
-
 if __name__ == "__main__":
-    process.main(bootstrap.SERVICE, COMMANDS, owner_url=lambda: bootstrap.Settings().owner_database_url)
+    commands = process.commands(bootstrap.run)
+    process.main(bootstrap.SERVICE, commands, owner_url=lambda: bootstrap.Settings().owner_database_url)

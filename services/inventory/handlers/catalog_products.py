@@ -17,6 +17,7 @@ from services.inventory.store import catalog_products as store
 from services.inventory.store import catalog_search
 from services.kit import database, errors, events, ids
 
+Drafts = Sequence[values.ProductDraft | errors.Error]
 Outcomes = Sequence[values.Product | errors.Error]
 ATTEMPTS_MAX = 5  # each time, another import took a key between look-up and insert
 SEARCHED = frozenset({"name", "brand", "category"})
@@ -68,11 +69,11 @@ class Products:
 
         return await self._writer.run(write, effect)
 
-    async def batch_create(self, write: Write[Outcomes, M], drafts: Sequence[values.ProductDraft]) -> M:
+    async def batch_create(self, write: Write[Outcomes, M], drafts: Drafts) -> M:
         """Each by itself; the result holds a product or an error a draft, in order."""
 
         async def effect(session: database.WriteSession) -> tuple[Outcomes, Sequence[events.Event]]:
-            checked = [_checked(draft, f"products[{index}]") for index, draft in enumerate(drafts)]
+            checked = [_checked(draft, "") for draft in drafts]
             outcomes = await _create(session, write.key.tenant, checked)
             made = [outcome for outcome in outcomes if isinstance(outcome, values.Product)]
             return outcomes, [announce.product_changed(product) for product in made]
@@ -159,16 +160,16 @@ async def _locked(session: database.WriteSession, product_id: uuid.UUID) -> valu
     return product
 
 
-def _checked(draft: values.ProductDraft, path: str) -> values.ProductDraft | errors.Error:
+def _checked(draft: values.ProductDraft | errors.Error, path: str) -> values.ProductDraft | errors.Error:
+    if isinstance(draft, errors.Error):
+        return draft
     try:
         return domain.check_product(draft, path)
     except errors.InvalidRequest as refusal:
         return refusal
 
 
-async def _create(
-    session: database.WriteSession, tenant: str, checked: Sequence[values.ProductDraft | errors.Error]
-) -> Outcomes:
+async def _create(session: database.WriteSession, tenant: str, checked: Drafts) -> Outcomes:
     """Looks up what is taken, decides, inserts all at once; anew when a concurrent import was first at a key."""
     new_ids = sorted(ids.new_uuid() for _ in checked)
     now = await common.now(session)

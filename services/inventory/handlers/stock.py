@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -15,12 +14,10 @@ from services.inventory.domain import commands, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import stock as store
-from services.kit import database, errors, idempotency, lanes, principal, telemetry
+from services.kit import batches, database, errors, idempotency, lanes, principal, telemetry
 
 M = TypeVar("M", bound=Message)
 StockLanes = lanes.Lanes[lane.LaneKey, lane.Submission, Message]
-
-BULK_CONCURRENCY = 256  # lines of one call that wait at once: two batches of a lane, so that others get in between
 
 
 def lane_key(tenant_id: str, location_id: str) -> lane.LaneKey:
@@ -79,23 +76,14 @@ class StockHandlers:
         return await self.write_spread(parts, key, answer)
 
     async def bulk_update(
-        self, lines: Sequence[mapping.BulkLine], key: idempotency.Key
-    ) -> list[Message | errors.Error]:
-        """Applies each line by itself. The key of the whole is claimed first, each line's own follows from it."""
-        await idempotency.run(self._db, key, mapping.BulkClaim, _claimed)
-        limit = asyncio.Semaphore(BULK_CONCURRENCY)
+        self, lines: Sequence[mapping.BulkLine | errors.Error], key: idempotency.Key
+    ) -> list[mapping.BulkResult]:
+        """Applies each line by itself. IDEMPOTENCY_KEY_REUSED."""
 
-        async def apply(index: int, line: mapping.BulkLine) -> Message | errors.Error:
-            line_key = idempotency.Key(
-                key.tenant, key.principal, "BulkUpdateStock/line", f"{key.key}:{index}", line.fingerprint
-            )
-            async with limit:
-                try:
-                    return await self.write(line.location_id, line.command, line_key, mapping.LevelMessage, line.reply)
-                except errors.Error as refusal:
-                    return refusal
+        async def apply(line: mapping.BulkLine, line_key: idempotency.Key) -> mapping.BulkResult:
+            return await self.write(line.location_id, line.command, line_key, mapping.BulkResult, line.reply)
 
-        return await asyncio.gather(*(apply(index, line) for index, line in enumerate(lines)))
+        return await batches.run(self._db, key, lines, apply, mapping.refused_line)
 
     async def resolve_exception(
         self, location: uuid.UUID, exception: uuid.UUID, resolution: str, key: idempotency.Key
@@ -180,7 +168,3 @@ class StockHandlers:
             if not await store.location_exists(session, location):
                 raise errors.NotFound("location")
             yield session, location
-
-
-async def _claimed(_session: database.WriteSession) -> mapping.BulkClaim:
-    return mapping.BulkClaim()

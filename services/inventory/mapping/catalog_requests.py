@@ -1,7 +1,7 @@
 """Requests about the catalogue as drafts, edits and queries. Pure functions.
 
-An id that isn't one answers like one that never existed. Fields of a resource in a PATCH are checked here, by its mask:
-the contract leaves them out of the validation of the whole request.
+An id that isn't one answers like one that never existed. Fields of a resource in a PATCH are checked here, by its mask,
+and each product of a batch by itself: the contract leaves them out of the validation of the whole request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ M = TypeVar("M", bound=Message)
 SEARCH_ROWS_DEFAULT = 20
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-_decode = functools.lru_cache(maxsize=65536)(ids.decode)
+# NOT_FOUND when a text can't be an id.
+location_id = functools.lru_cache(maxsize=65536)(functools.partial(ids.given, "loc", "location"))
+product_id = functools.lru_cache(maxsize=65536)(functools.partial(ids.given, "prd", "product"))
 
 
 def tenant(caller: principal.Principal) -> str:
@@ -42,27 +44,6 @@ def write(method: str, request: Any, answer: type[M], render: Callable[[T], M]) 
     scope = f"{pb.DESCRIPTOR.services_by_name['CatalogService'].full_name}/{method}"
     key = idempotency.Key(tenant(caller), caller.subject, scope, request.request_id, idempotency.fingerprint(request))
     return handlers.Write(caller.tenant_id, key, answer, render)
-
-
-def location_id(typeid: str) -> uuid.UUID:
-    """NOT_FOUND when it can't be one."""
-    return _id("loc", "location", typeid)
-
-
-def product_id(typeid: str) -> uuid.UUID:
-    """NOT_FOUND when it can't be one."""
-    return _id("prd", "product", typeid)
-
-
-def _id(prefix: str, resource: str, typeid: str) -> uuid.UUID:
-    try:
-        return _decode(prefix, typeid)
-    except ValueError:
-        raise errors.NotFound(resource) from None
-
-
-def _moment(message: Any, field: str) -> dt.datetime | None:
-    return getattr(message, field).ToDatetime(tzinfo=dt.UTC) if message.HasField(field) else None
 
 
 def text(value: str, field: str) -> str:
@@ -151,6 +132,11 @@ def product_draft(message: catalog_pb2.Product) -> values.ProductDraft:
     )
 
 
+def product_drafts(request: pb.BatchCreateProductsRequest) -> list[values.ProductDraft | errors.Error]:
+    """What a caller says of each product of a batch, or what is wrong with it."""
+    return validation.each(request.products, product_draft)
+
+
 def variant_draft(message: catalog_pb2.Variant) -> values.VariantDraft:
     """What a caller says of a variant."""
     return values.VariantDraft(
@@ -224,8 +210,8 @@ def price_draft(message: catalog_pb2.Price) -> values.PriceDraft:
         currency_code=message.amount.currency_code,
         minor_units=message.amount.minor_units,
         location_id=location_id(message.location_id) if message.location_id else None,
-        valid_from=_moment(message, "valid_from"),
-        valid_until=_moment(message, "valid_until"),
+        valid_from=validation.instant(message, "valid_from"),
+        valid_until=validation.instant(message, "valid_until"),
     )
 
 
@@ -239,7 +225,7 @@ def price_query(request: pb.ListPricesRequest) -> prices.Query:
         sku=request.sku,
         at_location=location_id(request.location_id) if request.location_id else None,
         within=_covered(caller),
-        valid_at=_moment(request, "valid_at"),
+        valid_at=validation.instant(request, "valid_at"),
         after=None if after is None else (_began(after[0]), _uuid(after[1])),
         limit=paging.page_size(request.page_size),
     )

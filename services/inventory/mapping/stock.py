@@ -25,19 +25,15 @@ Reply = Callable[[stock.Stock, Any], Message]
 
 # Ids of tenants and locations come with every request: decoding them once each is enough.
 tenant_uuid = functools.lru_cache(maxsize=4096)(lambda text: str(ids.decode("ten", text)))
-location_uuid = functools.lru_cache(maxsize=65536)(lambda text: ids.decode("loc", text))
+location_uuid = functools.lru_cache(maxsize=65536)(functools.partial(ids.given, "loc", "location"))
+hold_uuid = functools.partial(ids.given, "rsv", "reservation")
 hold_text = functools.partial(ids.encode, "rsv")
 location_text = functools.lru_cache(maxsize=65536)(lambda value: ids.encode("loc", value))
 
-LevelMessage = stock_pb.StockLevel
 ExceptionMessage = stock_pb.StockException
-BulkClaim = pb.BulkUpdateStockResponse
-"""What is remembered of a bulk call as a whole: that it was made. Its lines are remembered each by itself."""
-
-
-def instant(request: Any, field: str) -> dt.datetime | None:
-    """An optional timestamp of a request, aware UTC."""
-    return getattr(request, field).ToDatetime(tzinfo=dt.UTC) if request.HasField(field) else None
+Counted = pb.BulkUpdateStockResponse
+"""How much was applied: what background work answers."""
+BulkResult = pb.BulkUpdateStockResponse.Result
 
 
 def ttl(request: Any) -> float:
@@ -47,16 +43,23 @@ def ttl(request: Any) -> float:
 
 def origin(caller: principal.Principal, request: Any = None) -> commands.Origin:
     """Who asked, and when it happened there."""
-    occurred_at = instant(request, "occurred_at") if request is not None else None
+    occurred_at = validation.instant(request, "occurred_at") if request is not None else None
     return commands.Origin(caller.actor or caller.subject, caller.terminal_id, occurred_at)
 
 
 def key(caller: principal.Principal, method: str, request: Any) -> idempotency.Key:
     """Scope of a write. Without a key one is made, since a lane looks answers up when COMMIT's reply is lost."""
-    text = request.request_id or f"once:{uuid.uuid4().hex}"
-    return idempotency.Key(
-        tenant_uuid(caller.tenant_id), caller.subject, method, text, idempotency.fingerprint(request)
-    )
+    return _key(caller, method, request, request.request_id or f"once:{uuid.uuid4().hex}")
+
+
+def given_key(caller: principal.Principal, method: str, request: Any) -> idempotency.Key:
+    """Scope of a call of many lines, whose keys follow from it; empty without a key."""
+    return _key(caller, method, request, request.request_id)
+
+
+def _key(caller: principal.Principal, method: str, request: Any, text: str) -> idempotency.Key:
+    tenant = tenant_uuid(caller.tenant_id)
+    return idempotency.Key(tenant, caller.subject, method, text, idempotency.fingerprint(request))
 
 
 # --- requests to commands ---
@@ -135,9 +138,14 @@ class BulkLine:
     fingerprint: bytes
 
 
-def bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
+def bulk_lines(request: pb.BulkUpdateStockRequest, caller: principal.Principal) -> list[BulkLine | errors.Error]:
+    """What each line asks for, or what is wrong with it."""
+    return validation.each(request.lines, lambda line: _bulk_line(line, caller))
+
+
+def _bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
     command = _bulk_command(line, caller)
-    reply = reply_level if isinstance(command, commands.Adjust) else reply_first_level
+    reply = _reply_adjusted if isinstance(command, commands.Adjust) else _reply_counted
     return BulkLine(line.location_id, command, reply, idempotency.fingerprint(line))
 
 
@@ -155,7 +163,9 @@ def _bulk_command(
 
 
 def _incoming(message: stock_pb.IncomingStock) -> values.Incoming:
-    return values.Incoming(message.quantity, message.eta.ToDatetime(tzinfo=dt.UTC), message.reference)
+    eta = validation.instant(message, "eta")
+    assert eta is not None  # needed, by the contract
+    return values.Incoming(message.quantity, eta, message.reference)
 
 
 # --- results to messages ---
@@ -234,11 +244,6 @@ def reply_levels(working: stock.Stock, levels: Sequence[values.Level]) -> pb.Set
     return pb.SetStockCountsResponse(levels=[level_to_proto(working.location_id, level) for level in levels])
 
 
-def reply_first_level(working: stock.Stock, levels: Sequence[values.Level]) -> stock_pb.StockLevel:
-    """Answers a count of one SKU."""
-    return level_to_proto(working.location_id, levels[0])
-
-
 def reply_reservation(working: stock.Stock, hold: values.Hold) -> stock_pb.Reservation:
     """Answers a command with the reservation as it stands."""
     return reservation_to_proto([(working.location_id, hold)], working.now)
@@ -249,18 +254,28 @@ def reply_spread_reservation(working: stock.Stock, parts: Sequence[tuple[str, va
     return reservation_to_proto(parts, working.now)
 
 
-def bulk_results(outcomes: Sequence[Message | errors.Error]) -> pb.BulkUpdateStockResponse:
+def _reply_adjusted(working: stock.Stock, level: values.Level) -> BulkResult:
+    """Answers a line of a bulk update that is a delta."""
+    applied = pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED
+    return BulkResult(status=applied, level=level_to_proto(working.location_id, level))
+
+
+def _reply_counted(working: stock.Stock, levels: Sequence[values.Level]) -> BulkResult:
+    """Answers a line of a bulk update that is a count."""
+    return _reply_adjusted(working, levels[0])
+
+
+def refused_line(error: errors.Error) -> BulkResult:
+    """Answers a line of a bulk update that was not applied."""
+    return BulkResult(status=pb.BulkUpdateStockResponse.LINE_STATUS_REFUSED, error=status.to_proto(error))
+
+
+def bulk_results(results: Sequence[BulkResult]) -> pb.BulkUpdateStockResponse:
     """How each line went, in order."""
-    response = pb.BulkUpdateStockResponse()
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, errors.Error):
-            line_status = pb.BulkUpdateStockResponse.LINE_STATUS_REFUSED
-            response.results.add(index=index, status=line_status, error=status.to_proto(outcome))
-            response.refused += 1
-        else:
-            response.results.add(index=index, status=pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED, level=outcome)
-            response.applied += 1
-    return response
+    for index, result in enumerate(results):
+        result.index = index
+    refused = sum(result.HasField("error") for result in results)
+    return pb.BulkUpdateStockResponse(results=results, applied=len(results) - refused, refused=refused)
 
 
 def level_page(placed: Sequence[store.Placed]) -> list[stock_pb.StockLevel]:
@@ -278,7 +293,7 @@ def hold_to_proto(placed: store.PlacedHold) -> stock_pb.Reservation:
 
 def movement_filter(request: pb.ListMovementsRequest) -> store.MovementFilter:
     keep = request.filter
-    window = instant(keep, "recorded_from"), instant(keep, "recorded_until")
+    window = validation.instant(keep, "recorded_from"), validation.instant(keep, "recorded_until")
     return store.MovementFilter(keep.sku, keep.reason, *window, keep.reference_id)
 
 

@@ -58,7 +58,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         self, request: pb.BatchCreateProductsRequest, context: Context
     ) -> pb.BatchCreateProductsResponse:
         write = requests.write("BatchCreateProducts", request, pb.BatchCreateProductsResponse, messages.batch)
-        return await self._products.batch_create(write, [requests.product_draft(each) for each in request.products])
+        return await self._products.batch_create(write, requests.product_drafts(request))
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> catalog_pb2.Product:
         tenant = requests.tenant(principal.current())

@@ -17,7 +17,7 @@ from services.inventory.handlers import sourcing as sourcing_handlers
 from services.inventory.handlers import stock as handlers
 from services.inventory.mapping import sourcing as sourcing_mapping
 from services.inventory.mapping import stock as mapping
-from services.kit import dead_letters, ids, paging, principal
+from services.kit import dead_letters, paging, principal
 from tillmesh.common.v1 import event_pb2 as event_pb
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as rpc
@@ -85,9 +85,8 @@ class StockServicer(rpc.InventoryServiceServicer):
 
     async def BulkUpdateStock(self, request: pb.BulkUpdateStockRequest, context: Context) -> pb.BulkUpdateStockResponse:
         caller = principal.current()
-        lines = [mapping.bulk_line(line, caller) for line in request.lines]
-        outcomes = await self._stock.bulk_update(lines, mapping.key(caller, "BulkUpdateStock", request))
-        return mapping.bulk_results(outcomes)
+        key = mapping.given_key(caller, "BulkUpdateStock", request)
+        return mapping.bulk_results(await self._stock.bulk_update(mapping.bulk_lines(request, caller), key))
 
     async def ReserveStock(self, request: pb.ReserveStockRequest, context: Context) -> stock_pb.Reservation:
         command = mapping.reserve_stock(request, principal.current())
@@ -103,7 +102,7 @@ class StockServicer(rpc.InventoryServiceServicer):
         return await self._sourcing.reserve(sourcing_mapping.wanted(request), key)
 
     async def GetReservation(self, request: pb.GetReservationRequest, context: Context) -> stock_pb.Reservation:
-        return mapping.hold_to_proto(await self._stock.get_hold(ids.decode("rsv", request.reservation_id)))
+        return mapping.hold_to_proto(await self._stock.get_hold(mapping.hold_uuid(request.reservation_id)))
 
     async def ListReservations(
         self, request: pb.ListReservationsRequest, context: Context
@@ -192,7 +191,7 @@ class StockServicer(rpc.InventoryServiceServicer):
         self, method: str, request: Any, action: values.HoldState, ttl_seconds: float = 0
     ) -> stock_pb.Reservation:
         key = mapping.key(principal.current(), method, request)
-        hold_id = ids.decode("rsv", request.reservation_id)
+        hold_id = mapping.hold_uuid(request.reservation_id)
         return await self._stock.end_hold(hold_id, action, ttl_seconds, key, stock_pb.Reservation)
 
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 import grpc
 
 from services.inventory.domain import levels as values
+from services.inventory.mapping import stock as mapping
 from services.inventory.watch.frames import StockFrames
 from services.inventory.watch.source import StockSource
-from services.kit import database, errors, ids, principal, watching
+from services.kit import database, principal, watching
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 
 LAST_EVENT_ID: Final = "last-event-id"
@@ -45,7 +46,7 @@ class StockWatch:
         A browser's EventSource gives up at anything but 200 and can't drop its Last-Event-ID, so a token that can't be
         resumed is told to it in band, with a token that begins anew.
         """
-        _check(request)
+        mapping.location_uuid(request.location_id)  # NOT_FOUND before anything is begun
         task = asyncio.current_task()
         subscription = await self.hub.subscribe(
             caller.tenant_id,
@@ -67,10 +68,3 @@ class StockWatch:
         self.hub.drain(DRAIN_SECONDS)
         await self.hub.emptied(DRAIN_SECONDS)
         await self.hub.stop(DRAIN_SECONDS)
-
-
-def _check(request: pb.WatchStockRequest) -> None:
-    try:
-        ids.decode("loc", request.location_id)
-    except ValueError:
-        raise errors.NotFound("location") from None  # of the right shape, and no id

@@ -88,15 +88,21 @@ def _streams(rpcs: Sequence[contract.Rpc], cluster: str, events: dict[str, Any])
         ([b for rpc in rpcs if rpc.is_watch for b in rpc.bindings], {"streams": True, "watch": True}),
         ([b for rpc in rpcs if rpc.server_streaming and not rpc.is_watch for b in rpc.bindings], {"streams": True}),
     ]
+    to = {"cluster": cluster}
     routes = []
     for bindings, marks in groups:
         for binding in bindings:
             match = rules.rest_match(binding)
-            common = {"route": {"cluster": cluster}, "metadata": {"filter_metadata": {LUA: marks}}}
-            wants_events = {**match, "headers": [*match["headers"], _NOT_GRPC, _WANTS_EVENTS]}
-            routes.append({"match": wants_events, **common, "typed_per_filter_config": {TRANSCODER: events}})
-            routes.append({"match": {**match, "headers": [*match["headers"], _NOT_GRPC]}, **common})
+            match["headers"].append(_NOT_GRPC)
+            as_events = {"typed_per_filter_config": {TRANSCODER: events}, "metadata": _told({**marks, "events": True})}
+            routes.append({"match": {**match, "headers": [*match["headers"], _WANTS_EVENTS]}, "route": to, **as_events})
+            routes.append({"match": match, "route": to, "metadata": _told(marks)})
     return routes
+
+
+def _told(marks: Mapping[str, bool]) -> dict[str, Any]:
+    """What the Lua filters are told about a route."""
+    return {"filter_metadata": {LUA: marks}}
 
 
 def _rpc(rpc: contract.Rpc, door: settings.DoorSettings, processes: Mapping[str, int]) -> dict[str, Any]:

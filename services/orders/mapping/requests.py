@@ -28,18 +28,11 @@ _KEY_KINDS: dict[summary.Dimension, type] = {summary.Dimension.HOUR: int, summar
 @functools.lru_cache(maxsize=65536)
 def lane_key(tenant_id: str, location_id: str) -> lane.Key:
     """A location of a tenant, both TypeIDs. NotFound for a text that looks like an id and can't be one."""
-    try:
-        return lane.Key(events.tenant_uuid(tenant_id), ids.decode("loc", location_id), tenant_id, location_id)
-    except ValueError:
-        raise errors.NotFound("location") from None
+    location = ids.given("loc", "location", location_id)
+    return lane.Key(events.tenant_uuid(tenant_id), location, tenant_id, location_id)
 
 
-def order_uuid(text: str) -> uuid.UUID:
-    """NotFound for a text that looks like an id and can't be one."""
-    try:
-        return ids.decode("ord", text)
-    except ValueError:
-        raise errors.NotFound("order") from None
+order_uuid = functools.partial(ids.given, "ord", "order")
 
 
 def record_sale(request: pb.RecordSaleRequest, caller: principal.Principal) -> handlers.RecordSale:
@@ -50,7 +43,7 @@ def record_sale(request: pb.RecordSaleRequest, caller: principal.Principal) -> h
         location_id=key.location,
         terminal_id=terminal_id,
         client_sale_id=request.client_sale_id,
-        occurred_at=_moment(request.occurred_at) if request.HasField("occurred_at") else None,
+        occurred_at=validation.instant(request, "occurred_at"),
         currency_code=request.currency_code,
         tax_inclusive=request.tax_inclusive,
         lines=tuple([_line(line) for line in request.lines]),
@@ -83,13 +76,6 @@ def _line(line: pb.RecordSaleRequest.Line) -> domain.SaleLine:
 def _tender(tender: orders_pb2.Tender) -> domain.Tender:
     amount = tender.amount
     return domain.Tender(domain.TenderType(tender.type), amount.minor_units, amount.currency_code, tender.details)
-
-
-def _moment(stamp: timestamp_pb2.Timestamp) -> dt.datetime:
-    try:
-        return stamp.ToDatetime(tzinfo=dt.UTC)
-    except (ValueError, OverflowError):
-        raise validation.invalid("occurred_at", "is not a point in time") from None
 
 
 def _optional_id(prefix: str, text: str, field: str) -> uuid.UUID | None:

@@ -7,12 +7,13 @@ import json
 import random
 import urllib.parse
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.integration.envoy import door
-from tests.integration.envoy.conftest import Behind
+from tests.integration.envoy.conftest import ORIGIN, Behind
 
 WATCH = "/v1/locations/loc_1/inventory/watch"
 EVENTS = {"accept": "text/event-stream"}
@@ -86,6 +87,55 @@ def test_without_asking_for_events_a_stream_is_one_json_a_line(rest: httpx.Clien
 def test_an_error_before_the_first_frame_is_an_http_error(rest: httpx.Client) -> None:
     response = rest.get(WATCH, params={"fail_with": 11}, headers=EVENTS)
     assert (response.status_code, response.json()["code"]) == (400, 11)
+
+
+def _told_in_a_frame(response: httpx.Response) -> tuple[str, dict[str, Any]]:
+    """The `retry` line and the status of an answer that has nothing but one last frame."""
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
+    assert response.headers["cache-control"] == "no-store"
+    retry, frame, rest = response.text.split("\n\n")
+    assert rest == ""
+    (line,) = frame.splitlines()  # no id: a browser keeps its last one
+    told = json.loads(line.removeprefix("data: "))
+    assert (set(told), told["resume_token"], set(told["ended"])) == ({"resume_token", "ended"}, "", {"status"})
+    return retry, told["ended"]["status"]
+
+
+@pytest.mark.parametrize("code", [4, 8, 14])
+def test_a_failure_that_passes_is_a_frame_since_a_browser_gives_up_at_a_status(rest: httpx.Client, code: int) -> None:
+    headers = {**EVENTS, "origin": ORIGIN}
+    response = rest.get(WATCH, params={"fail_with": code}, headers=headers)
+    retry, status = _told_in_a_frame(response)
+    assert (retry, status["code"], status["message"]) == ("retry: 1000", code, "as asked")
+    assert response.headers["access-control-allow-origin"] == ORIGIN  # else the browser would give up all the same
+
+
+def test_a_failure_that_passes_is_a_status_to_those_who_read_lines(rest: httpx.Client) -> None:
+    assert rest.get(WATCH, params={"fail_with": 14}).status_code == 503
+
+
+def test_a_service_that_is_down_is_a_frame_too(behind: Behind, start_door: Callable[..., door.Door]) -> None:
+    alone = start_door({**behind.sockets, "inventory": [behind.folder / "no-inventory.sock"]})
+    headers = {**EVENTS, "authorization": f"Bearer {door.token(behind.key)}"}
+    retry, status = _told_in_a_frame(httpx.get(alone.url + WATCH, headers=headers))
+    assert (retry, status["code"], status["details"][0]["reason"]) == ("retry: 1000", 14, "EDGE_UNAVAILABLE")
+
+
+def test_a_browser_that_comes_too_often_is_told_in_a_frame_when_to_come_again(
+    behind: Behind, start_door: Callable[..., door.Door]
+) -> None:
+    strict = start_door(rate_limit_per_client=1)
+    headers = {**EVENTS, "authorization": f"Bearer {door.token(behind.key)}"}
+    with httpx.Client(base_url=strict.url, headers=headers) as client:
+        answers = (client.get(WATCH, params={"fail_with": 11}) for _ in range(100))
+        limited = next(answer for answer in answers if answer.status_code == 200)
+    retry, status = _told_in_a_frame(limited)
+    assert (status["code"], status["details"][0]["reason"]) == (8, "EDGE_RATE_LIMITED")
+    assert retry == f"retry: {int(limited.headers['retry-after']) * 1000}"
+
+
+def test_a_bad_token_stays_a_status_since_coming_again_would_not_help(nobody: httpx.Client) -> None:
+    assert nobody.get(WATCH, headers=EVENTS).status_code == 401
 
 
 def test_each_frame_leaves_at_once(rest: httpx.Client) -> None:

@@ -52,6 +52,16 @@ async def test_a_location_that_isnt_one_is_an_invalid_request_and_not_a_hint(rpc
     assert (told.reason, told.violations) == ("INVALID_REQUEST", ("location_id",))
 
 
+async def test_a_line_that_is_judged_by_itself_refuses_the_call_for_a_foreign_location_and_nothing_else(rpc):
+    broken = {"location_id": "loc_1", "quantity": -1}
+    assert (await rpc.stub.MoveEcho(echo.Request(parts=[broken]), metadata=rpc.user())).version == 3
+    for parts in ([broken, {"location_id": keyring.OTHER_SHOP, "quantity": -1}], [{"location_id": keyring.OTHER_SHOP}]):
+        told = await refusal(rpc.stub.MoveEcho(echo.Request(parts=parts), metadata=rpc.user()))
+        assert (told.code, told.reason) == (DENIED, "LOCATION_SCOPE")
+    told = await refusal(rpc.stub.MoveEcho(echo.Request(parts=[broken] * 3), metadata=rpc.user()))
+    assert (told.reason, told.violations) == ("INVALID_REQUEST", ("parts",))
+
+
 async def test_another_tenants_location_answers_the_same_as_one_that_never_existed(rpc):
     unknown = "loc_" + "0" * 26
     answers = [

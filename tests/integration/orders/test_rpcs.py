@@ -88,7 +88,7 @@ async def door(folder: Path, urls: tuple[str, str, str]) -> AsyncIterator[Door]:
     await serving(made.channel)
     yield made
     await made.channel.close()
-    orders.server.stop()
+    orders.process.server.stop()
     await running
     await other.close()
 

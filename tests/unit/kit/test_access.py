@@ -28,8 +28,10 @@ def test_a_rule_is_what_the_contract_says():
     rule = access.rule_of(pool.FindMethodByName("tillmesh.inventory.v1.InventoryService.AdjustStock"))
     assert rule.roles == {"associate", "store_manager", "admin", "service"}
     assert rule.scopes == {"inventory:write"}
-    assert [path for path, _ in rule.locations] == ["location_id"]
+    assert [(field.path, field.judged_by_item) for field in rule.locations] == [("location_id", False)]
     assert rule.needs_tenant
+    bulk = access.rule_of(pool.FindMethodByName("tillmesh.inventory.v1.InventoryService.BulkUpdateStock"))
+    assert [(field.path, field.judged_by_item) for field in bulk.locations] == [("lines.location_id", True)]
 
 
 def test_no_rule_lets_nobody_in():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from google.protobuf import struct_pb2
 
@@ -25,10 +27,40 @@ def test_a_request_that_keeps_the_rules_passes():
 
 
 def test_every_broken_rule_is_listed_with_its_path():
-    good = Line(location_id=keyring.SHOP, sku="A-1", delta=1)
+    request = inventory_service_pb2.SetStockCountsRequest(location_id=keyring.SHOP)
+    request.counts.add(sku="A-1", on_hand=1, expected_on_hand=1)
+    request.counts.add(sku="not a sku", on_hand=-1, expected_on_hand=1)
+    assert fields(request) == ["counts[1].sku", "counts[1].on_hand"]
+
+
+def test_items_that_are_judged_by_themselves_don_t_refuse_the_request_but_their_number_does():
     bad = Line(location_id=keyring.SHOP, sku="not a sku", delta=0)
-    request = inventory_service_pb2.BulkUpdateStockRequest(lines=[good, good, bad])
-    assert fields(request) == ["lines[2].sku", "lines[2].delta"]
+    validation.check(inventory_service_pb2.BulkUpdateStockRequest(lines=[bad]))
+    assert fields(inventory_service_pb2.BulkUpdateStockRequest(lines=[bad] * 1001)) == ["lines"]
+    assert fields(inventory_service_pb2.BulkUpdateStockRequest()) == ["lines"]
+
+
+def test_each_item_is_translated_or_is_its_own_refusal_with_paths_that_begin_at_it():
+    def translate(line):
+        if line.sku == "gone":
+            raise errors.NotFound("variant")
+        return line.sku
+
+    lines = [Line(location_id=keyring.SHOP, sku=sku, delta=delta) for sku, delta in (("A", 1), ("!", 0), ("gone", 1))]
+
+    good, broken, refused = validation.each(lines, translate)
+
+    assert good == "A"
+    assert [violation.field for violation in broken.violations] == ["sku", "delta"]
+    assert refused.metadata == {"resource": "variant"}
+
+
+def test_the_contract_says_which_lists_are_judged_by_item():
+    bulk = inventory_service_pb2.BulkUpdateStockRequest.DESCRIPTOR.fields_by_name
+    counts = inventory_service_pb2.SetStockCountsRequest.DESCRIPTOR.fields_by_name
+    update = catalog_service_pb2.UpdateLocationRequest.DESCRIPTOR.fields_by_name
+    judged = [bulk["lines"], bulk["request_id"], counts["counts"], update["location"]]
+    assert [validation.is_judged_by_item(field) for field in judged] == [True, False, False, False]
 
 
 def test_a_rule_over_several_fields_has_no_path_but_says_what_is_wrong():
@@ -60,6 +92,18 @@ def test_the_contracts_update_requests_leave_the_resource_to_the_mask():
     request = catalog_service_pb2.UpdateLocationRequest(location=catalog_pb2.Location(name=""))
     request.update_mask.paths.append("name")
     validation.check(request)
+
+
+def test_a_timestamp_is_aware_or_absent_and_out_of_the_calendar_it_is_refused():
+    line = Line()
+    assert validation.instant(line, "occurred_at") is None
+    line.occurred_at.FromJsonString("2026-03-04T11:00:00Z")
+    assert validation.instant(line, "occurred_at") == dt.datetime(2026, 3, 4, 11, tzinfo=dt.UTC)
+    for seconds in (10**15, -(10**15)):
+        line.occurred_at.seconds = seconds
+        with pytest.raises(errors.InvalidRequest) as caught:
+            validation.instant(line, "occurred_at")
+        assert [violation.field for violation in caught.value.violations] == ["occurred_at"]
 
 
 def test_rules_are_compiled_ahead():

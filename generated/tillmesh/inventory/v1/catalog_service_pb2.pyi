@@ -238,7 +238,7 @@ class BatchCreateProductsRequest(_message.Message):
     """Idempotency key, at most 128 characters."""
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.Product]:
-        """1 to 500."""
+        """1 to 500. Each is judged by itself: one that breaks a rule is refused in its result, and the others go on."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class BatchCreateProductsResponse(_message.Message):
 
         @_builtins.property
         def error(self) -> _status_pb2.Status:
-            """Why it was refused."""
+            """Why it was refused; field paths of a BadRequest begin at the product."""
 
         def __init__(
             self,

@@ -47,7 +47,9 @@ class CatalogServiceStub:
     CreateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateProductRequest, _catalog_pb2.Product]
     """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken."""
     BatchCreateProducts: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.BatchCreateProductsRequest, _catalog_service_pb2.BatchCreateProductsResponse]
-    """Makes up to 500 products, each by itself, and answers each."""
+    """Makes up to 500 products, each by itself, and answers each: one that breaks a rule of the contract has
+    INVALID_REQUEST and field paths from the product on. Repeating request_id returns the same results.
+    """
     GetProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _catalog_pb2.Product]
     """Reads a product with its variants. NOT_FOUND."""
     ListProducts: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]
@@ -89,7 +91,9 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     CreateProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
     """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken."""
     BatchCreateProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.BatchCreateProductsRequest, _catalog_service_pb2.BatchCreateProductsResponse]  # type: ignore[assignment]
-    """Makes up to 500 products, each by itself, and answers each."""
+    """Makes up to 500 products, each by itself, and answers each: one that breaks a rule of the contract has
+    INVALID_REQUEST and field paths from the product on. Repeating request_id returns the same results.
+    """
     GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
     """Reads a product with its variants. NOT_FOUND."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]  # type: ignore[assignment]
@@ -164,7 +168,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.BatchCreateProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.BatchCreateProductsResponse, _abc.Awaitable[_catalog_service_pb2.BatchCreateProductsResponse]]:
-        """Makes up to 500 products, each by itself, and answers each."""
+        """Makes up to 500 products, each by itself, and answers each: one that breaks a rule of the contract has
+        INVALID_REQUEST and field paths from the product on. Repeating request_id returns the same results.
+        """
 
     @_abc_1.abstractmethod
     def GetProduct(

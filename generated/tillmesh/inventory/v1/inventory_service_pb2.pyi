@@ -591,7 +591,7 @@ class BulkUpdateStockRequest(_message.Message):
     """Idempotency key, at most 128 characters."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkUpdateStockRequest.Line]:
-        """1 to 1,000."""
+        """1 to 1,000. Each is judged by itself: one that breaks a rule is refused in its result, and the others go on."""
 
     def __init__(
         self,
@@ -656,7 +656,7 @@ class BulkUpdateStockResponse(_message.Message):
 
         @_builtins.property
         def error(self) -> _status_pb2.Status:
-            """Why it was refused."""
+            """Why it was refused; field paths of a BadRequest begin at the line."""
 
         def __init__(
             self,
@@ -1381,7 +1381,9 @@ class WatchStockResponse(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Opaque; give it back to go on right after this frame. It is the `id` of the server-sent event too."""
+    """Opaque; give it back to go on right after this frame. It is the `id` of the server-sent event too. Empty when the
+    edge could not reach the service: keep the last one.
+    """
     @_builtins.property
     def snapshot_chunk(self) -> Global___WatchStockResponse.SnapshotChunk:
         """Part of the snapshot."""

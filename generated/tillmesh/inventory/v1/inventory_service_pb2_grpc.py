@@ -221,8 +221,10 @@ class InventoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BulkUpdateStock(self, request, context):
-        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-        repeat applies what is missing and returns the first answer of what was applied.
+        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+        contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+        results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+        a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,7 +309,9 @@ class InventoryServiceServicer:
         A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
         if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
         OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+        failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+        EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

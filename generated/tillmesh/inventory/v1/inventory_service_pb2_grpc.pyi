@@ -65,8 +65,10 @@ class InventoryServiceStub:
     with If-Match). SKU_NOT_FOUND.
     """
     BulkUpdateStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.BulkUpdateStockRequest, _inventory_service_pb2.BulkUpdateStockResponse]
-    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-    repeat applies what is missing and returns the first answer of what was applied.
+    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+    contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+    results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+    a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
     """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
@@ -106,7 +108,9 @@ class InventoryServiceStub:
     A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
     if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
     OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+    failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+    EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
     """
     ListStockExceptions: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]
     """Lists what a person has to look at, newest first."""
@@ -154,8 +158,10 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     with If-Match). SKU_NOT_FOUND.
     """
     BulkUpdateStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.BulkUpdateStockRequest, _inventory_service_pb2.BulkUpdateStockResponse]  # type: ignore[assignment]
-    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-    repeat applies what is missing and returns the first answer of what was applied.
+    """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+    contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+    results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+    a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
@@ -195,7 +201,9 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
     if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
     OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+    REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+    failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+    EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
     """
     ListStockExceptions: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]  # type: ignore[assignment]
     """Lists what a person has to look at, newest first."""
@@ -288,8 +296,10 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.BulkUpdateStockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.BulkUpdateStockResponse, _abc.Awaitable[_inventory_service_pb2.BulkUpdateStockResponse]]:
-        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
-        repeat applies what is missing and returns the first answer of what was applied.
+        """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
+        contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
+        results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
+        a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
         """
 
     @_abc_1.abstractmethod
@@ -389,7 +399,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         A reader that falls behind gets the newest level of each SKU instead of each change, and is ended with SLOW_READER
         if that doesn't help. The stream ends with its token or after 15 min; the last frame says why.
         OUT_OF_RANGE / RESYNC_REQUIRED: the token is too old or from before a restore; watch again without it.
-        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line.
+        REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
+        failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
+        EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
         """
 
     @_abc_1.abstractmethod

@@ -48,6 +48,13 @@ def reason(status: Any) -> str:
     return " ".join([info.reason, *info.metadata.values()])
 
 
+def violations(status: Any) -> list[str]:
+    """The fields that are wrong."""
+    bad = error_details_pb2.BadRequest()
+    assert all(detail.Unpack(bad) for detail in status.details[1:])
+    return [violation.field for violation in bad.field_violations]
+
+
 async def test_a_product_is_read_as_it_was_made(brand: Brand) -> None:
     lipstick = a_variant(
         "LIP-Red",
@@ -152,11 +159,41 @@ async def test_each_product_of_a_batch_is_made_by_itself(brand: Brand) -> None:
     assert [each.code for each in (await brand.call(pb.ListProductsRequest())).products] == ["TAKEN", "A", "B"]
 
 
-async def test_a_repeated_batch_is_answered_and_not_made_again(brand: Brand) -> None:
-    request = pb.BatchCreateProductsRequest(products=[a_product("A"), a_product("a")], request_id="import")
+async def test_what_is_wrong_with_a_product_of_a_batch_is_named_from_the_product_on(brand: Brand) -> None:
+    """Rules of the contract and rules that only code can check."""
+    of_contract, of_code = a_product("not a sku", name=""), a_product("A", "a")
+    answer = await brand.call(pb.BatchCreateProductsRequest(products=[of_contract, of_code, a_product("B")]))
 
-    assert await brand.call(request) == await brand.call(request)
-    assert len(brand.pings) == 1
+    assert [violations(result.error) for result in answer.results] == [
+        ["name", "variants[0].sku"],
+        ["variants[1].sku"],
+        [],
+    ]
+    assert answer.results[2].product.code == "B"
+
+
+@pytest.mark.parametrize("count", [0, 501])
+async def test_how_many_products_a_batch_has_is_a_rule_of_the_call(brand: Brand, count: int) -> None:
+    with pytest.raises(errors.InvalidRequest) as refusal:
+        await brand.call(pb.BatchCreateProductsRequest(products=[a_product("A")] * count))
+    assert [violation.field for violation in refusal.value.violations] == ["products"]
+
+
+async def test_a_repeated_batch_is_answered_and_not_made_again(brand: Brand) -> None:
+    products = [a_product("A"), a_product("a"), a_product("", name="")]
+    request = pb.BatchCreateProductsRequest(products=products, request_id="import")
+    first = await brand.call(request)
+    await brand.call(a_product_edit(first.results[0].product.id, name="New"))
+
+    assert await brand.call(request) == first
+    assert [result.HasField("product") for result in first.results] == [True, False, False]
+    assert len(brand.pings) == 2
+
+
+async def test_a_key_that_came_with_other_products_is_refused(brand: Brand) -> None:
+    await brand.call(pb.BatchCreateProductsRequest(products=[a_product("A")], request_id="import"))
+    with pytest.raises(errors.IdempotencyKeyReused):
+        await brand.call(pb.BatchCreateProductsRequest(products=[a_product("B")], request_id="import"))
 
 
 async def test_imports_of_the_same_goods_in_other_orders_make_each_once(brand: Brand) -> None:
