@@ -26,6 +26,8 @@ VIOLATIONS_MAX = 20
 TEXT_LENGTH_MAX = 300
 # Base64 adds a third, and HTTP/2 clients drop replies whose headers are over 8 KiB.
 STATUS_BYTES_MAX = 5 * 1024
+#: A text with a NUL, the one character that PostgreSQL can't store, is refused by the driver, the server, or its jsonb.
+UNSTORABLE = frozenset({None, "22021", "22P05"})
 # What a service below us answered and our own caller may be told in its words; the rest is our defect.
 PASSED_ON = frozenset(
     {
@@ -187,8 +189,7 @@ def _from_database(error: psycopg.Error | sqlalchemy.exc.SQLAlchemyError, *, rea
         lost = error.sqlstate is None
     if not isinstance(driver, psycopg.Error):
         return None
-    if isinstance(driver, psycopg.DataError) and driver.sqlstate is None:
-        # The driver itself refuses a text with a NUL, the one character that PostgreSQL can't store.
+    if isinstance(driver, psycopg.DataError) and driver.sqlstate in UNSTORABLE:
         return errors.InvalidRequest("a text holds a character that can't be stored")
     state = driver.sqlstate or ""
     named = _BY_SQLSTATE.get(state) or _BY_SQLSTATE_CLASS.get(state[:2])

@@ -21,8 +21,6 @@ from services.orders.store import lane as store
 
 METHOD = "tillmesh.orders.v1.OrdersService/RecordSale"
 ATTEMPTS_MAX = 3
-#: A NUL in a text (character_not_in_repertoire), or inside of jsonb (untranslatable_character).
-UNSTORABLE = frozenset({"22021", "22P05"})
 
 Key = store.Key
 Listener = Callable[[Key, int], None]
@@ -88,10 +86,6 @@ class SalesRunner:
                 # The till's id or the request's key was recorded at another location meanwhile: now it can be seen.
                 if attempt == ATTEMPTS_MAX:
                     raise
-            except psycopg.DataError as error:
-                if len(work) > 1 or error.sqlstate not in UNSTORABLE:
-                    raise  # several: the lane finds out whose it is
-                return [errors.InvalidRequest("a text holds a character that can't be stored")]
         raise AssertionError
 
     async def _run(self, work: Sequence[Work]) -> list[Outcome]:

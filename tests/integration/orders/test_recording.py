@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from services.kit import database, errors, events, idempotency, ids, lanes, pipeline
+from services.kit import database, errors, events, idempotency, ids, lanes, pipeline, status
 from services.orders import lane
 from services.orders.domain import sale as domain
 from services.orders.store import lane as store
@@ -150,7 +150,8 @@ async def test_a_text_that_the_database_refuses_fails_its_own_sale_only(
     good = [world.record(sale(shop, f"s-{n}")) for n in range(9)]
     outcomes = await asyncio.gather(world.record(sale(shop, "bad", bad)), *good, return_exceptions=True)
 
-    assert isinstance(outcomes[0], errors.InvalidRequest)
+    assert isinstance(outcomes[0], psycopg.DataError)
+    assert isinstance(status.from_exception(outcomes[0], method="RecordSale"), errors.InvalidRequest)
     assert sorted(outcome.seq for outcome in outcomes[1:] if isinstance(outcome, domain.Order)) == list(range(1, 10))
 
 
