@@ -8,10 +8,12 @@ from typing import Any
 
 import pydantic
 
-from services.inventory import consumers, lane, reading, sweeper, watch
+from services.inventory import consumers, document_effects, lane, reading, sweeper, watch
 from services.inventory.handlers import stock as handlers
+from services.inventory.mapping import replenishment_messages
 from services.inventory.mapping import stock as mapping
 from services.inventory.servicer.catalog import CatalogServicer
+from services.inventory.servicer.replenishment import ReplenishmentServicer
 from services.inventory.servicer.stock import StockServicer
 from services.kit import (
     broker,
@@ -34,6 +36,7 @@ from services.kit.events_servicer import EventsServicer
 from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
 from tillmesh.inventory.v1 import catalog_service_pb2_grpc as catalog_rpc
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as inventory_rpc
+from tillmesh.inventory.v1 import replenishment_service_pb2_grpc as replenishment_rpc
 
 SERVICE = "inventory"
 EFFECTS_AT_ONCE = 32  # events of so many locations feed their lanes side by side
@@ -64,6 +67,7 @@ class Inventory:
         self.lanes: handlers.StockLanes = lanes.Lanes("stock", runner, in_flight=config.lane_batches)
         self.reader = reading.LevelReader(self.db, in_flight=config.lane_batches)
         self.stock = handlers.StockHandlers(self.db, self.lanes, self.reader)
+        self.effects = document_effects.Effects(self.db, self.lanes)
         self.relay = relay.Relay(self.db, streams.JetStreamPublisher(self.broker, SERVICE), SERVICE, heard=self.pings)
         self.orders = self._orders_channel()
         self.subscription = inbox.Subscription(
@@ -91,16 +95,20 @@ class Inventory:
     def add_rpcs(self) -> None:
         """The rpcs, and what they need running."""
         mapping.register_details()
+        replenishment_messages.register_details()
         letters = dead_letters.DeadLetters(self.db, SERVICE, [self.subscription])
         servicer = StockServicer(self.stock, self.watches, letters)
         register = watching.bytes_through(inventory_rpc.add_InventoryServiceServicer_to_server)
         self.server.add(register, servicer)
         self.server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, self.pings.send))
+        replenishment = ReplenishmentServicer(self.db, self.effects)
+        self.server.add(replenishment_rpc.add_ReplenishmentServiceServicer_to_server, replenishment)
         self.server.add(events_rpc.add_EventsServiceServicer_to_server, EventsServicer(self.db))
         self.pings.listen(self.watches.notify)
         self.watches.start()
         self.server.on_drain(self.watches.drain)
         self.start(sweeper.ExpirySweeper(self.db, self.lanes).run(), "expiry")
+        self.start(document_effects.Resumer(self.db, self.effects).run(), "documents")
         self.start(maintenance.run(self.db), "maintenance")
 
     def add_relay(self) -> None:
