@@ -160,7 +160,7 @@ def _check_tolerance(order: orders.PurchaseOrder, lines: Sequence[ReceiptLine]) 
         line = known[codes.sku_key(came.sku)]
         at_most = line.ordered + line.ordered * order.over_receipt_basis_points // BASIS_POINTS
         received = line.received + came.received
-        if came.received and received > at_most:
+        if received > at_most:
             excess.append(Excess(line.sku, line.ordered, received, at_most))
     if excess:
         raise OverReceipt(lines=excess)

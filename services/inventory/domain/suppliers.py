@@ -51,7 +51,7 @@ class Supplier(SupplierDraft):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupplierSku:
-    """A row of a supplier's list. cost: smallest units of its currency, None: not known; lead time None: the supplier's."""
+    """A row of a supplier's list. cost: smallest units of its currency; None: not known, or as the supplier has it."""
 
     sku: str
     supplier_sku: str = ""
