@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pydantic
 
-from services.inventory import consumers, lane, reading, sweeper, watch
+from services.inventory import consumers, document_effects, lane, reading, sweeper, watch
 from services.inventory.handlers import sourcing
 from services.inventory.handlers import stock as handlers
+from services.inventory.mapping import replenishment_messages
 from services.inventory.mapping import stock as mapping
 from services.inventory.servicer.catalog import CatalogServicer
+from services.inventory.servicer.replenishment import ReplenishmentServicer
 from services.inventory.servicer.stock import StockServicer
 from services.kit import database, dead_letters, inbox, lanes, process, reconcile, settings, watching
 from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
 from tillmesh.inventory.v1 import catalog_service_pb2_grpc as catalog_rpc
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as inventory_rpc
+from tillmesh.inventory.v1 import replenishment_service_pb2_grpc as replenishment_rpc
 
 SERVICE = "inventory"
 EFFECTS_AT_ONCE = 32  # events of so many locations feed their lanes side by side
@@ -42,6 +45,7 @@ class Inventory:
         self.lanes: handlers.StockLanes = lanes.Lanes("stock", runner, in_flight=config.lane_batches)
         self.reader = reading.LevelReader(self.db, in_flight=config.lane_batches)
         self.stock = handlers.StockHandlers(self.db, self.lanes, self.reader)
+        self.effects = document_effects.Effects(self.db, self.lanes)
         self.subscription = inbox.Subscription(
             consumers.SALES_CONSUMER,
             consumers.SALES_SOURCE,
@@ -60,16 +64,20 @@ class Inventory:
     def add_rpcs(self) -> None:
         """The rpcs, and what they need running."""
         mapping.register_details()
+        replenishment_messages.register_details()
         pings, server = self.process.pings, self.process.server
         letters = dead_letters.DeadLetters(self.db, SERVICE, [self.subscription])
         servicer = StockServicer(self.stock, sourcing.SourcingHandlers(self.db, self.stock), self.watches, letters)
         server.add(watching.bytes_through(inventory_rpc.add_InventoryServiceServicer_to_server), servicer)
         server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, pings.send))
+        replenishment = ReplenishmentServicer(self.db, self.effects)
+        server.add(replenishment_rpc.add_ReplenishmentServiceServicer_to_server, replenishment)
         self.process.add_events()
         pings.listen(self.watches.notify)
         self.watches.start()
         server.on_drain(self.watches.drain)
         self.process.start(sweeper.ExpirySweeper(self.db, self.lanes).run(), "expiry")
+        self.process.start(document_effects.Resumer(self.db, self.effects).run(), "documents")
 
     def add_consumers(self) -> None:
         """Sales reduce stock."""

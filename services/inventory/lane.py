@@ -17,7 +17,7 @@ import psycopg
 from google.protobuf.message import Message
 
 from services.inventory import events
-from services.inventory.domain import commands, stock, stock_errors
+from services.inventory.domain import commands, stock, stock_documents, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
@@ -237,6 +237,8 @@ class _Place:
                 return self._apply_sales(command)
             case commands.Expire():
                 return None
+            case commands.ReceiveStock() | commands.ExpectStock() | commands.ApplyVariances():
+                return stock_documents.apply(working, command)
 
     def _apply_sales(self, event: commands.ApplySales) -> bool:
         """Applies the sales of an event, each at a position of its own; False when they were applied before."""

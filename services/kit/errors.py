@@ -75,6 +75,8 @@ TABLE: Mapping[str, Row] = {
     "QUANTITY_BELOW_ZERO": Row(Code.FAILED_PRECONDITION, 409, ("sku", "state", "quantity")),
     "OBSERVATION_OUTDATED": Row(Code.ABORTED, 409, ("sku", "recorded_occurred_at")),
     "LOCATION_NOT_CAPABLE": Row(Code.FAILED_PRECONDITION, 409, ("capability",)),
+    "OVER_RECEIPT": Row(Code.FAILED_PRECONDITION, 409),
+    "SECOND_PERSON_REQUIRED": Row(Code.PERMISSION_DENIED, 403),
     "ILLEGAL_TRANSITION": Row(Code.FAILED_PRECONDITION, 409, ("from", "to", "allowed")),
     "SALE_UNBALANCED": Row(Code.INVALID_ARGUMENT, 400, ("due", "tendered")),
     "CURRENCY_MISMATCH": Row(Code.INVALID_ARGUMENT, 400, ("expected",)),

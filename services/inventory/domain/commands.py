@@ -138,9 +138,45 @@ class ApplySales:
     sales: tuple[Sale, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiveStock:
+    """Takes units in, several SKUs into several states, all or none. What was expected of them shrinks by as much."""
+
+    origin: Origin
+    lines: tuple[tuple[str, int, int], ...]
+    """SKU, the state it enters, quantity."""
+    reason: int
+    ref_type: str
+    reference: str
+    expected_under: str
+    """Reference of the incoming entries that shrink."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectStock:
+    """Sets what is incoming under one reference, a quantity and a time a SKU; entries of other references stay."""
+
+    reference: str
+    lines: tuple[tuple[str, int, dt.datetime | None], ...]
+    """SKU, quantity, when; 0 units: nothing is expected any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyVariances:
+    """Adds what a count found to be different, as deltas, unless a later observation is in the stock already."""
+
+    origin: Origin
+    lines: tuple[tuple[str, int, dt.datetime], ...]
+    """SKU, difference, when it was counted."""
+    reference: str
+    ref_type: str = "count"
+
+
+Document = ReceiveStock | ExpectStock | ApplyVariances
+"""What documents do to the stock (stock_documents.py). None of them is ever refused: a document is a fact."""
 Spreadable = Reserve | EndHold
 """What may be done at several locations at once."""
-Command = Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales
+Command = Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales | Document
 
 
 def keys_of(command: Command) -> Iterable[str]:
@@ -154,6 +190,8 @@ def keys_of(command: Command) -> Iterable[str]:
             return [fold(count.sku) for count in command.counts]
         case ApplySales():
             return [key for sale in command.sales for key in (*(fold(sku) for sku, _ in sale.lines), *sale.hold_keys)]
+        case ReceiveStock() | ExpectStock() | ApplyVariances():
+            return [fold(sku) for sku, *_ in command.lines]
         case _:
             return (fold(command.sku),)
 

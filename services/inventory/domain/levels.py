@@ -27,6 +27,7 @@ class Reason(enum.IntEnum):
 
     RECEIVED = 1
     SALE = 2
+    CYCLE_COUNT = 5
     HOLD = 14
     HOLD_RELEASED = 15
     HOLD_EXPIRED = 16

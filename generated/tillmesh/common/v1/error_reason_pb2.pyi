@@ -90,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A later observation of the same stock is already recorded. ABORTED, 409. Metadata: sku, recorded_occurred_at."""
     ERROR_REASON_LOCATION_NOT_CAPABLE: _ErrorReason.ValueType  # 56
     """The location is closed or cannot do this. FAILED_PRECONDITION, 409. Metadata: capability."""
+    ERROR_REASON_OVER_RECEIPT: _ErrorReason.ValueType  # 60
+    """More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
+    ERROR_REASON_SECOND_PERSON_REQUIRED: _ErrorReason.ValueType  # 61
+    """Who counted may not approve the count, unless as an admin. PERMISSION_DENIED, 403."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 70
     """--- orders ---
     The edge between two states does not exist. FAILED_PRECONDITION, 409. Metadata: from, to, allowed.
@@ -195,6 +199,10 @@ ERROR_REASON_OBSERVATION_OUTDATED: ErrorReason.ValueType  # 55
 """A later observation of the same stock is already recorded. ABORTED, 409. Metadata: sku, recorded_occurred_at."""
 ERROR_REASON_LOCATION_NOT_CAPABLE: ErrorReason.ValueType  # 56
 """The location is closed or cannot do this. FAILED_PRECONDITION, 409. Metadata: capability."""
+ERROR_REASON_OVER_RECEIPT: ErrorReason.ValueType  # 60
+"""More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
+ERROR_REASON_SECOND_PERSON_REQUIRED: ErrorReason.ValueType  # 61
+"""Who counted may not approve the count, unless as an admin. PERMISSION_DENIED, 403."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 70
 """--- orders ---
 The edge between two states does not exist. FAILED_PRECONDITION, 409. Metadata: from, to, allowed.

@@ -1,0 +1,87 @@
+"""What documents do to the stock of a location: deliveries come in, units are expected, counts are corrected.
+
+Documents were decided on before they come here, so nothing of this is refused for what the stock says by now. What
+else may happen to stock is in stock.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from services.inventory.domain import stock
+from services.inventory.domain.commands import ApplyVariances, Document, ExpectStock, ReceiveStock
+from services.inventory.domain.levels import ExceptionKind, Incoming, Level, Reason, State, fold
+
+
+def apply(working: stock.Stock, command: Document) -> Sequence[str]:
+    """Does it, in one step. Answers the SKUs of variances that a later observation has superseded."""
+    match command:
+        case ReceiveStock():
+            _receive(working, command)
+        case ExpectStock():
+            _expect(working, command)
+        case ApplyVariances():
+            return _apply_variances(working, command)
+    return ()
+
+
+def _receive(working: stock.Stock, command: ReceiveStock) -> None:
+    levels = [working.level(sku) for sku, *_ in command.lines]  # all of them are known before one is touched
+    came: dict[str, int] = {}
+    ref = (command.ref_type, command.reference)
+    for level, (_, state, quantity) in zip(levels, command.lines, strict=True):
+        key = fold(level.sku)
+        working.move(key, level, State.EXTERNAL, state, quantity, command.reason, ref, command.origin)
+        came[key] = came.get(key, 0) + quantity
+    for key, quantity in came.items():
+        level = working.levels[key]
+        entries = [i for i in level.incoming if i.reference == command.expected_under]
+        _replace(working, level, command.expected_under, _less(entries, quantity))
+
+
+def _less(entries: Sequence[Incoming], quantity: int) -> list[Incoming]:
+    """What is still expected, the earliest entries used up first."""
+    left = []
+    for entry in sorted(entries, key=lambda each: each.eta):
+        used = min(entry.quantity, quantity)
+        quantity -= used
+        if entry.quantity > used:
+            left.append(entry._replace(quantity=entry.quantity - used))
+    return left
+
+
+def _expect(working: stock.Stock, command: ExpectStock) -> None:
+    levels = [working.level(sku) for sku, *_ in command.lines]
+    for level, (_, quantity, eta) in zip(levels, command.lines, strict=True):
+        wanted = [Incoming(quantity, eta, command.reference)] if quantity and eta is not None else []
+        _replace(working, level, command.reference, wanted)
+
+
+def _replace(working: stock.Stock, level: Level, reference: str, wanted: Sequence[Incoming]) -> None:
+    others = [entry for entry in level.incoming if entry.reference != reference]
+    incoming = tuple(sorted((*others, *wanted), key=lambda entry: entry.eta))
+    if incoming != level.incoming:
+        level.incoming = incoming
+        level.policy_changed = True
+        working.step.touched[fold(level.sku)] = level
+
+
+def _apply_variances(working: stock.Stock, command: ApplyVariances) -> list[str]:
+    """Units appear in, or vanish from, what can be sold; below zero too, since what is gone is gone."""
+    levels = [working.level(sku) for sku, *_ in command.lines]
+    ref = (command.ref_type, command.reference)
+    superseded = []
+    for level, (_, delta, counted_at) in zip(levels, command.lines, strict=True):
+        if level.observed_at is not None and level.observed_at > counted_at:
+            superseded.append(level.sku)
+            continue
+        source, target = (State.EXTERNAL, State.SELLABLE) if delta > 0 else (State.SELLABLE, State.EXTERNAL)
+        # A variance is as old as its count: a count of the same SKU that was taken later has it in what it expects.
+        origin = dataclasses.replace(command.origin, occurred_at=counted_at)
+        working.move(fold(level.sku), level, source, target, abs(delta), Reason.CYCLE_COUNT, ref, origin)
+        if delta < 0 and level.free < 0:
+            working.warn(ExceptionKind.OVERSOLD, level.sku, min(-delta, -level.free), ref)
+        level.observed_at = counted_at
+        level.policy_changed = True
+    return superseded
