@@ -61,6 +61,7 @@ class Matrix:
         location = admin.location(code="SAME-CODE")
         product = admin.post("/v1/products", {"product": {"name": "A thing", "code": "SAME", "variants": [
             {"sku": "SAME-SKU", "barcodes": ["4006381333931"]}]}}, 201)  # fmt: skip
+        admin.post("/v1/price-lists", {"price_list": {"code": "same-list", "name": "A list"}}, 201)
         admin.stock(location, "SAME-SKU", 50)
         held = admin.post(f"/v1/locations/{location}/inventory/SAME-SKU/reserve", {"quantity": 1}, 201)
         order = admin.sale(location, "SAME-SKU", "same-sale", quantity=60).json()
@@ -68,11 +69,11 @@ class Matrix:
         raised = eventually(lambda: admin.get(path)["exceptions"])
         return {
             "location": location, "product": product["id"], "sku": "SAME-SKU", "reservation": held["id"],
-            "order": order["id"], "exception": raised[0]["id"],
+            "order": order["id"], "exception": raised[0]["id"], "price_list": "same-list",
         }  # fmt: skip
 
     def values(self, tenant: str = "beauty", **others: str) -> Mapping[str, str]:
-        return {"new": f"N-{uuid.uuid4().hex[:8]}-{next(_new)}", **self.ids[tenant], **others}
+        return {"new": f"n-{uuid.uuid4().hex[:8]}-{next(_new)}", **self.ids[tenant], **others}
 
     def rpc(self, method: samples.Method, token: str | None, request: bytes) -> tuple[int, bytes, status_pb2.Status]:
         """Code, first message and status of an rpc."""
@@ -120,7 +121,9 @@ def test_every_rpc_has_a_sample() -> None:
     for method in METHODS:
         assert (
             method.sample(
-                dict.fromkeys(("new", "location", "product", "sku", "reservation", "order", "exception"), "x")
+                dict.fromkeys(
+                    ("new", "location", "product", "sku", "reservation", "order", "exception", "price_list"), "x"
+                )
             )
             is not None
         )

@@ -1,6 +1,7 @@
 """Values of the catalogue: locations, products, variants, prices. Drafts are what a caller says; the rest is kept.
 
-Their rules are in catalog_locations, catalog_products and catalog_prices, codes in catalog_codes.
+Their rules are in catalog_locations, catalog_products, catalog_options (axes), catalog_features (attributes, filters)
+and catalog_prices; codes and words in catalog_codes, slips of typing in catalog_spelling.
 """
 
 from __future__ import annotations
@@ -9,13 +10,21 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from services.inventory.domain import catalog_codes as codes
 from services.kit import errors
 
 T = TypeVar("T")
 EACH = 1
+
+STANDARD = "standard"  # the price list that every tenant has and that is always valid
+
+Options: TypeAlias = tuple[tuple[str, str], ...]
+"""(axis, value) pairs."""
+AttributeValue: TypeAlias = str | float | bool
+Attributes: TypeAlias = tuple[tuple[str, AttributeValue], ...]
+"""(name, value) pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +65,29 @@ class Location(LocationDraft):
     updated_at: dt.datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """By what variants of a product differ. values: what is allowed, none: any. default: "" when each names one."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    default: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantDraft:
-    """What a caller says of a variant. options: (axis, value); package: length, width, height in mm and weight in g."""
+    """What a caller says of a variant. package: length, width, height in mm and weight in g."""
 
     sku: str
     name: str = ""
-    options: tuple[tuple[str, str], ...] = ()
+    options: Options = ()
     barcodes: tuple[str, ...] = ()
     stock_unit: int = EACH
     package: tuple[int, int, int, int] | None = None
     lead_time_days: int = 0
     tax_category: str = ""
     discontinued: bool = False
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +112,8 @@ class ProductDraft:
     description: str = ""
     brand: str = ""
     category: str = ""
+    axes: tuple[Axis, ...] = ()
+    attributes: Attributes = ()
     variants: tuple[VariantDraft, ...] = ()
 
 
@@ -106,7 +127,29 @@ class Product:
     description: str
     brand: str
     category: str
+    axes: tuple[Axis, ...]
+    attributes: Attributes
     variants: tuple[Variant, ...]
+    version: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceListDraft:
+    """What a caller says of a price list. No valid_from: always was; no valid_until: no end."""
+
+    code: str
+    name: str
+    valid_from: dt.datetime | None = None
+    valid_until: dt.datetime | None = None
+    restricted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceList(PriceListDraft):
+    """A named list of prices, valid for [valid_from, valid_until). restricted: not there for the public."""
+
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
@@ -118,6 +161,7 @@ class PriceDraft:
 
     currency_code: str
     minor_units: int
+    price_list: str = STANDARD
     location_id: uuid.UUID | None = None
     valid_from: dt.datetime | None = None
     valid_until: dt.datetime | None = None
@@ -141,20 +185,22 @@ class Item:
     category: str
     tax_category: str
     stock_unit: int
-    options: tuple[tuple[str, str], ...]
+    options: Options
     discontinued: bool
     price_id: uuid.UUID | None
     minor_units: int | None
+    price_list: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A variant that a search found, and its product's name, category and brand."""
+    """A variant that a search found, its product's name, category and brand, and how many slips were forgiven."""
 
     variant: Variant
     product_name: str
     category: str
     brand: str
+    slips: int = 0
 
 
 class Violations:

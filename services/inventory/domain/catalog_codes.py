@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 GTIN_LENGTHS = (8, 12, 13, 14)
@@ -19,6 +19,7 @@ _WORD = re.compile(r"[^\W_]+")
 _CODE = re.compile(r"[!-~]{1,64}")
 _SKU = re.compile(r"[a-z0-9._-]{1,64}")
 _PREFIX_LENGTH_MIN = 2  # of one letter, nearly every word is a continuation
+_WORD_LENGTH_MAX = 100  # PostgreSQL refuses lexemes over 2,046 bytes; of longer words the beginning counts
 
 
 def sku_key(sku: str) -> str:
@@ -49,14 +50,20 @@ def is_code(text: str) -> bool:
     return _CODE.fullmatch(text) is not None
 
 
+@functools.lru_cache(maxsize=4096)  # axes, attributes and their values repeat
+def folded(text: str) -> str:
+    """What names and values that people give are compared by: without case, outer space and ways to encode a letter."""
+    return unicodedata.normalize("NFKC", text).casefold().strip()
+
+
 @functools.lru_cache(maxsize=4096)  # brands, categories and shades repeat
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text, folded: without case, accents and punctuation."""
+    """The words of a text, folded: without case, accents and punctuation, and cut where they are too long to index."""
     apart = text
     for _ in range(2):  # taking letters apart may bring capitals to light, and folding those others
         apart = unicodedata.normalize("NFKD", apart.casefold())
     plain = "".join(each for each in apart if not unicodedata.combining(each))
-    return tuple(_WORD.findall(plain.translate(_PLAIN)))
+    return tuple(word[:_WORD_LENGTH_MAX] for word in _WORD.findall(plain.translate(_PLAIN)))
 
 
 def tag(tenant: str) -> str:
@@ -67,20 +74,35 @@ def tag(tenant: str) -> str:
     return tenant[-8:]
 
 
-def document(tenant: str, *, names: Iterable[str], features: Iterable[str], category: str) -> str:
-    """The words of a variant as PostgreSQL's text of a tsvector: names weigh most, category least.
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What a variant is found by. names weigh most, then features (brand, options), category, details (attributes)."""
+
+    names: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    category: str = ""
+    details: tuple[str, ...] = ()
+
+    def weighed(self) -> Iterator[tuple[str, Iterable[str]]]:
+        """Its texts, with the letter that PostgreSQL has for their weight, in order."""
+        yield from (("A", self.names), ("B", self.features), ("C", (self.category,)), ("D", self.details))
+
+
+def document(tenant: str, texts: Texts, lexemes: Iterable[str] = ()) -> str:
+    """A variant in the word index, as PostgreSQL's text of a tsvector. lexemes: what else it has, as it is.
 
     Written here and not by to_tsvector: query and document are split by the same rule, whatever a server's locale is.
     """
-    mark = tag(tenant)
-    lexemes: dict[str, list[str]] = {}
-    place = 0
-    for weight, texts in (("A", names), ("B", features), ("C", (category,))):
-        for text in texts:
+    mark, place = tag(tenant), 0
+    found: dict[str, list[str]] = {}
+    for weight, given in texts.weighed():
+        for text in given:
             for word in words(text):
                 place += 1
-                lexemes.setdefault(word, []).append(f"{place}{weight}")
-    return " ".join(f"'{mark}{word}':{','.join(places)}" for word, places in lexemes.items())
+                found.setdefault(word, []).append(f"{place}{weight}")
+    return " ".join(
+        [*(f"'{mark}{word}':{','.join(places)}" for word, places in found.items()), *(f"'{each}'" for each in lexemes)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +146,31 @@ class Search:
     unfinished: str | None
 
 
+def term(tenant: str, word: str, *, unfinished: bool = False) -> str:
+    """A word, or with unfinished all that it begins, as PostgreSQL's text of a tsquery."""
+    return f"'{tag(tenant)}{word}'" + (":*" if unfinished else "")
+
+
+def may_be_unfinished(word: str) -> bool:
+    """Whether words that go on from the last one of a query are looked for too."""
+    return len(word) >= _PREFIX_LENGTH_MIN
+
+
 def search(tenant: str, query: str) -> Search:
     """Reads a query of a person or a scanner. The last word may be unfinished."""
     text = query.strip()
-    key, mark = sku_key(text), tag(tenant)
+    key = sku_key(text)
     found = words(text)
-    whole = " & ".join(f"'{mark}{word}'" for word in found)
+    whole = " & ".join(term(tenant, word) for word in found)
     return Search(
         skus=prefix_range(key) if _SKU.fullmatch(key) else None,
         barcode=barcode_key(text) if is_code(text) else None,
         words=whole or None,
-        unfinished=f"{whole}:*" if found and len(found[-1]) >= _PREFIX_LENGTH_MIN else None,
+        unfinished=f"{whole}:*" if found and may_be_unfinished(found[-1]) else None,
     )
+
+
+def names(query: str, sku: str, barcodes: Iterable[str]) -> bool:
+    """Whether a query is the SKU or a barcode of a variant."""
+    text = query.strip()
+    return sku_key(text) == sku_key(sku) or barcode_key(text) in barcodes

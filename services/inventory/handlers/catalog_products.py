@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.inventory.domain import catalog as values
+from services.inventory.domain import catalog_codes as codes
+from services.inventory.domain import catalog_features as features
 from services.inventory.domain import catalog_products as domain
+from services.inventory.domain import catalog_spelling as spelling
 from services.inventory.domain import stock_errors
 from services.inventory.handlers.catalog import M, Write, Writer
 from services.inventory.mapping import catalog_events as announce
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_products as store
-from services.inventory.store import catalog_search
+from services.inventory.store import catalog_search, catalog_words
 from services.kit import database, errors, events, ids
 
 Drafts = Sequence[values.ProductDraft | errors.Error]
 Outcomes = Sequence[values.Product | errors.Error]
 ATTEMPTS_MAX = 5  # each time, another import took a key between look-up and insert
-SEARCHED = frozenset({"name", "brand", "category"})
+SEARCHED = frozenset({"name", "brand", "category", "attributes"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +45,45 @@ class VariantEdit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AxesEdit:
+    """New axes of a product, and values of variants: (SKU, axis, value). expected_version 0: whatever it is."""
+
+    product_id: uuid.UUID
+    axes: tuple[values.Axis, ...]
+    options: Sequence[tuple[str, str, str]]
+    expected_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """Which products: below a category, of a make; empty: any. after: the last one before."""
 
     category: str
     brand: str
+    features: features.Wanted
     after: uuid.UUID | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantQuery:
+    """Which variants of a product. after: the position of the last one before; -1: from the first."""
+
+    product_id: uuid.UUID
+    options: features.Wanted
+    features: features.Wanted
+    sold_only: bool
+    after: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What to look for, in a category or below it; empty: in any."""
+
+    text: str
+    category: str
+    features: features.Wanted
     limit: int
 
 
@@ -92,10 +128,22 @@ class Products:
 
         return await self._writer.run(write, effect)
 
+    async def set_axes(self, write: Write[values.Product, M], edit: AxesEdit) -> M:
+        """NOT_FOUND, VERSION_MISMATCH, INVALID_REQUEST, SKU_NOT_FOUND, ALREADY_EXISTS (options)."""
+
+        async def effect(session: database.WriteSession) -> tuple[values.Product, Sequence[events.Event]]:
+            product = await _locked(session, edit.product_id)
+            now = await common.now(session)
+            edited = domain.set_axes(product, edit.axes, edit.options, expected_version=edit.expected_version, now=now)
+            await store.update(session, write.key.tenant, edited, reindex=True)
+            return edited, [announce.product_changed(edited)]
+
+        return await self._writer.run(write, effect)
+
     async def create_variant(
         self, write: Write[values.Variant, M], product_id: uuid.UUID, draft: values.VariantDraft
     ) -> M:
-        """NOT_FOUND, INVALID_REQUEST, ALREADY_EXISTS (SKU or barcode)."""
+        """NOT_FOUND, INVALID_REQUEST, ALREADY_EXISTS (SKU, barcode or options)."""
 
         async def effect(session: database.WriteSession) -> tuple[values.Variant, Sequence[events.Event]]:
             checked = domain.check_variant(draft)
@@ -108,7 +156,7 @@ class Products:
         return await self._writer.run(write, effect)
 
     async def update_variant(self, write: Write[values.Variant, M], edit: VariantEdit) -> M:
-        """SKU_NOT_FOUND, VERSION_MISMATCH, INVALID_REQUEST, ALREADY_EXISTS (barcode)."""
+        """SKU_NOT_FOUND, VERSION_MISMATCH, INVALID_REQUEST, ALREADY_EXISTS (barcode or options)."""
 
         async def effect(session: database.WriteSession) -> tuple[values.Variant, Sequence[events.Event]]:
             product_id = await store.product_of(session, edit.sku)
@@ -142,15 +190,43 @@ class Products:
 
     async def page(self, tenant: str, query: Query) -> list[values.Product]:
         """One more than the limit, when there are more."""
+        having = features.query(tenant, query.features)
         async with self._db.read(tenant, snapshot=True) as session:
             return await store.page(
-                session, category=query.category, brand=query.brand, after=query.after, limit=query.limit + 1
+                session,
+                category=query.category,
+                brand=query.brand,
+                having=having,
+                after=query.after,
+                limit=query.limit + 1,
             )
 
-    async def search(self, tenant: str, text: str, category: str, limit: int) -> list[values.Match]:
-        """The best matches, best first."""
+    async def variants(self, tenant: str, query: VariantQuery) -> list[tuple[int, values.Variant]]:
+        """Variants with their positions in the product, one more than the limit when there are more. NOT_FOUND."""
+        product = await self.get(tenant, query.product_id)
+        found = domain.chosen(product, by_option=query.options, by_feature=query.features, sold_only=query.sold_only)
+        return [each for each in found if each[0] > query.after][: query.limit + 1]
+
+    async def search(self, tenant: str, wanted: Search) -> list[values.Match]:
+        """The best matches, best first: as typed, then, where these are few, with slips forgiven."""
+        within = catalog_search.Within(
+            category=wanted.category, features=features.query(tenant, wanted.features), limit=wanted.limit
+        )
         async with self._db.read(tenant) as session:
-            return await catalog_search.search(session, tenant, text, category, limit)
+            found = await catalog_search.as_typed(session, codes.search(tenant, wanted.text), within)
+            if len(found) >= min(wanted.limit, spelling.ENOUGH_MATCHES) or _is_named(found, wanted.text):
+                return found
+            asked = spelling.asked(tenant, wanted.text)
+            known = await catalog_words.near(session, asked) if asked else []
+            guess = spelling.guess(tenant, wanted.text, known)
+            nearly = await catalog_search.near(session, guess, within) if guess is not None else []
+        seen = {match.variant.sku for match in found}
+        return [*found, *(match for match in nearly if match.variant.sku not in seen)][: wanted.limit]
+
+
+def _is_named(found: Sequence[values.Match], text: str) -> bool:
+    """Whether the best match has the very code that was asked for."""
+    return bool(found) and codes.names(text, found[0].variant.sku, found[0].variant.barcodes)
 
 
 async def _locked(session: database.WriteSession, product_id: uuid.UUID) -> values.Product:

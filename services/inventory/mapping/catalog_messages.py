@@ -52,6 +52,20 @@ def _options(pairs: Iterable[tuple[str, str]]) -> list[catalog_pb2.OptionValue]:
     return [catalog_pb2.OptionValue(axis=axis, value=value) for axis, value in pairs]
 
 
+def _attributes(pairs: values.Attributes) -> list[catalog_pb2.Attribute]:
+    return [_attribute(name, value) for name, value in pairs]
+
+
+def _attribute(name: str, value: values.AttributeValue) -> catalog_pb2.Attribute:
+    match value:
+        case bool():
+            return catalog_pb2.Attribute(name=name, flag=value)
+        case str():
+            return catalog_pb2.Attribute(name=name, text=value)
+        case _:
+            return catalog_pb2.Attribute(name=name, number=value)
+
+
 def variant(value: values.Variant) -> catalog_pb2.Variant:
     """A variant."""
     message = catalog_pb2.Variant(
@@ -64,6 +78,7 @@ def variant(value: values.Variant) -> catalog_pb2.Variant:
         lead_time_days=value.lead_time_days,
         tax_category=value.tax_category,
         discontinued=value.discontinued,
+        attributes=_attributes(value.attributes),
         version=value.version,
     )
     if value.package is not None:
@@ -83,6 +98,8 @@ def product(value: values.Product) -> catalog_pb2.Product:
         description=value.description,
         brand=value.brand,
         category=value.category,
+        axes=[catalog_pb2.OptionAxis(name=a.name, values=a.values, default_value=a.default) for a in value.axes],
+        attributes=_attributes(value.attributes),
         variants=[variant(each) for each in value.variants],
         version=value.version,
         created_at=clock.timestamp(value.created_at),
@@ -101,6 +118,20 @@ def batch(outcomes: Sequence[values.Product | errors.Error]) -> catalog_service_
     return response
 
 
+def price_list(value: values.PriceList) -> catalog_pb2.PriceList:
+    """A price list."""
+    return catalog_pb2.PriceList(
+        code=value.code,
+        name=value.name,
+        valid_from=clock.timestamp(value.valid_from) if value.valid_from is not None else None,
+        valid_until=clock.timestamp(value.valid_until) if value.valid_until is not None else None,
+        restricted=value.restricted,
+        version=value.version,
+        created_at=clock.timestamp(value.created_at),
+        updated_at=clock.timestamp(value.updated_at),
+    )
+
+
 def price(value: values.Price) -> catalog_pb2.Price:
     """A price."""
     return catalog_pb2.Price(
@@ -110,13 +141,18 @@ def price(value: values.Price) -> catalog_pb2.Price:
         amount=money_pb2.Money(currency_code=value.currency_code, minor_units=value.minor_units),
         valid_from=clock.timestamp(value.valid_from) if value.valid_from is not None else None,
         valid_until=clock.timestamp(value.valid_until) if value.valid_until is not None else None,
+        price_list=value.price_list,
     )
 
 
 def match(value: values.Match) -> catalog_service_pb2.SearchProductsResponse.Match:
     """What a search found."""
     return catalog_service_pb2.SearchProductsResponse.Match(
-        variant=variant(value.variant), product_name=value.product_name, category=value.category, brand=value.brand
+        variant=variant(value.variant),
+        product_name=value.product_name,
+        category=value.category,
+        brand=value.brand,
+        slips=value.slips,
     )
 
 
@@ -143,5 +179,6 @@ def _item(value: values.Item, currency_code: str) -> catalog_pb2.ItemSnapshot:
     )
     if value.price_id is not None and value.minor_units is not None:
         message.price_id = str(value.price_id)
+        message.price_list = value.price_list or values.STANDARD
         message.price.CopyFrom(money_pb2.Money(currency_code=currency_code, minor_units=value.minor_units))
     return message

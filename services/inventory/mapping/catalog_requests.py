@@ -9,12 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 from services.inventory.domain import catalog as values
+from services.inventory.domain import catalog_features as features
 from services.inventory.handlers import catalog as handlers
 from services.inventory.handlers import catalog_locations as locations
 from services.inventory.handlers import catalog_prices as prices
@@ -26,6 +27,7 @@ from tillmesh.inventory.v1 import catalog_service_pb2 as pb
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 SEARCH_ROWS_DEFAULT = 20
+PUBLIC_ROLES = frozenset({"storefront", "customer"})
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 # NOT_FOUND when a text can't be an id.
@@ -128,6 +130,8 @@ def product_draft(message: catalog_pb2.Product) -> values.ProductDraft:
         description=message.description,
         brand=message.brand,
         category=message.category,
+        axes=axes(message.axes),
+        attributes=_attributes(message.attributes),
         variants=tuple(variant_draft(each) for each in message.variants),
     )
 
@@ -135,6 +139,15 @@ def product_draft(message: catalog_pb2.Product) -> values.ProductDraft:
 def product_drafts(request: pb.BatchCreateProductsRequest) -> list[values.ProductDraft | errors.Error]:
     """What a caller says of each product of a batch, or what is wrong with it."""
     return validation.each(request.products, product_draft)
+
+
+def axes(messages: Iterable[catalog_pb2.OptionAxis]) -> tuple[values.Axis, ...]:
+    """Axes of a product."""
+    return tuple(values.Axis(each.name, tuple(each.values), each.default_value) for each in messages)
+
+
+def _attributes(messages: Iterable[catalog_pb2.Attribute]) -> values.Attributes:
+    return tuple((each.name, getattr(each, each.WhichOneof("value") or "text")) for each in messages)
 
 
 def variant_draft(message: catalog_pb2.Variant) -> values.VariantDraft:
@@ -149,6 +162,7 @@ def variant_draft(message: catalog_pb2.Variant) -> values.VariantDraft:
         lead_time_days=message.lead_time_days,
         tax_category=message.tax_category,
         discontinued=message.discontinued,
+        attributes=_attributes(message.attributes),
     )
 
 
@@ -164,6 +178,16 @@ def product_edit(request: pb.UpdateProductRequest) -> products.ProductEdit:
     return products.ProductEdit(
         product_id=product_id(request.product.id),
         changes=_masked(request, "product", product_draft(request.product)),
+        expected_version=request.expected_version,
+    )
+
+
+def axes_edit(request: pb.SetProductAxesRequest) -> products.AxesEdit:
+    """New axes of a product."""
+    return products.AxesEdit(
+        product_id=product_id(request.product_id),
+        axes=axes(request.axes),
+        options=[(each.sku, each.option.axis, each.option.value) for each in request.variant_options],
         expected_version=request.expected_version,
     )
 
@@ -184,8 +208,32 @@ def product_query(request: pb.ListProductsRequest) -> products.Query:
     return products.Query(
         category=text(request.filter.category, "filter.category"),
         brand=text(request.filter.brand, "filter.brand"),
+        features=features.wanted(request.filter.attributes),
         after=None if after is None else _uuid(after[0]),
         limit=paging.page_size(request.page_size),
+    )
+
+
+def variant_query(request: pb.ListVariantsRequest) -> products.VariantQuery:
+    """Which variants of a product."""
+    after = paging.start(principal.current().tenant_id, request, [int])
+    return products.VariantQuery(
+        product_id=product_id(request.product_id),
+        options=features.wanted(request.filter.options),
+        features=features.wanted(request.filter.attributes),
+        sold_only=request.filter.sold_only,
+        after=-1 if after is None else int(after[0] or 0),
+        limit=paging.page_size(request.page_size),
+    )
+
+
+def search(request: pb.SearchProductsRequest) -> products.Search:
+    """What to look for."""
+    return products.Search(
+        text=request.query,
+        category=text(request.category, "category"),
+        features=features.wanted(request.attributes),
+        limit=request.page_size or SEARCH_ROWS_DEFAULT,
     )
 
 
@@ -199,6 +247,42 @@ def _uuid(part: str | int | None) -> uuid.UUID:
 # --- prices ---
 
 
+def price_list_draft(message: catalog_pb2.PriceList) -> values.PriceListDraft:
+    """What a caller says of a price list."""
+    return values.PriceListDraft(
+        code=message.code,
+        name=message.name,
+        valid_from=validation.instant(message, "valid_from"),
+        valid_until=validation.instant(message, "valid_until"),
+        restricted=message.restricted,
+    )
+
+
+def price_list_edit(request: pb.UpdatePriceListRequest) -> prices.ListEdit:
+    """An edit of a price list."""
+    validation.check_masked(request.price_list, ["code"], "price_list")
+    return prices.ListEdit(
+        code=request.price_list.code,
+        changes=_masked(request, "price_list", price_list_draft(request.price_list)),
+        expected_version=request.expected_version,
+    )
+
+
+def price_list_query(request: pb.ListPriceListsRequest) -> prices.ListQuery:
+    """Which price lists."""
+    after = paging.start(principal.current().tenant_id, request, [str])
+    return prices.ListQuery(
+        valid_at=validation.instant(request.filter, "valid_at"),
+        after=None if after is None else text(str(after[0]), "page_token"),
+        limit=paging.page_size(request.page_size),
+    )
+
+
+def _sees_restricted(caller: principal.Principal) -> bool:
+    """Whether restricted price lists are there for the caller."""
+    return not caller.roles <= PUBLIC_ROLES
+
+
 def price_draft(message: catalog_pb2.Price) -> values.PriceDraft:
     """What a caller says of a price: of a location that their token covers, or everywhere if it covers all."""
     caller = principal.current()
@@ -209,6 +293,7 @@ def price_draft(message: catalog_pb2.Price) -> values.PriceDraft:
     return values.PriceDraft(
         currency_code=message.amount.currency_code,
         minor_units=message.amount.minor_units,
+        price_list=message.price_list or values.STANDARD,
         location_id=location_id(message.location_id) if message.location_id else None,
         valid_from=validation.instant(message, "valid_from"),
         valid_until=validation.instant(message, "valid_until"),
@@ -225,9 +310,21 @@ def price_query(request: pb.ListPricesRequest) -> prices.Query:
         sku=request.sku,
         at_location=location_id(request.location_id) if request.location_id else None,
         within=_covered(caller),
+        price_list=request.price_list,
+        restricted=_sees_restricted(caller),
         valid_at=validation.instant(request, "valid_at"),
         after=None if after is None else (_began(after[0]), _uuid(after[1])),
         limit=paging.page_size(request.page_size),
+    )
+
+
+def scan(request: pb.BatchResolveItemsRequest) -> prices.Scan:
+    """What was scanned."""
+    return prices.Scan(
+        location_id=location_id(request.location_id),
+        codes=request.codes,
+        price_list=request.price_list or values.STANDARD,
+        restricted=_sees_restricted(principal.current()),
     )
 
 

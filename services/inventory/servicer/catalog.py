@@ -71,19 +71,27 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         return pb.ListProductsResponse(products=map(messages.product, rows), next_page_token=token)
 
     async def SearchProducts(self, request: pb.SearchProductsRequest, context: Context) -> pb.SearchProductsResponse:
-        tenant, limit = requests.tenant(principal.current()), request.page_size or requests.SEARCH_ROWS_DEFAULT
-        category = requests.text(request.category, "category")
-        found = await self._products.search(tenant, request.query, category, limit)
+        found = await self._products.search(requests.tenant(principal.current()), requests.search(request))
         return pb.SearchProductsResponse(matches=map(messages.match, found))
 
     async def UpdateProduct(self, request: pb.UpdateProductRequest, context: Context) -> catalog_pb2.Product:
         write = requests.write("UpdateProduct", request, catalog_pb2.Product, messages.product)
         return await self._products.update(write, requests.product_edit(request))
 
+    async def SetProductAxes(self, request: pb.SetProductAxesRequest, context: Context) -> catalog_pb2.Product:
+        write = requests.write("SetProductAxes", request, catalog_pb2.Product, messages.product)
+        return await self._products.set_axes(write, requests.axes_edit(request))
+
     async def CreateVariant(self, request: pb.CreateVariantRequest, context: Context) -> catalog_pb2.Variant:
         write = requests.write("CreateVariant", request, catalog_pb2.Variant, messages.variant)
         product_id = requests.product_id(request.product_id)
         return await self._products.create_variant(write, product_id, requests.variant_draft(request.variant))
+
+    async def ListVariants(self, request: pb.ListVariantsRequest, context: Context) -> pb.ListVariantsResponse:
+        query = requests.variant_query(request)
+        found = await self._products.variants(requests.tenant(principal.current()), query)
+        rows, token = requests.next_page(request, found, query.limit, lambda last: [last[0]])
+        return pb.ListVariantsResponse(variants=[messages.variant(each) for _, each in rows], next_page_token=token)
 
     async def GetVariant(self, request: pb.GetVariantRequest, context: Context) -> catalog_pb2.Variant:
         tenant = requests.tenant(principal.current())
@@ -92,6 +100,24 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def UpdateVariant(self, request: pb.UpdateVariantRequest, context: Context) -> catalog_pb2.Variant:
         write = requests.write("UpdateVariant", request, catalog_pb2.Variant, messages.variant)
         return await self._products.update_variant(write, requests.variant_edit(request))
+
+    async def CreatePriceList(self, request: pb.CreatePriceListRequest, context: Context) -> catalog_pb2.PriceList:
+        write = requests.write("CreatePriceList", request, catalog_pb2.PriceList, messages.price_list)
+        return await self._prices.create_list(write, requests.price_list_draft(request.price_list))
+
+    async def GetPriceList(self, request: pb.GetPriceListRequest, context: Context) -> catalog_pb2.PriceList:
+        tenant = requests.tenant(principal.current())
+        return messages.price_list(await self._prices.get_list(tenant, request.code))
+
+    async def ListPriceLists(self, request: pb.ListPriceListsRequest, context: Context) -> pb.ListPriceListsResponse:
+        query = requests.price_list_query(request)
+        found = await self._prices.page_of_lists(requests.tenant(principal.current()), query)
+        rows, token = requests.next_page(request, found, query.limit, lambda last: [last.code])
+        return pb.ListPriceListsResponse(price_lists=map(messages.price_list, rows), next_page_token=token)
+
+    async def UpdatePriceList(self, request: pb.UpdatePriceListRequest, context: Context) -> catalog_pb2.PriceList:
+        write = requests.write("UpdatePriceList", request, catalog_pb2.PriceList, messages.price_list)
+        return await self._prices.update_list(write, requests.price_list_edit(request))
 
     async def SetPrice(self, request: pb.SetPriceRequest, context: Context) -> catalog_pb2.Price:
         write = requests.write("SetPrice", request, catalog_pb2.Price, messages.price)
@@ -106,6 +132,5 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def BatchResolveItems(
         self, request: pb.BatchResolveItemsRequest, context: Context
     ) -> pb.BatchResolveItemsResponse:
-        tenant, location_id = requests.tenant(principal.current()), requests.location_id(request.location_id)
-        resolved = await self._prices.resolve(tenant, location_id, request.codes)
+        resolved = await self._prices.resolve(requests.tenant(principal.current()), requests.scan(request))
         return messages.resolved(request.codes, resolved.items, resolved.location)

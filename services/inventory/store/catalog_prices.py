@@ -1,4 +1,4 @@
-"""SQL of prices. No beginning and no end are kept as infinities, which the driver can't read: they travel as NULL."""
+"""SQL of prices."""
 
 from __future__ import annotations
 
@@ -16,20 +16,15 @@ from services.inventory.store import catalog as common
 from services.inventory.tables import catalog as tables
 from services.kit import database
 
-PRICE = tables.price
-_STAMP = pg.TIMESTAMP(timezone=True)
+PRICE, PRICE_LIST = tables.price, tables.price_list
 COLUMNS = (
     PRICE.c.id,
     PRICE.c.location_id,
     PRICE.c.currency_code,
     PRICE.c.minor_units,
-    sa.func.nullif(PRICE.c.valid_from, sa.literal_column("'-infinity'::timestamptz")).label("valid_from"),
-    sa.func.nullif(PRICE.c.valid_until, sa.literal_column("'infinity'::timestamptz")).label("valid_until"),
+    PRICE.c.price_list,
+    *common.time(PRICE),
 )
-
-
-def _moment(at: dt.datetime | None, otherwise: str) -> sa.ColumnElement[Any]:
-    return sa.cast(otherwise if at is None else at.isoformat(), _STAMP)
 
 
 async def spelling(session: common.Session, sku: str) -> str | None:
@@ -45,7 +40,7 @@ async def has_location(session: common.Session, location_id: uuid.UUID) -> bool:
 
 
 async def put(session: database.WriteSession, price: values.Price) -> values.Price:
-    """Keeps a price, in place of one with the same SKU, location, currency and beginning, whose id it then has."""
+    """Keeps a price, in place of one with the same SKU, list, location, currency and beginning, whose id it then has."""
     statement = pg.insert(PRICE).values(
         tenant_id=common.TENANT,
         id=price.id,
@@ -53,8 +48,9 @@ async def put(session: database.WriteSession, price: values.Price) -> values.Pri
         location_id=price.location_id,
         currency_code=price.currency_code,
         minor_units=price.minor_units,
-        valid_from=_moment(price.valid_from, "-infinity"),
-        valid_until=_moment(price.valid_until, "infinity"),
+        price_list=price.price_list,
+        valid_from=common.moment(price.valid_from, "-infinity"),
+        valid_until=common.moment(price.valid_until, "infinity"),
     )
     replaced = {"minor_units": statement.excluded.minor_units, "valid_until": statement.excluded.valid_until}
     upsert = statement.on_conflict_do_update(constraint="price_start", set_=replaced).returning(*COLUMNS)
@@ -67,6 +63,8 @@ async def page(
     *,
     at_location: uuid.UUID | None,
     within: Collection[uuid.UUID] | None,
+    price_list: str,
+    restricted: bool,
     valid_at: dt.datetime | None,
     after: tuple[dt.datetime | None, uuid.UUID] | None,
     limit: int,
@@ -74,6 +72,7 @@ async def page(
     """Prices of a SKU (as its variant spells it), those that begin last first.
 
     at_location: only those that apply there. within: only general ones and those of these locations; None: all.
+    price_list: only those of it; empty: of all. restricted: those of restricted lists too.
     """
     statement = sa.select(*COLUMNS).where(PRICE.c.sku_key == codes.sku_key(sku))
     statement = statement.order_by(PRICE.c.valid_from.desc(), PRICE.c.id.desc()).limit(limit)
@@ -83,12 +82,22 @@ async def page(
     if within is not None:
         covered = sa.any_(sa.cast(list(within), pg.ARRAY(pg.UUID)))
         statement = statement.where(general | (PRICE.c.location_id == covered))
+    if price_list:
+        statement = statement.where(PRICE.c.price_list == price_list)
+    if not restricted:
+        statement = statement.where(~_of_a_list(PRICE_LIST.c.restricted))
     if valid_at is not None:
-        statement = statement.where(PRICE.c.valid_from <= valid_at, PRICE.c.valid_until > valid_at)
+        over = (PRICE_LIST.c.valid_from > valid_at) | (PRICE_LIST.c.valid_until <= valid_at)
+        statement = statement.where(PRICE.c.valid_from <= valid_at, PRICE.c.valid_until > valid_at, ~_of_a_list(over))
     if after is not None:
-        last = sa.tuple_(_moment(after[0], "-infinity"), sa.cast(after[1], pg.UUID))
+        last = sa.tuple_(common.moment(after[0], "-infinity"), sa.cast(after[1], pg.UUID))
         statement = statement.where(sa.tuple_(PRICE.c.valid_from, PRICE.c.id) < last)
     return [_price(row, sku) for row in await session.execute(statement)]
+
+
+def _of_a_list(which: sa.ColumnElement[bool]) -> sa.Exists:
+    """Whether a price is of a list that is such; the list that every tenant has is none."""
+    return sa.exists().where(PRICE_LIST.c.code == PRICE.c.price_list, which)
 
 
 def _price(row: Any, sku: str) -> values.Price:
@@ -98,6 +107,7 @@ def _price(row: Any, sku: str) -> values.Price:
         location_id=row.location_id,
         currency_code=row.currency_code,
         minor_units=row.minor_units,
+        price_list=row.price_list,
         valid_from=row.valid_from,
         valid_until=row.valid_until,
     )

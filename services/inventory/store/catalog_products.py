@@ -12,8 +12,10 @@ from sqlalchemy.dialects import postgresql as pg
 
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_codes as codes
+from services.inventory.domain import catalog_features as features
 from services.inventory.domain import catalog_products as products
 from services.inventory.store import catalog as common
+from services.inventory.store import catalog_words
 from services.inventory.tables import catalog as tables
 from services.kit import database
 
@@ -27,21 +29,22 @@ UNION ALL SELECT 'barcode', barcode FROM barcode WHERE barcode = ANY(CAST(:barco
 # Rows of all three are inserted in the order of their unique keys, and the tables always in this order, so that two
 # imports of the same goods wait for each other but never in a circle.
 INSERT_PRODUCTS = sa.text("""
-INSERT INTO product (tenant_id, id, code, code_key, name, description, brand, category, category_key,
+INSERT INTO product (tenant_id, id, code, code_key, name, description, brand, category, category_key, axes, attributes,
                      version, created_at, updated_at)
 SELECT current_setting('app.tenant_id')::uuid, r.*
 FROM json_to_recordset(CAST(:rows AS json)) AS r (
     id uuid, code text, code_key text, name text, description text, brand text, category text, category_key text,
-    version bigint, created_at timestamptz, updated_at timestamptz
+    axes jsonb, attributes jsonb, version bigint, created_at timestamptz, updated_at timestamptz
 ) ORDER BY r.code_key ON CONFLICT DO NOTHING
 """)
 INSERT_VARIANTS = sa.text("""
 INSERT INTO variant (tenant_id, sku_key, sku, product_id, position, name, options, stock_unit, package, lead_time_days,
-                     tax_category, discontinued, version, category_key, words)
+                     tax_category, discontinued, attributes, version, category_key, words)
 SELECT current_setting('app.tenant_id')::uuid, r.*
 FROM json_to_recordset(CAST(:rows AS json)) AS r (
     sku_key text, sku text, product_id uuid, position int, name text, options jsonb, stock_unit smallint, package int[],
-    lead_time_days int, tax_category text, discontinued boolean, version bigint, category_key text, words tsvector
+    lead_time_days int, tax_category text, discontinued boolean, attributes jsonb, version bigint, category_key text,
+    words tsvector
 ) ORDER BY r.sku_key ON CONFLICT DO NOTHING
 """)
 INSERT_BARCODES = sa.text("""
@@ -50,11 +53,20 @@ SELECT current_setting('app.tenant_id')::uuid, r.*
 FROM json_to_recordset(CAST(:rows AS json)) AS r (barcode text, sku_key text, position int)
 ORDER BY r.barcode ON CONFLICT DO NOTHING
 """)
+# What follows from an edit of the product: the words of all its variants and, when its axes are set, their options.
 REINDEX_VARIANTS = sa.text("""
-UPDATE variant v SET category_key = r.category_key, words = r.words
-FROM json_to_recordset(CAST(:rows AS json)) AS r (sku_key text, category_key text, words tsvector)
+UPDATE variant v SET category_key = r.category_key, words = r.words, options = r.options, version = r.version
+FROM json_to_recordset(CAST(:rows AS json)) AS r
+    (sku_key text, category_key text, words tsvector, options jsonb, version bigint)
 WHERE v.sku_key = r.sku_key
 """)
+#: Of a page of products with a feature, so many variants are looked at before the index is asked: 5 ms.
+WALK_MAX = 5000
+HAVING = sa.text("""
+SELECT id FROM products_having(
+    :category_from, :category_until, CAST(:features AS tsquery), :brand, CAST(:after AS uuid), :walk, :rows
+) AS found (id)
+""").columns(id=pg.UUID)
 _BARCODES = (
     sa.select(BARCODE.c.barcode)
     .where(BARCODE.c.tenant_id == VARIANT.c.tenant_id, BARCODE.c.sku_key == VARIANT.c.sku_key)
@@ -72,6 +84,7 @@ VARIANT_COLUMNS = (
     VARIANT.c.lead_time_days,
     VARIANT.c.tax_category,
     VARIANT.c.discontinued,
+    VARIANT.c.attributes,
     VARIANT.c.version,
     sa.func.array(_BARCODES).label("barcodes"),
 )
@@ -105,6 +118,9 @@ async def insert(session: database.WriteSession, tenant: str, new: Sequence[valu
             await savepoint.rollback()
             return False
     await savepoint.commit()
+    await catalog_words.learn(
+        session, tenant, _words(_texts(product, variant) for product in new for variant in product.variants)
+    )
     return True
 
 
@@ -117,6 +133,7 @@ async def insert_variant(
     if made.rowcount == 0:
         raise products.already_exists("SKU", variant.sku)
     await _insert_barcodes(session, variant, _barcode_rows(variant))
+    await catalog_words.learn(session, tenant, _words([_texts(product, variant)]))
 
 
 async def update_variant(
@@ -124,12 +141,15 @@ async def update_variant(
 ) -> None:
     """Keeps the next version of a variant of a product that is locked. ALREADY_EXISTS names a barcode that is taken."""
     record = _variant_rows(tenant, product, [variant])[0]
-    kept = ("name", "options", "package", "lead_time_days", "tax_category", "discontinued", "version", "words")
+    kept = (
+        "name", "options", "package", "lead_time_days", "tax_category", "discontinued", "attributes", "version", "words",
+    )  # fmt: skip
     statement = sa.update(VARIANT).where(VARIANT.c.sku_key == variant.sku_key)
     package = None if variant.package is None else list(variant.package)  # the driver takes a tuple for a row
     await session.execute(statement.values({**{name: record[name] for name in kept}, "package": package}))
     await session.execute(sa.delete(BARCODE).where(BARCODE.c.sku_key == variant.sku_key))
     await _insert_barcodes(session, variant, _barcode_rows(variant))
+    await catalog_words.learn(session, tenant, _words([_texts(product, variant)]))
 
 
 async def _insert_barcodes(
@@ -147,14 +167,16 @@ async def _insert_barcodes(
 async def update(
     session: database.WriteSession, tenant: str, product: values.Product, *, reindex: bool = False
 ) -> None:
-    """Keeps the next version of a product that is locked. reindex: its name, brand or category changed."""
+    """Keeps the next version of a product that is locked. reindex: something changed that its variants are found by."""
     columns = _product_row(product)
     statement = sa.update(PRODUCT).where(PRODUCT.c.id == columns.pop("id"))
     await session.execute(statement.values(**columns))
     if reindex:
         records = _variant_rows(tenant, product, product.variants)
-        indexed = [{name: row[name] for name in ("sku_key", "category_key", "words")} for row in records]
+        kept = ("sku_key", "category_key", "words", "options", "version")
+        indexed = [{name: row[name] for name in kept} for row in records]
         await session.execute(REINDEX_VARIANTS, {"rows": common.rows(indexed)})
+        await catalog_words.learn(session, tenant, _words(_texts(product, variant) for variant in product.variants))
 
 
 async def product_of(session: common.Session, sku: str) -> uuid.UUID | None:
@@ -178,9 +200,9 @@ async def get_variant(session: common.Session, sku: str) -> values.Variant | Non
 
 
 async def page(
-    session: common.Session, *, category: str, brand: str, after: uuid.UUID | None, limit: int
+    session: common.Session, *, category: str, brand: str, having: str | None, after: uuid.UUID | None, limit: int
 ) -> list[values.Product]:
-    """Products in the order they were made. category: it and all below; empty: any."""
+    """Products in the order they were made. category: it and all below; empty: any. having: features, as text of a tsquery."""
     statement = sa.select(PRODUCT).order_by(PRODUCT.c.id).limit(limit)
     if (within := codes.category_range(category)) is not None:
         key = PRODUCT.c.category_key
@@ -189,6 +211,18 @@ async def page(
         statement = statement.where(PRODUCT.c.brand == brand)
     if after is not None:
         statement = statement.where(PRODUCT.c.id > after)
+    if having is not None:
+        parameters = {
+            "category_from": within and within.start,
+            "category_until": within and within.end,
+            "features": having,
+            "brand": brand or None,
+            "after": after or uuid.UUID(int=0),
+            "walk": WALK_MAX,
+            "rows": limit,
+        }
+        found = HAVING.bindparams(**parameters).subquery("found")
+        statement = statement.where(PRODUCT.c.id.in_(sa.select(found.c.id)))
     return await _with_variants(session, (await session.execute(statement)).all())
 
 
@@ -206,6 +240,8 @@ async def _with_variants(session: common.Session, found: Sequence[sa.Row[Any]]) 
             description=row.description,
             brand=row.brand,
             category=row.category,
+            axes=tuple(values.Axis(name, tuple(allowed), default) for name, allowed, default in row.axes),
+            attributes=pairs(row.attributes),
             variants=tuple(variants[row.id]),
             version=row.version,
             created_at=row.created_at,
@@ -215,19 +251,25 @@ async def _with_variants(session: common.Session, found: Sequence[sa.Row[Any]]) 
     ]
 
 
+def pairs(kept: Sequence[Sequence[Any]]) -> tuple[tuple[str, Any], ...]:
+    """Options or attributes from their JSON."""
+    return tuple((name, value) for name, value in kept)
+
+
 def variant_of(row: Any) -> values.Variant:
     """A variant from a row that has VARIANT_COLUMNS."""
     return values.Variant(
         sku=row.sku,
         product_id=row.product_id,
         name=row.name,
-        options=tuple((axis, value) for axis, value in row.options),
+        options=pairs(row.options),
         barcodes=tuple(row.barcodes),
         stock_unit=row.stock_unit,
         package=None if row.package is None else tuple(row.package),
         lead_time_days=row.lead_time_days,
         tax_category=row.tax_category,
         discontinued=row.discontinued,
+        attributes=pairs(row.attributes),
         version=row.version,
     )
 
@@ -242,10 +284,28 @@ def _product_row(product: values.Product) -> dict[str, Any]:
         "brand": product.brand,
         "category": product.category,
         "category_key": codes.category_key(product.category),
+        "axes": [(axis.name, axis.values, axis.default) for axis in product.axes],
+        "attributes": product.attributes,
         "version": product.version,
         "created_at": product.created_at,
         "updated_at": product.updated_at,
     }
+
+
+def _texts(product: values.Product, variant: values.Variant) -> codes.Texts:
+    """What a variant is found by."""
+    return codes.Texts(
+        names=(product.name, variant.name),
+        features=(product.brand, *(value for _, value in variant.options)),
+        category=product.category,
+        details=tuple(text for _, text in (*product.attributes, *variant.attributes) if isinstance(text, str)),
+    )
+
+
+def _words(found_by: Iterable[codes.Texts]) -> set[str]:
+    """The words of variants, each once."""
+    texts = {text for each in found_by for _, given in each.weighed() for text in given}
+    return {word for text in texts for word in codes.words(text)}
 
 
 def _variant_rows(
@@ -265,13 +325,13 @@ def _variant_rows(
             "lead_time_days": variant.lead_time_days,
             "tax_category": variant.tax_category,
             "discontinued": variant.discontinued,
+            "attributes": variant.attributes,
             "version": variant.version,
             "category_key": category_key,
             "words": codes.document(
                 tenant,
-                names=(product.name, variant.name),
-                features=(product.brand, *(value for _, value in variant.options)),
-                category=product.category,
+                _texts(product, variant),
+                (features.lexeme(tenant, each) for each in sorted(features.features(product.attributes, variant))),
             ),
         }
         for position, variant in enumerate(variants, first)

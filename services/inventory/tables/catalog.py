@@ -1,4 +1,4 @@
-"""SQLAlchemy Core tables of the catalogue. Columns and reasons as in migrations/versions/0002_catalog.py."""
+"""SQLAlchemy Core tables of the catalogue. Columns and reasons as in migrations/versions/0002 and 0004."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ product = sa.Table(
     _tenant(),
     sa.Column("id", pg.UUID, primary_key=True),
     *_texts("code", "code_key", "name", "description", "brand", "category", "category_key"),
+    sa.Column("axes", pg.JSONB),
+    sa.Column("attributes", pg.JSONB),
     sa.Column("version", sa.BigInteger),
     _at("created_at"),
     _at("updated_at"),
@@ -59,6 +61,7 @@ variant = sa.Table(
     sa.Column("package", pg.ARRAY(sa.Integer)),
     sa.Column("lead_time_days", sa.Integer),
     sa.Column("discontinued", sa.Boolean),
+    sa.Column("attributes", pg.JSONB),
     sa.Column("version", sa.BigInteger),
     sa.Column("words", pg.TSVECTOR),
 )
@@ -72,12 +75,26 @@ barcode = sa.Table(
     sa.Column("position", sa.Integer),
 )
 
+price_list = sa.Table(
+    "price_list",
+    metadata,
+    _tenant(),
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text),
+    _at("valid_from"),
+    _at("valid_until"),
+    sa.Column("restricted", sa.Boolean),
+    sa.Column("version", sa.BigInteger),
+    _at("created_at"),
+    _at("updated_at"),
+)
+
 price = sa.Table(
     "price",
     metadata,
     _tenant(),
     sa.Column("id", pg.UUID, primary_key=True),
-    sa.Column("sku_key", sa.Text),
+    *_texts("sku_key", "price_list"),
     sa.Column("location_id", pg.UUID, nullable=True),
     sa.Column("currency_code", sa.Text),
     sa.Column("minor_units", sa.BigInteger),

@@ -113,14 +113,32 @@ def test_a_query_without_words_and_codes_means_nothing() -> None:
     assert codes.search(TENANT, "¿ …") == codes.Search(None, None, None, None)
 
 
-@hypothesis.given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
-def test_a_document_has_each_word_once_with_its_places(names: str, features: str, category: str) -> None:
-    text = codes.document(TENANT, names=[names], features=[features], category=category)
+@hypothesis.given(*[st.text(max_size=40)] * 4)
+def test_a_document_has_each_word_once_with_its_places_and_weights(
+    name: str, feature: str, category: str, detail: str
+) -> None:
+    texts = codes.Texts(names=(name,), features=(feature,), category=category, details=(detail,))
+    text = codes.document(TENANT, texts, ["deadbeef=1"])
 
-    lexemes = [part.rsplit(":", 1) for part in text.split(" ")] if text else []
-    wanted = codes.words(names) + codes.words(features) + codes.words(category)
-    assert [name for name, _ in lexemes] == [f"'deadbeef{word}'" for word in dict.fromkeys(wanted)]
-    assert sum(len(places.split(",")) for _, places in lexemes) == len(wanted)
+    *lexemes, extra = [part.rsplit(":", 1) for part in text.split(" ")]
+    wanted = [(word, weight) for weight, given in zip("ABCD", (name, feature, category, detail), strict=True)
+              for word in codes.words(given)]  # fmt: skip
+    assert [word for word, _ in lexemes] == [f"'deadbeef{word}'" for word in dict.fromkeys(word for word, _ in wanted)]
+    placed = {place: word for word, places in lexemes for place in places.split(",")}
+    assert placed == {f"{n}{weight}": f"'deadbeef{word}'" for n, (word, weight) in enumerate(wanted, 1)}
+    assert extra == ["'deadbeef=1'"]
+
+
+@hypothesis.given(st.text(max_size=200))
+def test_no_word_is_too_long_for_the_index(text: str) -> None:
+    assert all(len(word.encode()) <= 2046 - len(codes.tag(TENANT)) for word in codes.words(text * 20))
+
+
+@pytest.mark.parametrize(
+    ("query", "named"), [(" lip-1", True), ("4006381333931", True), ("lip", False), ("lip-1 x", False)]
+)
+def test_a_query_names_a_variant_by_its_sku_or_a_barcode(query: str, named: bool) -> None:
+    assert codes.names(query, "LIP-1", ["04006381333931"]) is named
 
 
 def test_currencies_have_the_exponents_of_iso_4217() -> None:

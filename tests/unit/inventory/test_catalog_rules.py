@@ -225,3 +225,60 @@ def test_the_price_that_began_last_wins() -> None:
 
 def test_a_price_of_another_currency_holds_nowhere() -> None:
     assert prices.price_at([a_price(5)], location_id=SHOP, currency_code="USD", at=NOW) is None
+
+
+def a_list(code: str = "vip", **fields: Any) -> values.PriceList:
+    return prices.new_price_list(values.PriceListDraft(code=code, name="List", **fields), now=NOW)
+
+
+def test_prices_are_chosen_by_list_then_place_then_beginning() -> None:
+    in_order = [
+        a_price(1, price_list="vip", location_id=SHOP, valid_from=NOW - SECOND),
+        a_price(2, price_list="vip", location_id=SHOP),
+        a_price(3, price_list="vip", valid_from=NOW),
+        a_price(4, price_list="vip"),
+        a_price(5, location_id=SHOP),
+        a_price(6, valid_from=NOW),
+        a_price(7),
+    ]
+    for first in range(len(in_order)):
+        left = [*in_order[first:], a_price(8, price_list="wholesale", location_id=SHOP)]
+        found = prices.price_at(reversed(left), location_id=SHOP, currency_code="EUR", at=NOW, price_list=a_list())
+        assert found is in_order[first]
+
+
+def test_without_a_list_only_standard_prices_are_chosen() -> None:
+    listed, standard = a_price(1, price_list="vip"), a_price(2)
+
+    assert prices.price_at([listed, standard], location_id=SHOP, currency_code="EUR", at=NOW) is standard
+    assert prices.price_at([listed], location_id=SHOP, currency_code="EUR", at=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "valid"), [(NOW - SECOND, False), (NOW, True), (NOW + SECOND, True), (NOW + 2 * SECOND, False)]
+)
+def test_a_list_has_prices_in_its_own_time_only(at: dt.datetime, valid: bool) -> None:
+    listed, standard = a_price(1, price_list="vip"), a_price(2)
+    vip = a_list(valid_from=NOW, valid_until=NOW + 2 * SECOND)
+
+    found = prices.price_at([listed, standard], location_id=SHOP, currency_code="EUR", at=at, price_list=vip)
+
+    assert found is (listed if valid else standard)
+
+
+def test_the_list_that_every_tenant_has_is_not_made() -> None:
+    with pytest.raises(errors.AlreadyExists):
+        a_list("standard")
+
+
+def test_a_price_list_is_edited_to_its_next_version() -> None:
+    vip = a_list()
+
+    edited = prices.edit_price_list(vip, {"restricted": True}, expected_version=1, now=NOW + SECOND)
+
+    assert edited == replace(vip, restricted=True, version=2, updated_at=NOW + SECOND)
+    with pytest.raises(errors.VersionMismatch):
+        prices.edit_price_list(edited, {}, expected_version=1, now=NOW)
+    with pytest.raises(errors.InvalidRequest) as refusal:
+        prices.edit_price_list(vip, {"valid_from": NOW, "valid_until": NOW}, expected_version=0, now=NOW)
+    assert fields_of(refusal) == ["price_list.valid_until"]

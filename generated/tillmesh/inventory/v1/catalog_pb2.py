@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tillmesh.common.v1 import money_pb2 as tillmesh_dot_common_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tillmesh/inventory/v1/catalog.proto\x12\x15tillmesh.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etillmesh/common/v1/money.proto\"a\n\x08GeoPoint\x12)\n\x08latitude\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0\x12*\n\tlongitude\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80\x66@)\x00\x00\x00\x00\x00\x80\x66\xc0\"\xd9\x01\n\x07\x41\x64\x64ress\x12\x1e\n\x05lines\x18\x01 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x05\"\x05r\x03\x18\xc8\x01\x12\x15\n\x04\x63ity\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x17\n\x06region\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0bpostal_code\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12*\n\x0c\x63ountry_code\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{2})?$\x12\x34\n\x0b\x63oordinates\x18\x06 \x01(\x0b\x32\x1f.tillmesh.inventory.v1.GeoPoint\"\xb3\x04\n\x08Location\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x04\x63ode\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9._-]{1,64}$\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12=\n\x04type\x18\x04 \x01(\x0e\x32#.tillmesh.inventory.v1.LocationTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1b\n\x08timezone\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x46\n\x13\x62usiness_day_cutoff\x18\x06 \x01(\tB)\xbaH&r$2\"^([01][0-9]|2[0-3]):[0-5][0-9]$|^$\x12(\n\rcurrency_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12T\n\x0c\x63\x61pabilities\x18\x08 \x03(\x0e\x32).tillmesh.inventory.v1.LocationCapabilityB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12/\n\x07\x61\x64\x64ress\x18\t \x01(\x0b\x32\x1e.tillmesh.inventory.v1.Address\x12\x0e\n\x06\x63losed\x18\n \x01(\x08\x12\x0f\n\x07version\x18\x0b \x01(\x03\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x0bOptionValue\x12\x17\n\x04\x61xis\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x32\x12\x18\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"\x92\x01\n\x11PackageDimensions\x12\x1e\n\tlength_mm\x18\x01 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1d\n\x08width_mm\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1e\n\theight_mm\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1e\n\x08weight_g\x18\x04 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x00\"\x89\x04\n\x07Variant\x12}\n\x03sku\x18\x01 \x01(\tBp\xbaHmr\x18\x32\x16^[A-Za-z0-9._-]{1,64}$\xba\x01P\n\x0csku.reserved\x12\"the SKU \'watch\' is taken by a path\x1a\x1cthis.lowerAscii() != \'watch\'\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12=\n\x07options\x18\x04 \x03(\x0b\x32\".tillmesh.inventory.v1.OptionValueB\x08\xbaH\x05\x92\x01\x02\x10\n\x12/\n\x08\x62\x61rcodes\x18\x05 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x10\x14\x18\x01\"\x11r\x0f\x32\r^[!-~]{4,48}$\x12>\n\nstock_unit\x18\x06 \x01(\x0e\x32 .tillmesh.inventory.v1.StockUnitB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07package\x18\x07 \x01(\x0b\x32(.tillmesh.inventory.v1.PackageDimensions\x12\"\n\x0elead_time_days\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1d\n\x0ctax_category\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x32\x12\x14\n\x0c\x64iscontinued\x18\n \x01(\x08\x12\x0f\n\x07version\x18\x0b \x01(\x03\"\xdd\x02\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x04\x63ode\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9._-]{0,64}$\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x90N\x12\x16\n\x05\x62rand\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1a\n\x08\x63\x61tegory\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12;\n\x08variants\x18\x07 \x03(\x0b\x32\x1e.tillmesh.inventory.v1.VariantB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb0\x02\n\x05Price\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12;\n\x0blocation_id\x18\x03 \x01(\tB&\xbaH#r!2\x1f^(loc_[0-9a-hjkmnp-tv-z]{26})?$\x12p\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x19.tillmesh.common.v1.MoneyBE\xbaHB\xba\x01<\n\x0cprice.amount\x12\x15\x61 price is at least 0\x1a\x15this.minor_units >= 0\xc8\x01\x01\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa2\x02\n\x0cItemSnapshot\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x14\n\x0ctax_category\x18\x05 \x01(\t\x12\x34\n\nstock_unit\x18\x06 \x01(\x0e\x32 .tillmesh.inventory.v1.StockUnit\x12\x33\n\x07options\x18\x07 \x03(\x0b\x32\".tillmesh.inventory.v1.OptionValue\x12(\n\x05price\x18\x08 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12\x10\n\x08price_id\x18\t \x01(\t\x12\x14\n\x0c\x64iscontinued\x18\n \x01(\x08*\xa3\x01\n\x0cLocationType\x12\x1d\n\x19LOCATION_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13LOCATION_TYPE_STORE\x10\x01\x12\x1b\n\x17LOCATION_TYPE_WAREHOUSE\x10\x02\x12\x1c\n\x18LOCATION_TYPE_IN_TRANSIT\x10\x03\x12 \n\x1cLOCATION_TYPE_RETURNS_CENTER\x10\x04*\xbb\x01\n\x12LocationCapability\x12#\n\x1fLOCATION_CAPABILITY_UNSPECIFIED\x10\x00\x12\x1c\n\x18LOCATION_CAPABILITY_SELL\x10\x01\x12\x1e\n\x1aLOCATION_CAPABILITY_PICKUP\x10\x02\x12!\n\x1dLOCATION_CAPABILITY_SHIP_FROM\x10\x03\x12\x1f\n\x1bLOCATION_CAPABILITY_RETURNS\x10\x04*\x87\x01\n\tStockUnit\x12\x1a\n\x16STOCK_UNIT_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTOCK_UNIT_EACH\x10\x01\x12\x13\n\x0fSTOCK_UNIT_GRAM\x10\x02\x12\x19\n\x15STOCK_UNIT_MILLILITER\x10\x03\x12\x19\n\x15STOCK_UNIT_MILLIMETER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tillmesh/inventory/v1/catalog.proto\x12\x15tillmesh.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etillmesh/common/v1/money.proto\"a\n\x08GeoPoint\x12)\n\x08latitude\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0\x12*\n\tlongitude\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80\x66@)\x00\x00\x00\x00\x00\x80\x66\xc0\"\xd9\x01\n\x07\x41\x64\x64ress\x12\x1e\n\x05lines\x18\x01 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x05\"\x05r\x03\x18\xc8\x01\x12\x15\n\x04\x63ity\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x17\n\x06region\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0bpostal_code\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12*\n\x0c\x63ountry_code\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{2})?$\x12\x34\n\x0b\x63oordinates\x18\x06 \x01(\x0b\x32\x1f.tillmesh.inventory.v1.GeoPoint\"\xb3\x04\n\x08Location\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x04\x63ode\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9._-]{1,64}$\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12=\n\x04type\x18\x04 \x01(\x0e\x32#.tillmesh.inventory.v1.LocationTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1b\n\x08timezone\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x46\n\x13\x62usiness_day_cutoff\x18\x06 \x01(\tB)\xbaH&r$2\"^([01][0-9]|2[0-3]):[0-5][0-9]$|^$\x12(\n\rcurrency_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12T\n\x0c\x63\x61pabilities\x18\x08 \x03(\x0e\x32).tillmesh.inventory.v1.LocationCapabilityB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12/\n\x07\x61\x64\x64ress\x18\t \x01(\x0b\x32\x1e.tillmesh.inventory.v1.Address\x12\x0e\n\x06\x63losed\x18\n \x01(\x08\x12\x0f\n\x07version\x18\x0b \x01(\x03\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"r\n\nOptionAxis\x12!\n\x04name\x18\x01 \x01(\tB\x13\xbaH\x10r\x0e\x32\x0c^[^=]{1,50}$\x12!\n\x06values\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\xc8\x01\"\x06r\x04\x10\x01\x18\x64\x12\x1e\n\rdefault_value\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"J\n\x0bOptionValue\x12!\n\x04\x61xis\x18\x01 \x01(\tB\x13\xbaH\x10r\x0e\x32\x0c^[^=]{1,50}$\x12\x18\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"\x97\x01\n\tAttribute\x12!\n\x04name\x18\x01 \x01(\tB\x13\xbaH\x10r\x0e\x32\x0c^[^=]{1,50}$\x12\x1a\n\x04text\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01H\x00\x12+\n\x06number\x18\x03 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\xa2\x94\x1amB)\x00\x00\x00\xa2\x94\x1am\xc2@\x01H\x00\x12\x0e\n\x04\x66lag\x18\x04 \x01(\x08H\x00\x42\x0e\n\x05value\x12\x05\xbaH\x02\x08\x01\"\x92\x01\n\x11PackageDimensions\x12\x1e\n\tlength_mm\x18\x01 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1d\n\x08width_mm\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1e\n\theight_mm\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1e\n\x08weight_g\x18\x04 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xad\xe2\x04(\x00\"\xc9\x04\n\x07Variant\x12}\n\x03sku\x18\x01 \x01(\tBp\xbaHmr\x18\x32\x16^[A-Za-z0-9._-]{1,64}$\xba\x01P\n\x0csku.reserved\x12\"the SKU \'watch\' is taken by a path\x1a\x1cthis.lowerAscii() != \'watch\'\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12=\n\x07options\x18\x04 \x03(\x0b\x32\".tillmesh.inventory.v1.OptionValueB\x08\xbaH\x05\x92\x01\x02\x10\n\x12/\n\x08\x62\x61rcodes\x18\x05 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x10\x14\x18\x01\"\x11r\x0f\x32\r^[!-~]{4,48}$\x12>\n\nstock_unit\x18\x06 \x01(\x0e\x32 .tillmesh.inventory.v1.StockUnitB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07package\x18\x07 \x01(\x0b\x32(.tillmesh.inventory.v1.PackageDimensions\x12\"\n\x0elead_time_days\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1d\n\x0ctax_category\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x32\x12\x14\n\x0c\x64iscontinued\x18\n \x01(\x08\x12\x0f\n\x07version\x18\x0b \x01(\x03\x12>\n\nattributes\x18\x0c \x03(\x0b\x32 .tillmesh.inventory.v1.AttributeB\x08\xbaH\x05\x92\x01\x02\x10\x14\"\xd8\x03\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x04\x63ode\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9._-]{0,64}$\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x90N\x12\x16\n\x05\x62rand\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1a\n\x08\x63\x61tegory\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12;\n\x08variants\x18\x07 \x03(\x0b\x32\x1e.tillmesh.inventory.v1.VariantB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x04\x61xes\x18\x0b \x03(\x0b\x32!.tillmesh.inventory.v1.OptionAxisB\x08\xbaH\x05\x92\x01\x02\x10\n\x12>\n\nattributes\x18\x0c \x03(\x0b\x32 .tillmesh.inventory.v1.AttributeB\x08\xbaH\x05\x92\x01\x02\x10\x32\"\xb5\x02\n\tPriceList\x12(\n\x04\x63ode\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[a-z0-9._-]{1,64}$\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12.\n\nvalid_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrestricted\x18\x05 \x01(\x08\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe0\x02\n\x05Price\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12;\n\x0blocation_id\x18\x03 \x01(\tB&\xbaH#r!2\x1f^(loc_[0-9a-hjkmnp-tv-z]{26})?$\x12p\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x19.tillmesh.common.v1.MoneyBE\xbaHB\xba\x01<\n\x0cprice.amount\x12\x15\x61 price is at least 0\x1a\x15this.minor_units >= 0\xc8\x01\x01\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nprice_list\x18\x07 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[a-z0-9._-]{0,64}$\"\xb6\x02\n\x0cItemSnapshot\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x14\n\x0ctax_category\x18\x05 \x01(\t\x12\x34\n\nstock_unit\x18\x06 \x01(\x0e\x32 .tillmesh.inventory.v1.StockUnit\x12\x33\n\x07options\x18\x07 \x03(\x0b\x32\".tillmesh.inventory.v1.OptionValue\x12(\n\x05price\x18\x08 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12\x10\n\x08price_id\x18\t \x01(\t\x12\x14\n\x0c\x64iscontinued\x18\n \x01(\x08\x12\x12\n\nprice_list\x18\x0b \x01(\t*\xa3\x01\n\x0cLocationType\x12\x1d\n\x19LOCATION_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13LOCATION_TYPE_STORE\x10\x01\x12\x1b\n\x17LOCATION_TYPE_WAREHOUSE\x10\x02\x12\x1c\n\x18LOCATION_TYPE_IN_TRANSIT\x10\x03\x12 \n\x1cLOCATION_TYPE_RETURNS_CENTER\x10\x04*\xbb\x01\n\x12LocationCapability\x12#\n\x1fLOCATION_CAPABILITY_UNSPECIFIED\x10\x00\x12\x1c\n\x18LOCATION_CAPABILITY_SELL\x10\x01\x12\x1e\n\x1aLOCATION_CAPABILITY_PICKUP\x10\x02\x12!\n\x1dLOCATION_CAPABILITY_SHIP_FROM\x10\x03\x12\x1f\n\x1bLOCATION_CAPABILITY_RETURNS\x10\x04*\x87\x01\n\tStockUnit\x12\x1a\n\x16STOCK_UNIT_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTOCK_UNIT_EACH\x10\x01\x12\x13\n\x0fSTOCK_UNIT_GRAM\x10\x02\x12\x19\n\x15STOCK_UNIT_MILLILITER\x10\x03\x12\x19\n\x15STOCK_UNIT_MILLIMETER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,10 +62,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOCATION'].fields_by_name['currency_code']._serialized_options = b'\272H\016r\0142\n^[A-Z]{3}$'
   _globals['_LOCATION'].fields_by_name['capabilities']._loaded_options = None
   _globals['_LOCATION'].fields_by_name['capabilities']._serialized_options = b'\272H\020\222\001\r\020\n\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_OPTIONAXIS'].fields_by_name['name']._loaded_options = None
+  _globals['_OPTIONAXIS'].fields_by_name['name']._serialized_options = b'\272H\020r\0162\014^[^=]{1,50}$'
+  _globals['_OPTIONAXIS'].fields_by_name['values']._loaded_options = None
+  _globals['_OPTIONAXIS'].fields_by_name['values']._serialized_options = b'\272H\016\222\001\013\020\310\001\"\006r\004\020\001\030d'
+  _globals['_OPTIONAXIS'].fields_by_name['default_value']._loaded_options = None
+  _globals['_OPTIONAXIS'].fields_by_name['default_value']._serialized_options = b'\272H\004r\002\030d'
   _globals['_OPTIONVALUE'].fields_by_name['axis']._loaded_options = None
-  _globals['_OPTIONVALUE'].fields_by_name['axis']._serialized_options = b'\272H\006r\004\020\001\0302'
+  _globals['_OPTIONVALUE'].fields_by_name['axis']._serialized_options = b'\272H\020r\0162\014^[^=]{1,50}$'
   _globals['_OPTIONVALUE'].fields_by_name['value']._loaded_options = None
   _globals['_OPTIONVALUE'].fields_by_name['value']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_ATTRIBUTE'].oneofs_by_name['value']._loaded_options = None
+  _globals['_ATTRIBUTE'].oneofs_by_name['value']._serialized_options = b'\272H\002\010\001'
+  _globals['_ATTRIBUTE'].fields_by_name['name']._loaded_options = None
+  _globals['_ATTRIBUTE'].fields_by_name['name']._serialized_options = b'\272H\020r\0162\014^[^=]{1,50}$'
+  _globals['_ATTRIBUTE'].fields_by_name['text']._loaded_options = None
+  _globals['_ATTRIBUTE'].fields_by_name['text']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_ATTRIBUTE'].fields_by_name['number']._loaded_options = None
+  _globals['_ATTRIBUTE'].fields_by_name['number']._serialized_options = b'\272H\026\022\024\031\000\000\000\242\224\032mB)\000\000\000\242\224\032m\302@\001'
   _globals['_PACKAGEDIMENSIONS'].fields_by_name['length_mm']._loaded_options = None
   _globals['_PACKAGEDIMENSIONS'].fields_by_name['length_mm']._serialized_options = b'\272H\010\032\006\030\240\215\006(\000'
   _globals['_PACKAGEDIMENSIONS'].fields_by_name['width_mm']._loaded_options = None
@@ -88,6 +102,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VARIANT'].fields_by_name['lead_time_days']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_VARIANT'].fields_by_name['tax_category']._loaded_options = None
   _globals['_VARIANT'].fields_by_name['tax_category']._serialized_options = b'\272H\004r\002\0302'
+  _globals['_VARIANT'].fields_by_name['attributes']._loaded_options = None
+  _globals['_VARIANT'].fields_by_name['attributes']._serialized_options = b'\272H\005\222\001\002\020\024'
   _globals['_PRODUCT'].fields_by_name['code']._loaded_options = None
   _globals['_PRODUCT'].fields_by_name['code']._serialized_options = b'\272H\032r\0302\026^[A-Za-z0-9._-]{0,64}$'
   _globals['_PRODUCT'].fields_by_name['name']._loaded_options = None
@@ -100,32 +116,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCT'].fields_by_name['category']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_PRODUCT'].fields_by_name['variants']._loaded_options = None
   _globals['_PRODUCT'].fields_by_name['variants']._serialized_options = b'\272H\006\222\001\003\020\310\001'
+  _globals['_PRODUCT'].fields_by_name['axes']._loaded_options = None
+  _globals['_PRODUCT'].fields_by_name['axes']._serialized_options = b'\272H\005\222\001\002\020\n'
+  _globals['_PRODUCT'].fields_by_name['attributes']._loaded_options = None
+  _globals['_PRODUCT'].fields_by_name['attributes']._serialized_options = b'\272H\005\222\001\002\0202'
+  _globals['_PRICELIST'].fields_by_name['code']._loaded_options = None
+  _globals['_PRICELIST'].fields_by_name['code']._serialized_options = b'\272H\027r\0252\023^[a-z0-9._-]{1,64}$'
+  _globals['_PRICELIST'].fields_by_name['name']._loaded_options = None
+  _globals['_PRICELIST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_PRICE'].fields_by_name['location_id']._loaded_options = None
   _globals['_PRICE'].fields_by_name['location_id']._serialized_options = b'\272H#r!2\037^(loc_[0-9a-hjkmnp-tv-z]{26})?$'
   _globals['_PRICE'].fields_by_name['amount']._loaded_options = None
   _globals['_PRICE'].fields_by_name['amount']._serialized_options = b'\272HB\272\001<\n\014price.amount\022\025a price is at least 0\032\025this.minor_units >= 0\310\001\001'
-  _globals['_LOCATIONTYPE']._serialized_start=2733
-  _globals['_LOCATIONTYPE']._serialized_end=2896
-  _globals['_LOCATIONCAPABILITY']._serialized_start=2899
-  _globals['_LOCATIONCAPABILITY']._serialized_end=3086
-  _globals['_STOCKUNIT']._serialized_start=3089
-  _globals['_STOCKUNIT']._serialized_end=3224
+  _globals['_PRICE'].fields_by_name['price_list']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['price_list']._serialized_options = b'\272H\027r\0252\023^[a-z0-9._-]{0,64}$'
+  _globals['_LOCATIONTYPE']._serialized_start=3580
+  _globals['_LOCATIONTYPE']._serialized_end=3743
+  _globals['_LOCATIONCAPABILITY']._serialized_start=3746
+  _globals['_LOCATIONCAPABILITY']._serialized_end=3933
+  _globals['_STOCKUNIT']._serialized_start=3936
+  _globals['_STOCKUNIT']._serialized_end=4071
   _globals['_GEOPOINT']._serialized_start=156
   _globals['_GEOPOINT']._serialized_end=253
   _globals['_ADDRESS']._serialized_start=256
   _globals['_ADDRESS']._serialized_end=473
   _globals['_LOCATION']._serialized_start=476
   _globals['_LOCATION']._serialized_end=1039
-  _globals['_OPTIONVALUE']._serialized_start=1041
-  _globals['_OPTIONVALUE']._serialized_end=1105
-  _globals['_PACKAGEDIMENSIONS']._serialized_start=1108
-  _globals['_PACKAGEDIMENSIONS']._serialized_end=1254
-  _globals['_VARIANT']._serialized_start=1257
-  _globals['_VARIANT']._serialized_end=1778
-  _globals['_PRODUCT']._serialized_start=1781
-  _globals['_PRODUCT']._serialized_end=2130
-  _globals['_PRICE']._serialized_start=2133
-  _globals['_PRICE']._serialized_end=2437
-  _globals['_ITEMSNAPSHOT']._serialized_start=2440
-  _globals['_ITEMSNAPSHOT']._serialized_end=2730
+  _globals['_OPTIONAXIS']._serialized_start=1041
+  _globals['_OPTIONAXIS']._serialized_end=1155
+  _globals['_OPTIONVALUE']._serialized_start=1157
+  _globals['_OPTIONVALUE']._serialized_end=1231
+  _globals['_ATTRIBUTE']._serialized_start=1234
+  _globals['_ATTRIBUTE']._serialized_end=1385
+  _globals['_PACKAGEDIMENSIONS']._serialized_start=1388
+  _globals['_PACKAGEDIMENSIONS']._serialized_end=1534
+  _globals['_VARIANT']._serialized_start=1537
+  _globals['_VARIANT']._serialized_end=2122
+  _globals['_PRODUCT']._serialized_start=2125
+  _globals['_PRODUCT']._serialized_end=2597
+  _globals['_PRICELIST']._serialized_start=2600
+  _globals['_PRICELIST']._serialized_end=2909
+  _globals['_PRICE']._serialized_start=2912
+  _globals['_PRICE']._serialized_end=3264
+  _globals['_ITEMSNAPSHOT']._serialized_start=3267
+  _globals['_ITEMSNAPSHOT']._serialized_end=3577
 # @@protoc_insertion_point(module_scope)

@@ -268,15 +268,51 @@ class Location(_message.Message):
 Global___Location: _TypeAlias = Location  # noqa: Y015
 
 @_typing.final
+class OptionAxis(_message.Message):
+    """An axis by which the variants of a product differ, e.g. shade, size or fabric."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique in the product without regard to case; 1 to 50 characters, `=` is not one of them."""
+    default_value: _builtins.str
+    """What a variant has that names no value, so that an axis may be added to a product that has variants; empty: each
+    must name one. At most 100 characters, one of values if there are any.
+    """
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What variants may have, in the order to show it; none: any value. At most 200 of 1 to 100 characters, each once
+        without regard to case.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        default_value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "name", b"name", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptionAxis: _TypeAlias = OptionAxis  # noqa: Y015
+
+@_typing.final
 class OptionValue(_message.Message):
-    """An axis by which variants differ, e.g. shade or fabric."""
+    """What a variant has on an axis of its product."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AXIS_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     axis: _builtins.str
-    """Axis, 1 to 50 characters."""
+    """Axis, 1 to 50 characters, `=` is not one of them."""
     value: _builtins.str
     """Value, 1 to 100 characters."""
     def __init__(
@@ -292,6 +328,44 @@ class OptionValue(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OptionValue: _TypeAlias = OptionValue  # noqa: Y015
+
+@_typing.final
+class Attribute(_message.Message):
+    """A property that search and lists filter by, e.g. finish=matte, drawers=3, vegan=true. Filters name it as
+    `name=value`, without regard to case; numbers are compared by value (80.50 is 80.5), flags are `true` and `false`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    FLAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique without regard to case; 1 to 50 characters, `=` is not one of them."""
+    text: _builtins.str
+    """A text of 1 to 200 characters, whose words are searched too."""
+    number: _builtins.float
+    """A number between -1e12 and 1e12."""
+    flag: _builtins.bool
+    """Yes or no."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        text: _builtins.str = ...,
+        number: _builtins.float = ...,
+        flag: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flag", b"flag", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flag", b"flag", "name", b"name", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "number", "flag"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___Attribute: _TypeAlias = Attribute  # noqa: Y015
 
 @_typing.final
 class PackageDimensions(_message.Message):
@@ -344,6 +418,7 @@ class Variant(_message.Message):
     TAX_CATEGORY_FIELD_NUMBER: _builtins.int
     DISCONTINUED_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """Natural key, unique in the tenant without regard to case and never changed. `watch` is taken."""
     product_id: _builtins.str
@@ -362,7 +437,9 @@ class Variant(_message.Message):
     """Output only."""
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptionValue]:
-        """One value an axis, at most 10."""
+        """One value an axis of the product, returned in the order of the axes. What is missing is the axis's default_value.
+        No two variants of a product have the same combination, discontinued ones included. At most 10.
+        """
 
     @_builtins.property
     def barcodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -373,6 +450,10 @@ class Variant(_message.Message):
     @_builtins.property
     def package(self) -> Global___PackageDimensions:
         """Packed size and weight."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]:
+        """Its own attributes; for one that the product has too, the variant's counts. At most 20."""
 
     def __init__(
         self,
@@ -388,10 +469,11 @@ class Variant(_message.Message):
         tax_category: _builtins.str = ...,
         discontinued: _builtins.bool = ...,
         version: _builtins.int = ...,
+        attributes: _abc.Iterable[Global___Attribute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["package", b"package"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barcodes", b"barcodes", "discontinued", b"discontinued", "lead_time_days", b"lead_time_days", "name", b"name", "options", b"options", "package", b"package", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "barcodes", b"barcodes", "discontinued", b"discontinued", "lead_time_days", b"lead_time_days", "name", b"name", "options", b"options", "package", b"package", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,6 +495,8 @@ class Product(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    AXES_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TypeID `prd_…`; output only."""
     code: _builtins.str
@@ -439,6 +523,16 @@ class Product(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptionAxis]:
+        """By what its variants differ, in the order to show it; at most 10. Where a new product names none, those of its
+        variants' options, in the order they appear. Without any, variants have no options and differ by name only.
+        """
+
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]:
+        """Attributes of all its variants; at most 50."""
+
     def __init__(
         self,
         *,
@@ -452,18 +546,90 @@ class Product(_message.Message):
         version: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        axes: _abc.Iterable[Global___OptionAxis] | None = ...,
+        attributes: _abc.Iterable[Global___Attribute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "category", b"category", "code", b"code", "created_at", b"created_at", "description", b"description", "id", b"id", "name", b"name", "updated_at", b"updated_at", "variants", b"variants", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "axes", b"axes", "brand", b"brand", "category", b"category", "code", b"code", "created_at", b"created_at", "description", b"description", "id", b"id", "name", b"name", "updated_at", b"updated_at", "variants", b"variants", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Product: _TypeAlias = Product  # noqa: Y015
 
 @_typing.final
+class PriceList(_message.Message):
+    """A named list of prices, e.g. `retail`, `vip` or `wholesale`. Its prices are in any currencies, general or of locations,
+    each with its own time. Every tenant has the list `standard`, which is always valid and isn't edited.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VALID_FROM_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    RESTRICTED_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Natural key, unique in the tenant and never changed: `[a-z0-9._-]{1,64}`. `standard` is taken."""
+    name: _builtins.str
+    """1 to 200 characters."""
+    restricted: _builtins.bool
+    """Kept from the public: to tokens with no other role than storefront and customer, the list isn't there."""
+    version: _builtins.int
+    """Rises with each edit; output only."""
+    @_builtins.property
+    def valid_from(self) -> _timestamp_pb2.Timestamp:
+        """Inclusive; not set: always was. Outside of its time the list has no prices."""
+
+    @_builtins.property
+    def valid_until(self) -> _timestamp_pb2.Timestamp:
+        """Exclusive; not set: without end."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        name: _builtins.str = ...,
+        valid_from: _timestamp_pb2.Timestamp | None = ...,
+        valid_until: _timestamp_pb2.Timestamp | None = ...,
+        restricted: _builtins.bool = ...,
+        version: _builtins.int = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "created_at", b"created_at", "name", b"name", "restricted", b"restricted", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceList: _TypeAlias = PriceList  # noqa: Y015
+
+@_typing.final
 class Price(_message.Message):
-    """A price of a SKU, for a while, in all locations or in one."""
+    """A price of a SKU in a price list, for a while, in all locations or in one.
+
+    Which holds for a SKU at a location and time, when a price list is asked for: of all prices that are valid then, in the
+    location's currency, the first that there is of
+      1. those of the list at the location,
+      2. those of the list everywhere,
+      3. those of `standard` at the location,
+      4. those of `standard` everywhere.
+    Of several in a step, the one that began last. A list outside of its own time has no prices, so steps 3 and 4 remain,
+    as they do when no list is asked for.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -473,12 +639,15 @@ class Price(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     VALID_FROM_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID text; output only."""
     sku: _builtins.str
     """As the variant spells it; output only."""
     location_id: _builtins.str
-    """Only at this location; empty: everywhere. A price of the location wins."""
+    """Only at this location; empty: everywhere."""
+    price_list: _builtins.str
+    """Code of its price list; empty: `standard`."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Of one stock unit, at least 0."""
@@ -489,7 +658,7 @@ class Price(_message.Message):
 
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp:
-        """Exclusive; not set: until another is set. The price that began last wins."""
+        """Exclusive; not set: without end."""
 
     def __init__(
         self,
@@ -500,10 +669,11 @@ class Price(_message.Message):
         amount: _money_pb2.Money | None = ...,
         valid_from: _timestamp_pb2.Timestamp | None = ...,
         valid_until: _timestamp_pb2.Timestamp | None = ...,
+        price_list: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "id", b"id", "location_id", b"location_id", "sku", b"sku", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "id", b"id", "location_id", b"location_id", "price_list", b"price_list", "sku", b"sku", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,6 +695,7 @@ class ItemSnapshot(_message.Message):
     PRICE_FIELD_NUMBER: _builtins.int
     PRICE_ID_FIELD_NUMBER: _builtins.int
     DISCONTINUED_FIELD_NUMBER: _builtins.int
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it."""
     product_id: _builtins.str
@@ -541,6 +712,8 @@ class ItemSnapshot(_message.Message):
     """Which price that is; empty when there is none."""
     discontinued: _builtins.bool
     """No longer sold."""
+    price_list: _builtins.str
+    """Code of the list that the price is of: the one that was asked for, or `standard`. Empty when there is no price."""
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptionValue]:
         """Options of the variant."""
@@ -562,10 +735,11 @@ class ItemSnapshot(_message.Message):
         price: _money_pb2.Money | None = ...,
         price_id: _builtins.str = ...,
         discontinued: _builtins.bool = ...,
+        price_list: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "discontinued", b"discontinued", "name", b"name", "options", b"options", "price", b"price", "price_id", b"price_id", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "discontinued", b"discontinued", "name", b"name", "options", b"options", "price", b"price", "price_id", b"price_id", "price_list", b"price_list", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

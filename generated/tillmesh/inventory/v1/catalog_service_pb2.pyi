@@ -346,19 +346,27 @@ class ListProductsRequest(_message.Message):
 
         CATEGORY_FIELD_NUMBER: _builtins.int
         BRAND_FIELD_NUMBER: _builtins.int
+        ATTRIBUTES_FIELD_NUMBER: _builtins.int
         category: _builtins.str
         """Only this category, or below it."""
         brand: _builtins.str
         """Only this make."""
+        @_builtins.property
+        def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Only products that have, or of which a variant has, all these attributes or options: `name=value`, at most 10 of 3
+            to 251 characters. Of several values of a name one is enough. All are looked for in the same variant.
+            """
+
         def __init__(
             self,
             *,
             category: _builtins.str = ...,
             brand: _builtins.str = ...,
+            attributes: _abc.Iterable[_builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "category", b"category"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "brand", b"brand", "category", b"category"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -425,22 +433,30 @@ class SearchProductsRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     CATEGORY_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """Words, the beginning of a SKU, or a barcode; 1 to 100 characters."""
     page_size: _builtins.int
     """1 to 100; 0: 20."""
     category: _builtins.str
     """Only this category, or below it."""
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only variants with all these attributes (their own or their product's) or options, as in ListProducts: `name=value`, at
+        most 10 of 3 to 251 characters. Of several values of a name one is enough.
+        """
+
     def __init__(
         self,
         *,
         query: _builtins.str = ...,
         page_size: _builtins.int = ...,
         category: _builtins.str = ...,
+        attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page_size", b"page_size", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "category", b"category", "page_size", b"page_size", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,12 +478,15 @@ class SearchProductsResponse(_message.Message):
         PRODUCT_NAME_FIELD_NUMBER: _builtins.int
         CATEGORY_FIELD_NUMBER: _builtins.int
         BRAND_FIELD_NUMBER: _builtins.int
+        SLIPS_FIELD_NUMBER: _builtins.int
         product_name: _builtins.str
         """Name of its product."""
         category: _builtins.str
         """Category of its product."""
         brand: _builtins.str
         """Make of its product."""
+        slips: _builtins.int
+        """How many slips of typing in the words of the query were forgiven to find it."""
         @_builtins.property
         def variant(self) -> _catalog_pb2.Variant:
             """The variant."""
@@ -479,10 +498,11 @@ class SearchProductsResponse(_message.Message):
             product_name: _builtins.str = ...,
             category: _builtins.str = ...,
             brand: _builtins.str = ...,
+            slips: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["variant", b"variant"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "category", b"category", "product_name", b"product_name", "variant", b"variant"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "category", b"category", "product_name", b"product_name", "slips", b"slips", "variant", b"variant"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -524,7 +544,7 @@ class UpdateProductRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of name, description, brand and category to set. Needed."""
+        """Which of name, description, brand, category and attributes to set. Needed."""
 
     def __init__(
         self,
@@ -541,6 +561,74 @@ class UpdateProductRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateProductRequest: _TypeAlias = UpdateProductRequest  # noqa: Y015
+
+@_typing.final
+class SetProductAxesRequest(_message.Message):
+    """Axes to set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class VariantOption(_message.Message):
+        """A value of a variant."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SKU_FIELD_NUMBER: _builtins.int
+        OPTION_FIELD_NUMBER: _builtins.int
+        sku: _builtins.str
+        """A SKU of the product, without regard to case."""
+        @_builtins.property
+        def option(self) -> _catalog_pb2.OptionValue:
+            """The axis and the value."""
+
+        def __init__(
+            self,
+            *,
+            sku: _builtins.str = ...,
+            option: _catalog_pb2.OptionValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["option", b"option"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["option", b"option", "sku", b"sku"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    AXES_FIELD_NUMBER: _builtins.int
+    VARIANT_OPTIONS_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """TypeID `prd_…`."""
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def axes(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.OptionAxis]:
+        """All of them, in order; at most 10. None: variants have no options from then on."""
+
+    @_builtins.property
+    def variant_options(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetProductAxesRequest.VariantOption]:
+        """Values of variants on these axes, which replace the ones they have; at most 2,000, for each variant and axis one."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        axes: _abc.Iterable[_catalog_pb2.OptionAxis] | None = ...,
+        variant_options: _abc.Iterable[Global___SetProductAxesRequest.VariantOption] | None = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "expected_version", b"expected_version", "product_id", b"product_id", "request_id", b"request_id", "variant_options", b"variant_options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProductAxesRequest: _TypeAlias = SetProductAxesRequest  # noqa: Y015
 
 @_typing.final
 class CreateVariantRequest(_message.Message):
@@ -573,6 +661,104 @@ class CreateVariantRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateVariantRequest: _TypeAlias = CreateVariantRequest  # noqa: Y015
+
+@_typing.final
+class ListVariantsRequest(_message.Message):
+    """Asks for variants of a product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Filter(_message.Message):
+        """Typed filter; fields are combined with and."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        OPTIONS_FIELD_NUMBER: _builtins.int
+        ATTRIBUTES_FIELD_NUMBER: _builtins.int
+        SOLD_ONLY_FIELD_NUMBER: _builtins.int
+        sold_only: _builtins.bool
+        """Only those that are sold."""
+        @_builtins.property
+        def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Only with these options: `axis=value` without regard to case, at most 20 of 3 to 151 characters. Of several values
+            of an axis one is enough.
+            """
+
+        @_builtins.property
+        def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Only with these attributes (their own or the product's) or options, as in ListProducts; at most 10."""
+
+        def __init__(
+            self,
+            *,
+            options: _abc.Iterable[_builtins.str] | None = ...,
+            attributes: _abc.Iterable[_builtins.str] | None = ...,
+            sold_only: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "options", b"options", "sold_only", b"sold_only"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """TypeID `prd_…`."""
+    page_size: _builtins.int
+    """1 to 500; 0: 50."""
+    page_token: _builtins.str
+    """From the previous response; the other fields must be the same."""
+    @_builtins.property
+    def filter(self) -> Global___ListVariantsRequest.Filter:
+        """What to keep."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___ListVariantsRequest.Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVariantsRequest: _TypeAlias = ListVariantsRequest  # noqa: Y015
+
+@_typing.final
+class ListVariantsResponse(_message.Message):
+    """A page of variants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.Variant]:
+        """In the order they were added."""
+
+    def __init__(
+        self,
+        *,
+        variants: _abc.Iterable[_catalog_pb2.Variant] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "variants", b"variants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVariantsResponse: _TypeAlias = ListVariantsResponse  # noqa: Y015
 
 @_typing.final
 class GetVariantRequest(_message.Message):
@@ -616,7 +802,7 @@ class UpdateVariantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of name, options, barcodes, package, lead_time_days, tax_category and discontinued to set. Needed."""
+        """Which of name, options, barcodes, package, lead_time_days, tax_category, discontinued and attributes to set. Needed."""
 
     def __init__(
         self,
@@ -635,6 +821,176 @@ class UpdateVariantRequest(_message.Message):
 Global___UpdateVariantRequest: _TypeAlias = UpdateVariantRequest  # noqa: Y015
 
 @_typing.final
+class CreatePriceListRequest(_message.Message):
+    """A price list to make."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def price_list(self) -> _catalog_pb2.PriceList:
+        """version and times are ignored."""
+
+    def __init__(
+        self,
+        *,
+        price_list: _catalog_pb2.PriceList | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price_list", b"price_list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_list", b"price_list", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePriceListRequest: _TypeAlias = CreatePriceListRequest  # noqa: Y015
+
+@_typing.final
+class GetPriceListRequest(_message.Message):
+    """Names a price list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Its natural key."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPriceListRequest: _TypeAlias = GetPriceListRequest  # noqa: Y015
+
+@_typing.final
+class ListPriceListsRequest(_message.Message):
+    """Asks for price lists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Filter(_message.Message):
+        """Typed filter."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALID_AT_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def valid_at(self) -> _timestamp_pb2.Timestamp:
+            """Only those that are valid at this time."""
+
+        def __init__(
+            self,
+            *,
+            valid_at: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["valid_at", b"valid_at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["valid_at", b"valid_at"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 500; 0: 50."""
+    page_token: _builtins.str
+    """From the previous response; the other fields must be the same."""
+    @_builtins.property
+    def filter(self) -> Global___ListPriceListsRequest.Filter:
+        """What to keep."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___ListPriceListsRequest.Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPriceListsRequest: _TypeAlias = ListPriceListsRequest  # noqa: Y015
+
+@_typing.final
+class ListPriceListsResponse(_message.Message):
+    """A page of price lists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_LISTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def price_lists(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.PriceList]:
+        """By code."""
+
+    def __init__(
+        self,
+        *,
+        price_lists: _abc.Iterable[_catalog_pb2.PriceList] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "price_lists", b"price_lists"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPriceListsResponse: _TypeAlias = ListPriceListsResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePriceListRequest(_message.Message):
+    """An edit of a price list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def price_list(self) -> _catalog_pb2.PriceList:
+        """The list, by its code, with the new values of the fields in update_mask."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of name, valid_from, valid_until and restricted to set. Needed."""
+
+    def __init__(
+        self,
+        *,
+        price_list: _catalog_pb2.PriceList | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price_list", b"price_list", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "price_list", b"price_list", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePriceListRequest: _TypeAlias = UpdatePriceListRequest  # noqa: Y015
+
+@_typing.final
 class SetPriceRequest(_message.Message):
     """A price to set."""
 
@@ -649,7 +1005,7 @@ class SetPriceRequest(_message.Message):
     """Idempotency key, at most 128 characters."""
     @_builtins.property
     def price(self) -> _catalog_pb2.Price:
-        """The price; id and sku are ignored. A price that holds for the same location, currency and beginning is replaced."""
+        """The price; id and sku are ignored. One with the same list, location, currency and beginning is replaced."""
 
     def __init__(
         self,
@@ -677,6 +1033,7 @@ class ListPricesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LOCATION_ID_FIELD_NUMBER: _builtins.int
     VALID_AT_FIELD_NUMBER: _builtins.int
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """Without regard to case."""
     page_size: _builtins.int
@@ -685,9 +1042,11 @@ class ListPricesRequest(_message.Message):
     """From the previous response; the other fields must be the same."""
     location_id: _builtins.str
     """Only those that apply at this location."""
+    price_list: _builtins.str
+    """Only those of this list; empty: of all."""
     @_builtins.property
     def valid_at(self) -> _timestamp_pb2.Timestamp:
-        """Only those that are valid at this time."""
+        """Only those that are valid at this time, as their lists are."""
 
     def __init__(
         self,
@@ -697,10 +1056,11 @@ class ListPricesRequest(_message.Message):
         page_token: _builtins.str = ...,
         location_id: _builtins.str = ...,
         valid_at: _timestamp_pb2.Timestamp | None = ...,
+        price_list: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_at", b"valid_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location_id", b"location_id", "page_size", b"page_size", "page_token", b"page_token", "sku", b"sku", "valid_at", b"valid_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location_id", b"location_id", "page_size", b"page_size", "page_token", b"page_token", "price_list", b"price_list", "sku", b"sku", "valid_at", b"valid_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -742,8 +1102,11 @@ class BatchResolveItemsRequest(_message.Message):
 
     LOCATION_ID_FIELD_NUMBER: _builtins.int
     CODES_FIELD_NUMBER: _builtins.int
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
+    price_list: _builtins.str
+    """Prices of this list before those of `standard`; empty: only those of `standard`."""
     @_builtins.property
     def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SKUs, without regard to case, or barcodes; 0 to 500. A SKU wins over a barcode. None: only the location is answered."""
@@ -753,10 +1116,11 @@ class BatchResolveItemsRequest(_message.Message):
         *,
         location_id: _builtins.str = ...,
         codes: _abc.Iterable[_builtins.str] | None = ...,
+        price_list: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes", "location_id", b"location_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes", "location_id", b"location_id", "price_list", b"price_list"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Locations, products, variants, barcodes and prices of a tenant. Writes take an idempotency key, as InventoryService.
+    """Locations, products, variants, barcodes, price lists and prices of a tenant. Writes take an idempotency key, as InventoryService.
     """
 
     def __init__(self, channel):
@@ -86,10 +86,20 @@ class CatalogServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateProductRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Product.FromString,
                 _registered_method=True)
+        self.SetProductAxes = channel.unary_unary(
+                '/tillmesh.inventory.v1.CatalogService/SetProductAxes',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.SetProductAxesRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Product.FromString,
+                _registered_method=True)
         self.CreateVariant = channel.unary_unary(
                 '/tillmesh.inventory.v1.CatalogService/CreateVariant',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.CreateVariantRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
+                _registered_method=True)
+        self.ListVariants = channel.unary_unary(
+                '/tillmesh.inventory.v1.CatalogService/ListVariants',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListVariantsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListVariantsResponse.FromString,
                 _registered_method=True)
         self.GetVariant = channel.unary_unary(
                 '/tillmesh.inventory.v1.CatalogService/GetVariant',
@@ -100,6 +110,26 @@ class CatalogServiceStub:
                 '/tillmesh.inventory.v1.CatalogService/UpdateVariant',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateVariantRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
+                _registered_method=True)
+        self.CreatePriceList = channel.unary_unary(
+                '/tillmesh.inventory.v1.CatalogService/CreatePriceList',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.CreatePriceListRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.FromString,
+                _registered_method=True)
+        self.GetPriceList = channel.unary_unary(
+                '/tillmesh.inventory.v1.CatalogService/GetPriceList',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.GetPriceListRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.FromString,
+                _registered_method=True)
+        self.ListPriceLists = channel.unary_unary(
+                '/tillmesh.inventory.v1.CatalogService/ListPriceLists',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListPriceListsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListPriceListsResponse.FromString,
+                _registered_method=True)
+        self.UpdatePriceList = channel.unary_unary(
+                '/tillmesh.inventory.v1.CatalogService/UpdatePriceList',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdatePriceListRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.FromString,
                 _registered_method=True)
         self.SetPrice = channel.unary_unary(
                 '/tillmesh.inventory.v1.CatalogService/SetPrice',
@@ -119,7 +149,7 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """Locations, products, variants, barcodes and prices of a tenant. Writes take an idempotency key, as InventoryService.
+    """Locations, products, variants, barcodes, price lists and prices of a tenant. Writes take an idempotency key, as InventoryService.
     """
 
     def CreateLocation(self, request, context):
@@ -152,7 +182,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateProduct(self, request, context):
-        """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken.
+        """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken;
+        INVALID_REQUEST when options don't fit the axes or two variants have the same combination of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,21 +212,49 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchProducts(self, request, context):
-        """Finds variants by words of their name, brand and category, by the beginning of a SKU, or by barcode; best first.
+        """Finds variants by barcode, by SKU or its beginning, or by words of their names, brand, options, attributes and
+        category. All words must be there; the last may be unfinished, for searching as one types.
+
+        In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
+        category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
+        letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
+        fewer slips first. Words with a digit aren't corrected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProduct(self, request, context):
-        """Edits name, description, brand or category of a product. VERSION_MISMATCH, NOT_FOUND.
+        """Edits name, description, brand, category or attributes of a product. VERSION_MISMATCH, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetProductAxes(self, request, context):
+        """Sets the axes of a product, and so adds one, takes one away, or changes their order or what they allow; all or nothing.
+        VERSION_MISMATCH, NOT_FOUND, SKU_NOT_FOUND (of variant_options).
+
+        Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
+        else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
+        axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
+        same combination then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateVariant(self, request, context):
-        """Adds a variant to a product. ALREADY_EXISTS, NOT_FOUND.
+        """Adds a variant to a product. NOT_FOUND; ALREADY_EXISTS, with resource `SKU`, `barcode`, or `options` when another
+        variant of the product has the same combination (the message names its SKU); INVALID_REQUEST when its options don't
+        fit the axes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVariants(self, request, context):
+        """Lists the variants of a product, in the order they were added. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,21 +268,50 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateVariant(self, request, context):
-        """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode), SKU_NOT_FOUND.
+        """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode or options), SKU_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePriceList(self, request, context):
+        """Makes a price list. ALREADY_EXISTS (409) when its code is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPriceList(self, request, context):
+        """Reads a price list; `standard` is not one to read. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPriceLists(self, request, context):
+        """Lists the price lists but `standard`, by code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePriceList(self, request, context):
+        """Edits a price list; the code stays. VERSION_MISMATCH, NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetPrice(self, request, context):
-        """Sets a price of a SKU from a moment on. SKU_NOT_FOUND, NOT_FOUND (location).
+        """Sets a price of a SKU in a price list from a moment on. SKU_NOT_FOUND, NOT_FOUND (location or price list).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPrices(self, request, context):
-        """Lists the prices of a SKU, those that begin last first. SKU_NOT_FOUND.
+        """Lists the prices of a SKU in all price lists or in one, those that begin last first. Callers that a restricted list
+        isn't there for don't see its prices. SKU_NOT_FOUND, NOT_FOUND (price list).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,7 +319,8 @@ class CatalogServiceServicer:
 
     def BatchResolveItems(self, request, context):
         """Finds what SKUs or barcodes stand for at a location, with the price there now: what a till shows after a scan and
-        what Orders writes on a line. Unknown ones are answered, not refused. NOT_FOUND (location).
+        what Orders writes on a line. Which price holds is said at Price. Unknown codes are answered, not refused. NOT_FOUND
+        (location or price list).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -290,10 +379,20 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateProductRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Product.SerializeToString,
             ),
+            'SetProductAxes': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetProductAxes,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.SetProductAxesRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Product.SerializeToString,
+            ),
             'CreateVariant': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateVariant,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.CreateVariantRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.SerializeToString,
+            ),
+            'ListVariants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVariants,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListVariantsRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListVariantsResponse.SerializeToString,
             ),
             'GetVariant': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVariant,
@@ -304,6 +403,26 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.UpdateVariant,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateVariantRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.SerializeToString,
+            ),
+            'CreatePriceList': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePriceList,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.CreatePriceListRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.SerializeToString,
+            ),
+            'GetPriceList': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPriceList,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.GetPriceListRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.SerializeToString,
+            ),
+            'ListPriceLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPriceLists,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListPriceListsRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListPriceListsResponse.SerializeToString,
+            ),
+            'UpdatePriceList': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePriceList,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdatePriceListRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.SerializeToString,
             ),
             'SetPrice': grpc.unary_unary_rpc_method_handler(
                     servicer.SetPrice,
@@ -329,7 +448,7 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Locations, products, variants, barcodes and prices of a tenant. Writes take an idempotency key, as InventoryService.
+    """Locations, products, variants, barcodes, price lists and prices of a tenant. Writes take an idempotency key, as InventoryService.
     """
 
     @staticmethod
@@ -603,6 +722,33 @@ class CatalogService:
             _registered_method=True)
 
     @staticmethod
+    def SetProductAxes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.CatalogService/SetProductAxes',
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.SetProductAxesRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Product.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateVariant(request,
             target,
             options=(),
@@ -619,6 +765,33 @@ class CatalogService:
             '/tillmesh.inventory.v1.CatalogService/CreateVariant',
             tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.CreateVariantRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVariants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.CatalogService/ListVariants',
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListVariantsRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListVariantsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -673,6 +846,114 @@ class CatalogService:
             '/tillmesh.inventory.v1.CatalogService/UpdateVariant',
             tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateVariantRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePriceList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.CatalogService/CreatePriceList',
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.CreatePriceListRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPriceList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.CatalogService/GetPriceList',
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.GetPriceListRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPriceLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.CatalogService/ListPriceLists',
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListPriceListsRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.ListPriceListsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePriceList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.CatalogService/UpdatePriceList',
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdatePriceListRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.PriceList.FromString,
             options,
             channel_credentials,
             insecure,

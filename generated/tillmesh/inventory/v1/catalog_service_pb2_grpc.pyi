@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogServiceStub:
-    """Locations, products, variants, barcodes and prices of a tenant. Writes take an idempotency key, as InventoryService."""
+    """Locations, products, variants, barcodes, price lists and prices of a tenant. Writes take an idempotency key, as InventoryService."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -45,7 +45,9 @@ class CatalogServiceStub:
     keep what was recorded. VERSION_MISMATCH, ALREADY_EXISTS, NOT_FOUND.
     """
     CreateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateProductRequest, _catalog_pb2.Product]
-    """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken."""
+    """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken;
+    INVALID_REQUEST when options don't fit the axes or two variants have the same combination of them.
+    """
     BatchCreateProducts: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.BatchCreateProductsRequest, _catalog_service_pb2.BatchCreateProductsResponse]
     """Makes up to 500 products, each by itself, and answers each: one that breaks a rule of the contract has
     INVALID_REQUEST and field paths from the product on. Repeating request_id returns the same results.
@@ -55,27 +57,59 @@ class CatalogServiceStub:
     ListProducts: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]
     """Lists products, by id (in the order they were made)."""
     SearchProducts: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.SearchProductsRequest, _catalog_service_pb2.SearchProductsResponse]
-    """Finds variants by words of their name, brand and category, by the beginning of a SKU, or by barcode; best first."""
+    """Finds variants by barcode, by SKU or its beginning, or by words of their names, brand, options, attributes and
+    category. All words must be there; the last may be unfinished, for searching as one types.
+
+    In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
+    category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
+    letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
+    fewer slips first. Words with a digit aren't corrected.
+    """
     UpdateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateProductRequest, _catalog_pb2.Product]
-    """Edits name, description, brand or category of a product. VERSION_MISMATCH, NOT_FOUND."""
+    """Edits name, description, brand, category or attributes of a product. VERSION_MISMATCH, NOT_FOUND."""
+    SetProductAxes: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.SetProductAxesRequest, _catalog_pb2.Product]
+    """Sets the axes of a product, and so adds one, takes one away, or changes their order or what they allow; all or nothing.
+    VERSION_MISMATCH, NOT_FOUND, SKU_NOT_FOUND (of variant_options).
+
+    Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
+    else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
+    axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
+    same combination then.
+    """
     CreateVariant: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateVariantRequest, _catalog_pb2.Variant]
-    """Adds a variant to a product. ALREADY_EXISTS, NOT_FOUND."""
+    """Adds a variant to a product. NOT_FOUND; ALREADY_EXISTS, with resource `SKU`, `barcode`, or `options` when another
+    variant of the product has the same combination (the message names its SKU); INVALID_REQUEST when its options don't
+    fit the axes.
+    """
+    ListVariants: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListVariantsRequest, _catalog_service_pb2.ListVariantsResponse]
+    """Lists the variants of a product, in the order they were added. NOT_FOUND."""
     GetVariant: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetVariantRequest, _catalog_pb2.Variant]
     """Reads a variant by SKU. SKU_NOT_FOUND."""
     UpdateVariant: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateVariantRequest, _catalog_pb2.Variant]
-    """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode), SKU_NOT_FOUND."""
+    """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode or options), SKU_NOT_FOUND."""
+    CreatePriceList: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePriceListRequest, _catalog_pb2.PriceList]
+    """Makes a price list. ALREADY_EXISTS (409) when its code is taken."""
+    GetPriceList: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPriceListRequest, _catalog_pb2.PriceList]
+    """Reads a price list; `standard` is not one to read. NOT_FOUND."""
+    ListPriceLists: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPriceListsRequest, _catalog_service_pb2.ListPriceListsResponse]
+    """Lists the price lists but `standard`, by code."""
+    UpdatePriceList: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdatePriceListRequest, _catalog_pb2.PriceList]
+    """Edits a price list; the code stays. VERSION_MISMATCH, NOT_FOUND."""
     SetPrice: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.SetPriceRequest, _catalog_pb2.Price]
-    """Sets a price of a SKU from a moment on. SKU_NOT_FOUND, NOT_FOUND (location)."""
+    """Sets a price of a SKU in a price list from a moment on. SKU_NOT_FOUND, NOT_FOUND (location or price list)."""
     ListPrices: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPricesRequest, _catalog_service_pb2.ListPricesResponse]
-    """Lists the prices of a SKU, those that begin last first. SKU_NOT_FOUND."""
+    """Lists the prices of a SKU in all price lists or in one, those that begin last first. Callers that a restricted list
+    isn't there for don't see its prices. SKU_NOT_FOUND, NOT_FOUND (price list).
+    """
     BatchResolveItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.BatchResolveItemsRequest, _catalog_service_pb2.BatchResolveItemsResponse]
     """Finds what SKUs or barcodes stand for at a location, with the price there now: what a till shows after a scan and
-    what Orders writes on a line. Unknown ones are answered, not refused. NOT_FOUND (location).
+    what Orders writes on a line. Which price holds is said at Price. Unknown codes are answered, not refused. NOT_FOUND
+    (location or price list).
     """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
-    """Locations, products, variants, barcodes and prices of a tenant. Writes take an idempotency key, as InventoryService."""
+    """Locations, products, variants, barcodes, price lists and prices of a tenant. Writes take an idempotency key, as InventoryService."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateLocation: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateLocationRequest, _catalog_pb2.Location]  # type: ignore[assignment]
@@ -89,7 +123,9 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     keep what was recorded. VERSION_MISMATCH, ALREADY_EXISTS, NOT_FOUND.
     """
     CreateProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
-    """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken."""
+    """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken;
+    INVALID_REQUEST when options don't fit the axes or two variants have the same combination of them.
+    """
     BatchCreateProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.BatchCreateProductsRequest, _catalog_service_pb2.BatchCreateProductsResponse]  # type: ignore[assignment]
     """Makes up to 500 products, each by itself, and answers each: one that breaks a rule of the contract has
     INVALID_REQUEST and field paths from the product on. Repeating request_id returns the same results.
@@ -99,26 +135,58 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]  # type: ignore[assignment]
     """Lists products, by id (in the order they were made)."""
     SearchProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SearchProductsRequest, _catalog_service_pb2.SearchProductsResponse]  # type: ignore[assignment]
-    """Finds variants by words of their name, brand and category, by the beginning of a SKU, or by barcode; best first."""
+    """Finds variants by barcode, by SKU or its beginning, or by words of their names, brand, options, attributes and
+    category. All words must be there; the last may be unfinished, for searching as one types.
+
+    In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
+    category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
+    letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
+    fewer slips first. Words with a digit aren't corrected.
+    """
     UpdateProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
-    """Edits name, description, brand or category of a product. VERSION_MISMATCH, NOT_FOUND."""
+    """Edits name, description, brand, category or attributes of a product. VERSION_MISMATCH, NOT_FOUND."""
+    SetProductAxes: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetProductAxesRequest, _catalog_pb2.Product]  # type: ignore[assignment]
+    """Sets the axes of a product, and so adds one, takes one away, or changes their order or what they allow; all or nothing.
+    VERSION_MISMATCH, NOT_FOUND, SKU_NOT_FOUND (of variant_options).
+
+    Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
+    else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
+    axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
+    same combination then.
+    """
     CreateVariant: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateVariantRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
-    """Adds a variant to a product. ALREADY_EXISTS, NOT_FOUND."""
+    """Adds a variant to a product. NOT_FOUND; ALREADY_EXISTS, with resource `SKU`, `barcode`, or `options` when another
+    variant of the product has the same combination (the message names its SKU); INVALID_REQUEST when its options don't
+    fit the axes.
+    """
+    ListVariants: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListVariantsRequest, _catalog_service_pb2.ListVariantsResponse]  # type: ignore[assignment]
+    """Lists the variants of a product, in the order they were added. NOT_FOUND."""
     GetVariant: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetVariantRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
     """Reads a variant by SKU. SKU_NOT_FOUND."""
     UpdateVariant: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateVariantRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
-    """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode), SKU_NOT_FOUND."""
+    """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode or options), SKU_NOT_FOUND."""
+    CreatePriceList: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePriceListRequest, _catalog_pb2.PriceList]  # type: ignore[assignment]
+    """Makes a price list. ALREADY_EXISTS (409) when its code is taken."""
+    GetPriceList: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPriceListRequest, _catalog_pb2.PriceList]  # type: ignore[assignment]
+    """Reads a price list; `standard` is not one to read. NOT_FOUND."""
+    ListPriceLists: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPriceListsRequest, _catalog_service_pb2.ListPriceListsResponse]  # type: ignore[assignment]
+    """Lists the price lists but `standard`, by code."""
+    UpdatePriceList: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdatePriceListRequest, _catalog_pb2.PriceList]  # type: ignore[assignment]
+    """Edits a price list; the code stays. VERSION_MISMATCH, NOT_FOUND."""
     SetPrice: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetPriceRequest, _catalog_pb2.Price]  # type: ignore[assignment]
-    """Sets a price of a SKU from a moment on. SKU_NOT_FOUND, NOT_FOUND (location)."""
+    """Sets a price of a SKU in a price list from a moment on. SKU_NOT_FOUND, NOT_FOUND (location or price list)."""
     ListPrices: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPricesRequest, _catalog_service_pb2.ListPricesResponse]  # type: ignore[assignment]
-    """Lists the prices of a SKU, those that begin last first. SKU_NOT_FOUND."""
+    """Lists the prices of a SKU in all price lists or in one, those that begin last first. Callers that a restricted list
+    isn't there for don't see its prices. SKU_NOT_FOUND, NOT_FOUND (price list).
+    """
     BatchResolveItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.BatchResolveItemsRequest, _catalog_service_pb2.BatchResolveItemsResponse]  # type: ignore[assignment]
     """Finds what SKUs or barcodes stand for at a location, with the price there now: what a till shows after a scan and
-    what Orders writes on a line. Unknown ones are answered, not refused. NOT_FOUND (location).
+    what Orders writes on a line. Which price holds is said at Price. Unknown codes are answered, not refused. NOT_FOUND
+    (location or price list).
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Locations, products, variants, barcodes and prices of a tenant. Writes take an idempotency key, as InventoryService."""
+    """Locations, products, variants, barcodes, price lists and prices of a tenant. Writes take an idempotency key, as InventoryService."""
 
     @_abc_1.abstractmethod
     def CreateLocation(
@@ -160,7 +228,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.CreateProductRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.Product, _abc.Awaitable[_catalog_pb2.Product]]:
-        """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken."""
+        """Makes a product with its variants. ALREADY_EXISTS (409, names the code, SKU or barcode) when one is taken;
+        INVALID_REQUEST when options don't fit the axes or two variants have the same combination of them.
+        """
 
     @_abc_1.abstractmethod
     def BatchCreateProducts(
@@ -194,7 +264,14 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.SearchProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.SearchProductsResponse, _abc.Awaitable[_catalog_service_pb2.SearchProductsResponse]]:
-        """Finds variants by words of their name, brand and category, by the beginning of a SKU, or by barcode; best first."""
+        """Finds variants by barcode, by SKU or its beginning, or by words of their names, brand, options, attributes and
+        category. All words must be there; the last may be unfinished, for searching as one types.
+
+        In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
+        category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
+        letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
+        fewer slips first. Words with a digit aren't corrected.
+        """
 
     @_abc_1.abstractmethod
     def UpdateProduct(
@@ -202,7 +279,22 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpdateProductRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.Product, _abc.Awaitable[_catalog_pb2.Product]]:
-        """Edits name, description, brand or category of a product. VERSION_MISMATCH, NOT_FOUND."""
+        """Edits name, description, brand, category or attributes of a product. VERSION_MISMATCH, NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def SetProductAxes(
+        self,
+        request: _catalog_service_pb2.SetProductAxesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.Product, _abc.Awaitable[_catalog_pb2.Product]]:
+        """Sets the axes of a product, and so adds one, takes one away, or changes their order or what they allow; all or nothing.
+        VERSION_MISMATCH, NOT_FOUND, SKU_NOT_FOUND (of variant_options).
+
+        Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
+        else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
+        axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
+        same combination then.
+        """
 
     @_abc_1.abstractmethod
     def CreateVariant(
@@ -210,7 +302,18 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.CreateVariantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.Variant, _abc.Awaitable[_catalog_pb2.Variant]]:
-        """Adds a variant to a product. ALREADY_EXISTS, NOT_FOUND."""
+        """Adds a variant to a product. NOT_FOUND; ALREADY_EXISTS, with resource `SKU`, `barcode`, or `options` when another
+        variant of the product has the same combination (the message names its SKU); INVALID_REQUEST when its options don't
+        fit the axes.
+        """
+
+    @_abc_1.abstractmethod
+    def ListVariants(
+        self,
+        request: _catalog_service_pb2.ListVariantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListVariantsResponse, _abc.Awaitable[_catalog_service_pb2.ListVariantsResponse]]:
+        """Lists the variants of a product, in the order they were added. NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetVariant(
@@ -226,7 +329,39 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpdateVariantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.Variant, _abc.Awaitable[_catalog_pb2.Variant]]:
-        """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode), SKU_NOT_FOUND."""
+        """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode or options), SKU_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def CreatePriceList(
+        self,
+        request: _catalog_service_pb2.CreatePriceListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.PriceList, _abc.Awaitable[_catalog_pb2.PriceList]]:
+        """Makes a price list. ALREADY_EXISTS (409) when its code is taken."""
+
+    @_abc_1.abstractmethod
+    def GetPriceList(
+        self,
+        request: _catalog_service_pb2.GetPriceListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.PriceList, _abc.Awaitable[_catalog_pb2.PriceList]]:
+        """Reads a price list; `standard` is not one to read. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListPriceLists(
+        self,
+        request: _catalog_service_pb2.ListPriceListsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListPriceListsResponse, _abc.Awaitable[_catalog_service_pb2.ListPriceListsResponse]]:
+        """Lists the price lists but `standard`, by code."""
+
+    @_abc_1.abstractmethod
+    def UpdatePriceList(
+        self,
+        request: _catalog_service_pb2.UpdatePriceListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.PriceList, _abc.Awaitable[_catalog_pb2.PriceList]]:
+        """Edits a price list; the code stays. VERSION_MISMATCH, NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def SetPrice(
@@ -234,7 +369,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.SetPriceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.Price, _abc.Awaitable[_catalog_pb2.Price]]:
-        """Sets a price of a SKU from a moment on. SKU_NOT_FOUND, NOT_FOUND (location)."""
+        """Sets a price of a SKU in a price list from a moment on. SKU_NOT_FOUND, NOT_FOUND (location or price list)."""
 
     @_abc_1.abstractmethod
     def ListPrices(
@@ -242,7 +377,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListPricesResponse, _abc.Awaitable[_catalog_service_pb2.ListPricesResponse]]:
-        """Lists the prices of a SKU, those that begin last first. SKU_NOT_FOUND."""
+        """Lists the prices of a SKU in all price lists or in one, those that begin last first. Callers that a restricted list
+        isn't there for don't see its prices. SKU_NOT_FOUND, NOT_FOUND (price list).
+        """
 
     @_abc_1.abstractmethod
     def BatchResolveItems(
@@ -251,7 +388,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.BatchResolveItemsResponse, _abc.Awaitable[_catalog_service_pb2.BatchResolveItemsResponse]]:
         """Finds what SKUs or barcodes stand for at a location, with the price there now: what a till shows after a scan and
-        what Orders writes on a line. Unknown ones are answered, not refused. NOT_FOUND (location).
+        what Orders writes on a line. Which price holds is said at Price. Unknown codes are answered, not refused. NOT_FOUND
+        (location or price list).
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,6 +22,7 @@ class Brand:
     pings: list[tuple[str, str]] = field(default_factory=list)
     tenant_id: str = field(default_factory=lambda: ids.new("ten"))
     locations: frozenset[str] = frozenset({"*"})
+    roles: frozenset[str] = frozenset({"admin"})
 
     @property
     def tenant(self) -> uuid.UUID:
@@ -37,7 +38,7 @@ class Brand:
 
     async def _call(self, request: Any) -> Any:
         caller = principal.Principal(
-            subject="cli_test", tenant_id=self.tenant_id, roles=frozenset({"admin"}), scopes=frozenset(),
+            subject="cli_test", tenant_id=self.tenant_id, roles=self.roles, scopes=frozenset(),
             locations=self.locations, expires_at=float("inf"),
         )  # fmt: skip
         principal.enter(caller)

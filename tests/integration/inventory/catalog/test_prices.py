@@ -151,7 +151,11 @@ async def test_a_page_token_of_another_sku_is_refused(brand: Brand) -> None:
 async def test_an_item_has_what_a_sale_line_needs(brand: Brand) -> None:
     shop = await brand.location(timezone="Europe/Lisbon")
     shade = [catalog_pb2.OptionValue(axis="shade", value="red")]
-    variants = [a_variant("Lip-1", name="Red", options=shade, tax_category="full", discontinued=True), a_variant("B")]
+    other = [catalog_pb2.OptionValue(axis="shade", value="blue")]
+    variants = [
+        a_variant("Lip-1", name="Red", options=shade, tax_category="full", discontinued=True),
+        a_variant("B", options=other),
+    ]
     product = await brand.product(name="Lipstick", category="Face", variants=variants)
     price = await brand.price("Lip-1", 1999)
 
@@ -161,6 +165,7 @@ async def test_an_item_has_what_a_sale_line_needs(brand: Brand) -> None:
     assert answer.results[0].item == catalog_pb2.ItemSnapshot(
         sku="Lip-1", product_id=product.id, name="Lipstick, Red", category="Face", tax_category="full",
         stock_unit=catalog_pb2.STOCK_UNIT_EACH, options=shade, price=price.amount, price_id=price.id, discontinued=True,
+        price_list="standard",
     )  # fmt: skip
     assert (answer.results[1].item.name, answer.results[1].item.HasField("price")) == ("Lipstick", False)
 

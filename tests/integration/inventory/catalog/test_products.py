@@ -56,6 +56,7 @@ def violations(status: Any) -> list[str]:
 
 
 async def test_a_product_is_read_as_it_was_made(brand: Brand) -> None:
+    blue = [catalog_pb2.OptionValue(axis="shade", value="blue")]
     lipstick = a_variant(
         "LIP-Red",
         name="Red",
@@ -70,7 +71,7 @@ async def test_a_product_is_read_as_it_was_made(brand: Brand) -> None:
         pb.CreateProductRequest(
             product=catalog_pb2.Product(
                 name="Lipstick", description="Stays.", brand="Rosée", category="/Face/Lipstick/",
-                variants=[lipstick, a_variant("LIP-Blue", discontinued=True)],
+                variants=[lipstick, a_variant("LIP-Blue", options=blue, discontinued=True)],
             )
         )
     )  # fmt: skip
@@ -81,6 +82,7 @@ async def test_a_product_is_read_as_it_was_made(brand: Brand) -> None:
     assert await brand.call(pb.GetVariantRequest(sku="lip-red")) == made.variants[0]
     lipstick.MergeFrom(catalog_pb2.Variant(product_id=made.id, version=1))
     lipstick.barcodes[0] = GTIN_14
+    assert [axis.name for axis in made.axes] == ["shade"]
     assert made.variants[0] == lipstick
 
 
