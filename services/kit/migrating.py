@@ -5,10 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import alembic.command
-import alembic.config
-import alembic.runtime.migration
-import alembic.script
 import sqlalchemy as sa
 
 from services.kit import database
@@ -19,6 +15,11 @@ LOCK_TIMEOUT = "5s"  # a migration that waits longer for a lock would stop the s
 
 def migrate(service: str, owner_url: str) -> int:
     """Upgrades to the newest revision. Returns an exit code; says in one sentence what is wrong."""
+    import alembic.command  # a tenth of what a serving process loads, and it never needs it
+    import alembic.config
+    import alembic.runtime.migration
+    import alembic.script
+
     folder = Path(__file__).parent.parent / service / "migrations"
     config = alembic.config.Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
