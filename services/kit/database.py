@@ -161,7 +161,9 @@ def _pool(url: str, size: int, options: str) -> Pool:
         open=False,
         timeout=5,
         connection_class=pipeline.LaneConnection,
-        kwargs={"autocommit": True, "options": options},  # BEGIN is a statement of its own: see pipeline
+        # BEGIN is a statement of its own (see pipeline), and pipeline alone prepares: what psycopg has prepared (health
+        # checks, after five times) it takes back at a rollback by DEALLOCATE ALL, which would take the lanes' with it.
+        kwargs={"autocommit": True, "prepare_threshold": None, "options": options},
     )
 
 
