@@ -173,7 +173,7 @@ class Caller:
             if self._random.random() < 0.7:
                 line |= {"delta": str(self._random.choice((-2, -1, 1, 3)))}
             else:
-                expected = self._random.randint(40, 80)
+                expected = self._random.randint(5, 30)
                 line |= {"expected_on_hand": str(expected), "on_hand": str(expected + 1)}
             lines.append(line)
         await self._call("bulk", key, {"lines": lines}, "/v1/inventory/bulk-update", {"lines": lines})

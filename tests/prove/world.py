@@ -22,7 +22,8 @@ TENANTS: Final = ("beauty", "furniture")
 SHOPS: Final = 3
 #: The same names in both brands: a tenant that saw the other's would hardly notice.
 SKUS: Final = tuple(f"SKU-{number:02d}" for number in range(1, 9))
-OPENING: Final = 60
+#: Little enough that shortages are common, since what is sold comes back only bit by bit.
+OPENING: Final = 25
 TOKEN_SECONDS: Final = 480.0  # of 15 minutes
 SETTINGS: Final = {**shop.SETTINGS, "TILLMESH_INVENTORY_PROCESSES": "2"}
 CALL_SECONDS: Final = 15.0
