@@ -22,11 +22,17 @@ SECONDS = 120.0
 
 def main(
     seconds: Annotated[float, typer.Option(min=5, help="How long callers work.")] = SECONDS,
-    seed: Annotated[int | None, typer.Option(help="What is killed when, and what callers do; default: the clock.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="What is killed when, and what callers do; default: the clock.")
+    ] = None,
     callers: Annotated[int, typer.Option(min=2, help="How many call at the same time.")] = CALLERS,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also writes the summary, one object a line.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also writes the summary, one object a line.")
+    ] = None,
     history_file: Annotated[Path | None, typer.Option("--history", help="Keeps the history whatever it shows.")] = None,
-    again: Annotated[Path | None, typer.Option("--check", help="Judges a kept history again, and runs nothing.")] = None,
+    again: Annotated[
+        Path | None, typer.Option("--check", help="Judges a kept history again, and runs nothing.")
+    ] = None,
 ) -> None:
     signal.signal(signal.SIGTERM, _end)
     console = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -47,9 +53,7 @@ def main(
         shutil.rmtree(kept)
 
 
-def _run(
-    console: rich.console.Console, seed: int, seconds: float, callers: int
-) -> tuple[history.History, Path]:
+def _run(console: rich.console.Console, seed: int, seconds: float, callers: int) -> tuple[history.History, Path]:
     """The history of a run, and a folder that keeps it and the logs of the parts."""
     kept = Path(tempfile.mkdtemp(prefix=f"tillmesh-prove-{seed}-"))
     console.print(f"seed {seed}; a stack starts")

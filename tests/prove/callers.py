@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from tests.prove import world
@@ -18,6 +18,19 @@ LONG_TTL: Final = "900s"
 HOLDS_REMEMBERED: Final = 50
 REPEATED: Final = 0.06
 TWICE_AT_ONCE: Final = 0.03
+#: What becomes of a hold. Some are forgotten, and run out or stay.
+FATES: Final[Sequence[Sequence[str]]] = (
+    ("confirm",),
+    ("confirm", "release"),
+    ("confirm", "sale"),
+    ("release",),
+    ("extend",),
+    ("extend", "confirm"),
+    ("sale",),
+    ("sale",),
+    (),
+    (),
+)
 UNSELLABLE: Final = ("DAMAGED", "QUALITY_CONTROL", "EXPIRED")
 
 
@@ -70,10 +83,7 @@ class Caller:
         if hold is None:
             return
         self._desks[self._location].remember(hold, lines)
-        for action in self._random.choice(
-            (["confirm"], ["confirm", "release"], ["release"], ["extend"], ["extend", "confirm"], ["sale"], ["sale"])
-            + (["confirm", "sale"], [], [])
-        ):
+        for action in self._random.choice(FATES):
             await asyncio.sleep(self._random.choice((0, 0, 0.2, 1.5)))
             await (self._sale(lines, hold) if action == "sale" else self._act(hold, action))
 
@@ -159,7 +169,9 @@ class Caller:
             "reference": key,
         }
         path = f"/v1/locations/{self._location}/inventory/{sku}/move"
-        await self._call("move", key, {"sku": sku, "from": states[0], "to": states[1], "quantity": quantity}, path, body)
+        await self._call(
+            "move", key, {"sku": sku, "from": states[0], "to": states[1], "quantity": quantity}, path, body
+        )
 
     async def _bulk(self) -> None:
         key = self._key()
@@ -195,7 +207,10 @@ class Caller:
             (f"/v1/locations/{location}/inventory/{sku}", None),
             (f"/v1/locations/{location}/movements", None),
             (f"/v1/locations/{location}/inventory/{sku}/reserve", {"quantity": "1", "order_ref": "intruder"}),
-            (f"/v1/locations/{location}/inventory/{sku}/adjust", {"delta": "-1", "reason": "MOVEMENT_REASON_SHRINKAGE"}),
+            (
+                f"/v1/locations/{location}/inventory/{sku}/adjust",
+                {"delta": "-1", "reason": "MOVEMENT_REASON_SHRINKAGE"},
+            ),
         ]
         if holds:
             asked += [(f"/v1/reservations/{holds[-1][0]}", None), (f"/v1/reservations/{holds[-1][0]}/release", {})]

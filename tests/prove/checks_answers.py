@@ -102,10 +102,14 @@ def _was_short(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
 def _was_stale(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
     told = {line["sku"]: int(line.get("on_hand", 0)) for line in world.detail_lines(attempt.body)}
     expected = {sku: of[0] for sku, of in call.facts["counts"].items()}
-    return bool(told) and any(
-        all(state.on_hand == told.get(sku, expected[sku]) for sku, state in moment.items())
-        for moment in evidence.moments(call.location, attempt, expected)
-    ) and all(on_hand != expected[sku] for sku, on_hand in told.items())
+    return (
+        bool(told)
+        and any(
+            all(state.on_hand == told.get(sku, expected[sku]) for sku, state in moment.items())
+            for moment in evidence.moments(call.location, attempt, expected)
+        )
+        and all(on_hand != expected[sku] for sku, on_hand in told.items())
+    )
 
 
 def _was_below(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
@@ -145,9 +149,7 @@ def strong_reads(evidence: Evidence) -> Check:
         sku = call.facts["sku"]
         for attempt in call.answers:
             told = model.state_of(attempt.body)
-            seen = any(
-                _is_told(moment[sku], told) for moment in evidence.moments(call.location, attempt, [sku])
-            )
+            seen = any(_is_told(moment[sku], told) for moment in evidence.moments(call.location, attempt, [sku]))
             check.that(seen, f"{call_name(call)} told {told}, which it never was meanwhile", call)
     return check
 

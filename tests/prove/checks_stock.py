@@ -75,9 +75,7 @@ def nothing_else(evidence: Evidence) -> Check:
     check = Check("the ledger has no gap and nothing unasked")
     asked = {(call.location, call.key) for call in evidence.history.of("adjust", "move", "count")}
     asked |= {
-        (line["location_id"], line["reference"])
-        for call in evidence.history.of("bulk")
-        for line in call.facts["lines"]
+        (line["location_id"], line["reference"]) for call in evidence.history.of("bulk") for line in call.facts["lines"]
     }
     asked |= {(location, row["id"]) for location, rows in evidence.history.end.sales.items() for row in rows}
     asked |= {(location, row["id"]) for location, rows in evidence.history.end.reservations.items() for row in rows}
@@ -160,7 +158,10 @@ def readable(evidence: Evidence) -> Check:
                 check.that(fine, f"{call_name(call)} reads as {again}", call)
         if call.outcome not in ("OK", "UNKNOWN"):
             check.that(row is None, f"{call_name(call)} was refused and exists", call)
-    for name, rows in (("order_ref", evidence.history.end.reservations), ("client_sale_id", evidence.history.end.sales)):
+    for name, rows in (
+        ("order_ref", evidence.history.end.reservations),
+        ("client_sale_id", evidence.history.end.sales),
+    ):
         for location, found in rows.items():
             keys = [row[name] for row in found]
             check.that(len(keys) == len(set(keys)), f"{location} has two with one {name}")
@@ -232,7 +233,9 @@ def _expired(check: Check, evidence: Evidence, location: str, rows: list[dict[st
         for sku, units in step.units("HOLD_EXPIRED").items():
             given[sku] = given.get(sku, 0) + units
             run_out = sum(quantity for at, quantity in due.get(sku, []) if at <= step.at)
-            check.that(given[sku] == run_out, f"{location} gave back {given[sku]} {sku} when {run_out} had run out", step)
+            check.that(
+                given[sku] == run_out, f"{location} gave back {given[sku]} {sku} when {run_out} had run out", step
+            )
     for sku, units in given.items():
         wanted = sum(quantity for _, quantity in due.get(sku, []))
         check.that(units == wanted, f"{location} gave back {units} {sku} in the end, {wanted} had run out")
@@ -251,7 +254,9 @@ def sold_once(evidence: Evidence) -> Check:
             applied = row["stock_effect"] == "STOCK_EFFECT_APPLIED"
             steps = evidence.steps(location, "sale", row["id"])
             told = [call] if call else []
-            check.that(applied and len(steps) == 1, f"{row['id']}: {row['stock_effect']}, {len(steps)} effects", *told, *steps)
+            check.that(
+                applied and len(steps) == 1, f"{row['id']}: {row['stock_effect']}, {len(steps)} effects", *told, *steps
+            )
             if call is not None and len(steps) == 1:
                 fine = sorted(steps[0].lines) == sorted(_sold(evidence, call, steps[0], used))
                 check.that(fine, f"{row['id']} had another effect", call, steps[0])

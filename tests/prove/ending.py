@@ -58,10 +58,14 @@ def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History) ->
             if active and model.seconds(hold["expires_at"]) < now + SOON_SECONDS:
                 return f"{hold['id']} is active and ends at {hold['expires_at']}"
     for location, rows in end.reservations.items():
-        held = sum(int(line["quantity"]) for hold in rows if hold["state"].endswith("_ACTIVE") for line in hold["lines"])
+        held = sum(
+            int(line["quantity"]) for hold in rows if hold["state"].endswith("_ACTIVE") for line in hold["lines"]
+        )
         reserved = sum(int(level["reserved"]) for level in end.levels[location].values())
         swept = sum(int(row["quantity"]) for row in end.movements[location] if row["reason"].endswith("_HOLD_EXPIRED"))
-        ended = sum(int(line["quantity"]) for hold in rows if hold["state"].endswith("_EXPIRED") for line in hold["lines"])
+        ended = sum(
+            int(line["quantity"]) for hold in rows if hold["state"].endswith("_EXPIRED") for line in hold["lines"]
+        )
         if held != reserved or swept != ended:
             return f"{location}: {held} held and {reserved} reserved; {ended} expired and {swept} given back"
     for location, till in tills:

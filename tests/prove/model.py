@@ -51,7 +51,7 @@ def state_of(level: Mapping[str, Any]) -> State:
 
 def seconds(timestamp: str) -> float:
     """Seconds since 1970 of a timestamp of the API."""
-    return dt.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+    return dt.datetime.fromisoformat(timestamp).timestamp()
 
 
 class Line(NamedTuple):

@@ -17,7 +17,7 @@ from tests.prove.history import History
 VICTIMS: Final = ("inventory", "inventory-2", "orders", "nats", "envoy", "edge", "postgres")
 FROZEN_SECONDS: Final = 1.0
 #: Seconds between two blows. A process that is killed again within 30 s waits longer for its restart, up to 10 s.
-PAUSES: Final = (1.5, 6.0)
+PAUSES: Final = (2.0, 9.0)
 
 
 class Nemesis:
