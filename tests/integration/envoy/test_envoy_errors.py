@@ -82,6 +82,20 @@ def test_health_says_clearly_that_the_edge_is_down(behind: Behind, start_door: C
     assert (response.status_code, door.reason(response)) == (503, "EDGE_UNAVAILABLE")
 
 
+def test_a_token_that_cannot_be_verified_yet_is_not_called_wrong(
+    behind: Behind, start_door: Callable[..., door.Door]
+) -> None:
+    """Envoy and the edge die together, and Envoy is back first: a till must not throw its token away."""
+    orphaned = start_door({**behind.sockets, "edge": [behind.folder / "no-edge.sock"]})
+    token = door.token(behind.key)
+    response = httpx.get(orphaned.url + STOCK, headers={"authorization": f"Bearer {token}"})
+    assert (response.status_code, door.reason(response)) == (503, "EDGE_UNAVAILABLE")
+    assert response.headers["retry-after"] == "1"
+    with pytest.raises(grpc.RpcError) as raised:
+        orphaned.call(contract.GET_STOCK, behind.messages.GetStockRequest(), behind.messages.Seen, token)
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
 def test_health_answers_while_a_service_is_down(nobody: httpx.Client) -> None:
     assert nobody.get("/healthz").json() == {"edge": "/healthz", "query": ""}
 
