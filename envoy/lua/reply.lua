@@ -11,6 +11,14 @@ local FAILURES = {
   ["504"] = true,
 }
 
+-- A gRPC library answers by itself when a deadline passes or a server goes away, without details: what that is called.
+local UNNAMED = {
+  ["429"] = "OVERLOADED", ["499"] = "CANCELLED", ["500"] = "EDGE_INTERNAL", ["503"] = "EDGE_UNAVAILABLE",
+  ["504"] = "EDGE_TIMEOUT",
+}
+local NO_DETAILS = '"details":[]'
+local DETAILS = '"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","domain":"tillmesh","metadata":{},"reason":"%s"}]'
+
 local function starts_with(text, prefix)
   return text ~= nil and string.sub(text, 1, #prefix) == prefix
 end
@@ -88,6 +96,23 @@ local function add_ids(text, at_line_start)
   return table.concat(out), "", at_line_start
 end
 
+-- Gives an error without details its reason. Only the few statuses above are looked into.
+local function name_failure(reply)
+  local reason = UNNAMED[reply:headers():get(":status")]
+  local body = reason ~= nil and reply:body() or nil
+  if body == nil or body:length() == 0 then
+    return
+  end
+  local text = body:getBytes(0, body:length())
+  local from, to = string.find(text, NO_DETAILS, 1, true)
+  if from == nil then
+    return
+  end
+  local named = string.sub(text, 1, from - 1) .. string.format(DETAILS, reason) .. string.sub(text, to + 1)
+  body:setBytes(named)
+  reply:headers():replace("content-length", tostring(#named)) -- fetched again: body() ends the life of the first handle
+end
+
 local function stream_events(reply)
   local headers = reply:headers()
   headers:replace("cache-control", "no-store")
@@ -123,6 +148,7 @@ local function fail_in_a_frame(reply)
   local body = reply:body(true)
   local status = string.gsub(body:getBytes(0, body:length()), "[\r\n]", "") -- those of its layout; in a text they are \n
   body:setBytes("retry: " .. seconds * 1000 .. '\n\ndata: {"resume_token":"","ended":{"status":' .. status .. "}}\n\n")
+  reply:headers():remove("content-length") -- fetched again: body() ends the life of the first handle
 end
 
 function envoy_on_response(reply)
@@ -142,6 +168,9 @@ function envoy_on_response(reply)
     stream_events(reply)
   else
     apply_status(reply)
+    if starts_with(reply:headers():get("content-type"), "application/json") then
+      name_failure(reply)
+    end
     if PASSING[reply:headers():get(":status")] and asked_for_events(reply) then
       fail_in_a_frame(reply)
     end

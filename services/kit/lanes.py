@@ -243,7 +243,7 @@ class Lanes(Generic[K, C, R]):
             await asyncio.sleep(pause)
             try:
                 results = await self._runner.resolve(work)
-            except (psycopg.OperationalError, psycopg_pool.PoolTimeout):
+            except (CommitLost, psycopg.OperationalError, psycopg_pool.PoolTimeout):
                 continue
             if results is None:
                 await self._again(entries, attempt, errors.Unavailable())

@@ -83,6 +83,12 @@ class Stack:
         found: dict[str, Any] = json.loads((self.data / "run/endpoints.json").read_text())
         return found
 
+    @property
+    def pid(self) -> int:
+        """Of the supervisor, whose children the others are."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self, child: str) -> None:
         """kill -9 of one process of the stack, by the pid in endpoints.json."""
         os.kill(self.endpoints["pids"][child], signal.SIGKILL)

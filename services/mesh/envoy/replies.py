@@ -85,7 +85,15 @@ def _as_status(row: dict[str, Any]) -> dict[str, Any]:
 def _status(row: dict[str, Any]) -> dict[str, Any]:
     exact = "status" in row
     value = {"default_value": row["status"] if exact else row["at_least"], "runtime_key": "none"}
-    return {"status_code_filter": {"comparison": {"op": "EQ" if exact else "GE", "value": value}}}
+    status = {"status_code_filter": {"comparison": {"op": "EQ" if exact else "GE", "value": value}}}
+    return {"and_filter": {"filters": [status, _because(row["because"])]}} if "because" in row else status
+
+
+def _because(text: str) -> dict[str, Any]:
+    """Only where Envoy's own words for what went wrong hold the text."""
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    config = {"@type": kind, "expression": f"response.code_details.contains('{text}')"}
+    return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": config}}
 
 
 # A transcoded request looks like gRPC by the time its upstream fails, so its first path is what tells it apart.

@@ -82,6 +82,20 @@ def test_health_says_clearly_that_the_edge_is_down(behind: Behind, start_door: C
     assert (response.status_code, door.reason(response)) == (503, "EDGE_UNAVAILABLE")
 
 
+def test_a_token_that_cannot_be_verified_yet_is_not_called_wrong(
+    behind: Behind, start_door: Callable[..., door.Door]
+) -> None:
+    """Envoy and the edge die together, and Envoy is back first: a till must not throw its token away."""
+    orphaned = start_door({**behind.sockets, "edge": [behind.folder / "no-edge.sock"]})
+    token = door.token(behind.key)
+    response = httpx.get(orphaned.url + STOCK, headers={"authorization": f"Bearer {token}"})
+    assert (response.status_code, door.reason(response)) == (503, "EDGE_UNAVAILABLE")
+    assert response.headers["retry-after"] == "1"
+    with pytest.raises(grpc.RpcError) as raised:
+        orphaned.call(contract.GET_STOCK, behind.messages.GetStockRequest(), behind.messages.Seen, token)
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
 def test_health_answers_while_a_service_is_down(nobody: httpx.Client) -> None:
     assert nobody.get("/healthz").json() == {"edge": "/healthz", "query": ""}
 
@@ -90,7 +104,7 @@ def test_a_service_that_takes_too_long_is_504(behind: Behind, start_door: Callab
     slow = start_door(write_timeout_seconds=1)
     headers = {"authorization": f"Bearer {door.token(behind.key)}"}
     response = httpx.post(slow.url + ADJUST, json={"delay_seconds": 5}, headers=headers)
-    assert (response.status_code, response.json()["code"]) == (504, 4)
+    assert (response.status_code, door.reason(response), response.json()["code"]) == (504, "EDGE_TIMEOUT", 4)
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,29 @@ async def test_a_lost_reply_at_commit_is_resolved(db: database.Database, committ
         await balanced(world, location_id)
 
 
+async def test_a_reply_lost_again_while_it_is_resolved_is_resolved(db: database.Database) -> None:
+    """PostgreSQL goes away twice: after the batch, and after what it refused was decided anew."""
+    broken: list[bool] = []
+
+    class Broken(lane.StockRunner):
+        async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
+            answers = await super().run(work)
+            if len(broken) < 2 and any(isinstance(s.command, commands.Reserve) for _, s in work):
+                broken.append(True)
+                raise lanes.CommitLost
+            return answers
+
+    async with worlds.StockWorld(db, runner=Broken, in_flight=1) as world:
+        location_id = await world.location(["a"])
+        await world.adjust(location_id, "a", 5)
+        results = await outcomes(*(world.reserve(location_id, ("a", 1)) for _ in range(8)))
+
+        assert len(broken) == 2
+        assert sum(isinstance(r, stock_pb2.Reservation) for r in results) == 5
+        assert sum(isinstance(r, stock_errors.InsufficientStock) for r in results) == 3
+        await balanced(world, location_id)
+
+
 async def test_a_connection_that_dies_inside_a_batch_costs_nothing(world: worlds.StockWorld) -> None:
     location_id = await world.location(["a"])
     await world.adjust(location_id, "a", 1000)

@@ -1,0 +1,121 @@
+"""What a check is, and what all of them look at: the history beside its replayed ledgers.
+
+A check counts what it looked at, so that one sees that it had something to look at; a violation tells its story.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.prove import model
+from tests.prove.history import Attempt, Call, History
+
+STORY_ATTEMPTS: Final = 6
+
+
+@dataclass(slots=True)
+class Check:
+    """A promise. looked_at: how many things it was held against."""
+
+    name: str
+    looked_at: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    def that(self, holds: bool, what: str, *items: Call | model.Step | str) -> None:
+        """Holds the promise against one thing; items tell the story when it is broken."""
+        self.looked_at += 1
+        if not holds:
+            self.violations.append("\n".join([what, *("  " + story(item) for item in items)]))
+
+
+def story(item: Call | model.Step | str) -> str:
+    """A thing in a line or a few."""
+    if isinstance(item, str):
+        return item
+    if isinstance(item, model.Step):
+        lines = ", ".join(f"{m.quantity} {m.sku} {m.source}>{m.target} {m.reason}" for m in item.lines)
+        return f"ledger {item.seq} at {item.at:.3f} for {item.cause[0]} {item.cause[1]}: {lines}"
+    told = [f"{call_name(item)} {item.facts}"]
+    told += [f"    {_attempt(attempt)}" for attempt in item.attempts[:STORY_ATTEMPTS]]
+    if len(item.attempts) > STORY_ATTEMPTS:
+        told += ["    …", f"    {_attempt(item.attempts[-1])}"]
+    return "\n  ".join(told)
+
+
+def call_name(call: Call) -> str:
+    """Which call it was."""
+    return f"{call.kind} {call.key} of {call.tenant} at {call.location}"
+
+
+def _attempt(attempt: Attempt) -> str:
+    text = attempt.reason or "OK"
+    body = str(attempt.body)
+    return f"{attempt.begun:.3f} - {attempt.ended:.3f}: {attempt.status} {text} {body[:400]}"
+
+
+class Evidence:
+    """A history with what follows from it, worked out once."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.ledgers = {location: model.Ledger(rows) for location, rows in history.end.movements.items()}
+        self.holds = {row["id"]: row for rows in history.end.reservations.values() for row in rows}
+        self._holds_by_key = {
+            (location, row["order_ref"]): row for location, rows in history.end.reservations.items() for row in rows
+        }
+        self._sales_by_key = {
+            (location, row["client_sale_id"]): row for location, rows in history.end.sales.items() for row in rows
+        }
+
+    def hold_of(self, call: Call) -> dict[str, Any] | None:
+        """The reservation that a call made, answered or not."""
+        return self._holds_by_key.get((call.location, call.key))
+
+    def sale_of(self, call: Call) -> dict[str, Any] | None:
+        """The order that a call made, answered or not."""
+        return self._sales_by_key.get((call.location, call.key))
+
+    def steps(self, location: str, kind: str, name: str) -> list[model.Step]:
+        """What the ledger of a location says of a cause."""
+        ledger = self.ledgers.get(location)
+        return ledger.by_cause.get((kind, name), []) if ledger else []
+
+    def effects(self, call: Call) -> list[model.Step]:
+        """The ledger's positions that a call of one location caused."""
+        if call.kind in ("adjust", "move"):
+            return self.steps(call.location, "reference", call.key)
+        if call.kind == "count":
+            return self.steps(call.location, "count", call.key)
+        if call.kind == "sale":
+            order = self.sale_of(call)
+            return self.steps(call.location, "sale", order["id"]) if order else []
+        if call.kind == "reserve":
+            hold = self.hold_of(call)
+            found = self.steps(call.location, "reservation", hold["id"]) if hold else []
+            return [step for step in found if step.units("HOLD")]
+        return []
+
+    @functools.cached_property
+    def acknowledged(self) -> dict[str, model.Acknowledged]:
+        """By location: which position callers knew to be there at a time."""
+        pairs: dict[str, list[tuple[float, int]]] = {location: [] for location in self.ledgers}
+        for call in self.history.of("adjust", "move", "count", "reserve"):
+            for step in self.effects(call)[:1]:
+                pairs[call.location] += [(attempt.ended, step.seq) for attempt in call.answers]
+        return {location: model.Acknowledged(found) for location, found in pairs.items()}
+
+    def window(self, location: str, attempt: Attempt) -> tuple[int, int]:
+        """The positions that an attempt may have seen: all that was acknowledged before it, nothing decided after it."""
+        ledger = self.ledgers[location]
+        first = self.acknowledged[location].before(attempt.begun)
+        return first, max(first, ledger.last_until(attempt.ended))
+
+    def moments(self, location: str, attempt: Attempt, skus: Iterable[str]) -> Iterator[dict[str, model.State]]:
+        """The stock of these SKUs at each moment that an attempt may have seen."""
+        ledger = self.ledgers[location]
+        names = list(skus)
+        for seq in ledger.positions(names, *self.window(location, attempt)):
+            yield {sku: ledger.at(sku, seq) for sku in names}

@@ -1,0 +1,208 @@
+"""Promises about single calls: what they may be answered, that a key has one answer, that refusals and reads are true."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tests.prove import model, world
+from tests.prove.checking import Check, Evidence, call_name
+from tests.prove.history import AGAIN, Attempt, Call
+
+#: How each kind of call may be refused. A sale is never refused.
+REFUSALS: Final[Mapping[str, frozenset[str]]] = {
+    "reserve": frozenset({"INSUFFICIENT_STOCK"}),
+    "confirm": frozenset({"RESERVATION_ENDED"}),
+    "extend": frozenset({"RESERVATION_ENDED"}),
+    "release": frozenset({"RESERVATION_ENDED"}),
+    "sale": frozenset(),
+    "adjust": frozenset({"QUANTITY_BELOW_ZERO"}),
+    "move": frozenset({"QUANTITY_BELOW_ZERO"}),
+    "count": frozenset({"QUANTITY_STALE"}),
+    "bulk": frozenset(),
+    "read": frozenset(),
+    "intrude": frozenset({"NOT_FOUND"}),
+}
+BULK_REFUSALS: Final = frozenset({"QUANTITY_STALE", "QUANTITY_BELOW_ZERO"})
+#: Of a reservation's answer, what depends on when it is given.
+ENDINGS: Final = ("confirm", "release", "extend")
+
+
+def declared(evidence: Evidence) -> Check:
+    """No call answers INTERNAL, an undeclared reason, or one that its kind can't have."""
+    check = Check("answers are declared, none is INTERNAL")
+    for call in evidence.history.calls:
+        for attempt in call.attempts:
+            allowed = attempt.ok or attempt.reason in AGAIN or attempt.reason in REFUSALS[call.kind]
+            check.that(allowed, f"{call_name(call)} was answered {attempt.status} {attempt.reason}", call)
+            for result in _results(call, attempt):
+                reason = world.reason_of(result["error"]) if result.get("error") else ""
+                fine = not reason or reason in BULK_REFUSALS or reason in AGAIN
+                check.that(fine, f"a line of {call_name(call)} was answered {reason}", call)
+    return check
+
+
+def one_answer(evidence: Evidence) -> Check:
+    """The same key never gives two different answers."""
+    check = Check("a key has one answer")
+    for call in evidence.history.calls:
+        if call.kind not in ("read", "intrude", "bulk"):
+            for first, again in itertools.pairwise(call.answers):
+                same = _content(call, first.body) == _content(call, again.body)
+                check.that(same, f"{call_name(call)} has two answers", call)
+        for before, after in itertools.pairwise(a for a in call.attempts if _results(call, a)):
+            for early, late in zip(_results(call, before), _results(call, after), strict=True):
+                if early.get("level"):
+                    check.that(early == late, f"line {early['index']} of {call_name(call)} has two answers", call)
+    return check
+
+
+def _results(call: Call, attempt: Attempt) -> list[dict[str, Any]]:
+    return attempt.body["results"] if call.kind == "bulk" and attempt.status == 200 else []
+
+
+def _content(call: Call, body: Any) -> Any:
+    """What must be the same each time: of a sale not how far its stock is (and its version, which rises with that)."""
+    if call.kind == "sale":
+        return {name: value for name, value in body.items() if name not in ("stock_effect", "version")}
+    return body
+
+
+def truthful(evidence: Evidence) -> Check:
+    """A refusal was true at some moment between the sending and the answer."""
+    check = Check("refusals were true")
+    judges = {
+        "INSUFFICIENT_STOCK": _was_short,
+        "QUANTITY_STALE": _was_stale,
+        "QUANTITY_BELOW_ZERO": _was_below,
+        "RESERVATION_ENDED": _had_ended,
+    }
+    for call in evidence.history.calls:
+        for attempt in call.refusals:
+            if attempt.reason in judges:
+                true = judges[attempt.reason](evidence, call, attempt)
+                check.that(true, f"{call_name(call)} was refused and that was not true", call)
+    return check
+
+
+def _was_short(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
+    told = {line["sku"]: line for line in world.detail_lines(attempt.body)}
+    wanted = call.facts["lines"]
+    return bool(told) and any(
+        all(
+            (sku in told) == (state.available < wanted[sku])
+            and (sku not in told or int(told[sku].get("available", 0)) == max(state.available, 0))
+            for sku, state in moment.items()
+        )
+        for moment in evidence.moments(call.location, attempt, wanted)
+    )
+
+
+def _was_stale(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
+    told = {line["sku"]: int(line.get("on_hand", 0)) for line in world.detail_lines(attempt.body)}
+    expected = {sku: of[0] for sku, of in call.facts["counts"].items()}
+    return (
+        bool(told)
+        and any(
+            all(state.on_hand == told.get(sku, expected[sku]) for sku, state in moment.items())
+            for moment in evidence.moments(call.location, attempt, expected)
+        )
+        and all(on_hand != expected[sku] for sku, on_hand in told.items())
+    )
+
+
+def _was_below(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
+    told = int(world.metadata(attempt.body)["quantity"])
+    sku = call.facts["sku"]
+    state_name = call.facts.get("from", "SELLABLE")
+    wanted = call.facts["quantity"] if call.kind == "move" else -call.facts["delta"]
+    return told < wanted and any(
+        _in_state(moment[sku], state_name) == told for moment in evidence.moments(call.location, attempt, [sku])
+    )
+
+
+def _in_state(state: model.State, name: str) -> int:
+    return state.sellable if name == "SELLABLE" else int(getattr(state, name.lower()))
+
+
+def _had_ended(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
+    """The state that was told is one that the hold had reached by then."""
+    told = world.metadata(attempt.body)["state"]
+    hold = evidence.holds.get(call.facts["hold"])
+    if hold is None:
+        return False
+    _, last = evidence.window(call.location, attempt)
+    if told == "EXPIRED":
+        return hold["state"].endswith("_EXPIRED") and model.seconds(hold["expires_at"]) <= attempt.ended
+    if told == "CONSUMED":
+        return hold["state"].endswith("_CONSUMED")
+    reason = {"CONFIRMED": "HOLD_CONFIRMED", "RELEASED": "HOLD_RELEASED"}[told]
+    steps = evidence.steps(call.location, "reservation", hold["id"])
+    return any(step.units(reason) and step.seq <= last for step in steps)
+
+
+def strong_reads(evidence: Evidence) -> Check:
+    """A read tells a moment that is not older than what was acknowledged before it."""
+    check = Check("reads are strong")
+    for call in evidence.history.of("read"):
+        sku = call.facts["sku"]
+        for attempt in call.answers:
+            told = model.state_of(attempt.body)
+            seen = any(_is_told(moment[sku], told) for moment in evidence.moments(call.location, attempt, [sku]))
+            check.that(seen, f"{call_name(call)} told {told}, which it never was meanwhile", call)
+    return check
+
+
+def _is_told(state: model.State, told: model.State) -> bool:
+    """Holds that have run out are free at once, though the ledger's line follows within a second."""
+    return state._replace(reserved=told.reserved) == told and told.reserved <= state.reserved
+
+
+def own_answers(evidence: Evidence) -> Check:
+    """A write that answers with a level answers with the one it left."""
+    check = Check("answered levels are those of the ledger")
+    for call in evidence.history.of("adjust", "move", "count"):
+        steps = evidence.effects(call)
+        for attempt in call.answers[:1]:
+            levels = attempt.body["levels"] if call.kind == "count" else [attempt.body]
+            for level in levels if len(steps) == 1 else []:
+                left = evidence.ledgers[call.location].at(level["sku"], steps[0].seq)
+                fine = left == model.state_of(level) and left.available == int(level["available"])
+                check.that(fine, f"{call_name(call)} left {left}", call, steps[0])
+    return check
+
+
+def in_real_time(evidence: Evidence) -> Check:
+    """What was acknowledged before a call began stands before it in the ledger."""
+    check = Check("the ledger keeps real time")
+    for call in evidence.history.of("adjust", "move", "count", "reserve"):
+        for step in evidence.effects(call)[:1]:
+            before = evidence.acknowledged[call.location].before(call.attempts[0].begun)
+            check.that(step.seq > before, f"{call_name(call)} stands at {step.seq}, before {before}", call, step)
+    return check
+
+
+def strangers(evidence: Evidence) -> Check:
+    """Nobody sees another tenant's anything: calls are NOT_FOUND, and lists hold the tenant's own."""
+    check = Check("tenants never see each other")
+    for call in evidence.history.of("intrude"):
+        for attempt in call.attempts:
+            hidden = attempt.reason == "NOT_FOUND" or attempt.reason in AGAIN
+            check.that(hidden, f"{call.tenant} asked for {call.facts['path']} and got {attempt.status}", call)
+    for name, rows in _rows(evidence):
+        for location, row in rows:
+            check.that(row["location_id"] == location, f"{name} of {location} has a row of {row['location_id']}")
+    for rows in evidence.history.end.reservations.values():
+        for row in rows:
+            check.that(row["order_ref"] != "intruder", f"an intruder holds {row['id']}")
+    return check
+
+
+def _rows(evidence: Evidence) -> list[tuple[str, list[tuple[str, Any]]]]:
+    end = evidence.history.end
+    lists = (("movements", end.movements), ("reservations", end.reservations), ("sales", end.sales))
+    return [(name, [(at, row) for at, rows in found.items() for row in rows]) for name, found in lists]
+
+
+ALL: Final = (declared, one_answer, truthful, strong_reads, own_answers, in_real_time, strangers)

@@ -1,0 +1,93 @@
+"""The end of a run: waits until all is quiet, and reads what the product says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tests.prove import model, watchers, world
+from tests.prove.history import History
+
+QUIET_SECONDS: Final = 90.0
+#: Holds that end within this time are waited for.
+SOON_SECONDS: Final = 120.0
+READ_AGAIN_MAX: Final = 250
+
+
+async def collect(
+    brands: Sequence[world.Brand], tills: Sequence[tuple[str, watchers.Watcher]], history: History, seed: int
+) -> None:
+    """Fills history.end."""
+    until = time.monotonic() + QUIET_SECONDS
+    while True:
+        for brand in brands:
+            await _read(brand, history)
+        history.end.quiet = _unquiet(tills, history)
+        if not history.end.quiet or time.monotonic() > until:
+            break
+        await asyncio.sleep(1)
+    for brand in brands:
+        await _read_again(brand, history, random.Random(seed))
+        for service in ("inventory", "orders"):
+            history.end.dead_letters += len((await brand.get(f"/v1/dead-letters/{service}")).get("dead_letters", []))
+
+
+async def _read(brand: world.Brand, history: History) -> None:
+    end = history.end
+    for location in brand.locations:
+        at = f"/v1/locations/{location}"
+        end.reservations[location] = await brand.pages(f"{at}/reservations", "reservations")
+        end.sales[location] = await brand.pages(f"{at}/sales", "sales")
+        end.movements[location] = await brand.pages(f"{at}/movements", "movements")
+        levels = await brand.pages(f"{at}/inventory", "levels")
+        end.levels[location] = {level["sku"]: level for level in levels}
+
+
+def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History) -> str:
+    """What still moves; empty: nothing."""
+    end, now = history.end, time.time()
+    pending = [s for sales in end.sales.values() for s in sales if s["stock_effect"] != "STOCK_EFFECT_APPLIED"]
+    if pending:
+        return f"{len(pending)} sales are not applied, the first is {pending[0]['id']}"
+    for rows in end.reservations.values():
+        for hold in rows:
+            active = hold["state"] == "RESERVATION_STATE_ACTIVE"
+            if active and model.seconds(hold["expires_at"]) < now + SOON_SECONDS:
+                return f"{hold['id']} is active and ends at {hold['expires_at']}"
+    for location, rows in end.reservations.items():
+        held = sum(
+            int(line["quantity"]) for hold in rows if hold["state"].endswith("_ACTIVE") for line in hold["lines"]
+        )
+        reserved = sum(int(level["reserved"]) for level in end.levels[location].values())
+        swept = sum(int(row["quantity"]) for row in end.movements[location] if row["reason"].endswith("_HOLD_EXPIRED"))
+        ended = sum(
+            int(line["quantity"]) for hold in rows if hold["state"].endswith("_EXPIRED") for line in hold["lines"]
+        )
+        if held != reserved or swept != ended:
+            return f"{location}: {held} held and {reserved} reserved; {ended} expired and {swept} given back"
+    for location, till in tills:
+        head = max((int(row["seq"]) for row in end.movements[location]), default=0)
+        if till.seen < head:
+            return f"a till is at {till.seen} of {head} of {location}"
+    return ""
+
+
+async def _read_again(brand: world.Brand, history: History, chance: random.Random) -> None:
+    """Reads a part of what was accepted, each by its own id."""
+    for kind, path in (("reserve", "/v1/reservations/"), ("sale", "/v1/orders/")):
+        ids = [call.answers[0].body["id"] for call in history.of(kind) if call.tenant == brand.name and call.answers]
+        chosen = chance.sample(ids, min(len(ids), READ_AGAIN_MAX))
+        for found, attempt in zip(
+            chosen, await asyncio.gather(*(_one(brand, path + one) for one in chosen)), strict=True
+        ):
+            history.end.read[found] = attempt
+
+
+async def _one(brand: world.Brand, path: str) -> Any:
+    try:
+        return await brand.get(path)
+    except RuntimeError as refused:
+        return str(refused)

@@ -1,0 +1,170 @@
+"""A small history made by hand, in which every kind of call happens and every promise is kept. Tests break it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+from tests.prove import model
+from tests.prove.history import Attempt, Call, End, History, Stream
+
+HERE, THERE = "loc_here", "loc_there"
+START: Final = 1_800_000_000.0
+
+#: seq, what it refers to, and its lines. At second `seq` of the history.
+_LEDGER: Final = [
+    (1, "count", "opening forced: opening", [("A", "EXTERNAL", "SELLABLE", 10, "OPENING"), ("B", "EXTERNAL", "SELLABLE", 10, "OPENING")]),
+    (2, "reservation", "rsv_1", [("A", "SELLABLE", "RESERVED", 2, "HOLD"), ("B", "SELLABLE", "RESERVED", 1, "HOLD")]),
+    (3, "reference", "adjusting", [("A", "EXTERNAL", "SELLABLE", 5, "CORRECTION")]),
+    (4, "count", "counting", [("A", "SELLABLE", "EXTERNAL", 1, "CYCLE_COUNT")]),
+    (5, "reference", "moving", [("B", "SELLABLE", "DAMAGED", 1, "QUALITY_CONTROL")]),
+    (6, "reservation", "rsv_2", [("A", "SELLABLE", "RESERVED", 1, "HOLD")]),
+    (7, "reservation", "rsv_1", [("A", "RESERVED", "ALLOCATED", 2, "HOLD_CONFIRMED"), ("B", "RESERVED", "ALLOCATED", 1, "HOLD_CONFIRMED")]),
+    (8, "expiry", "", [("A", "RESERVED", "SELLABLE", 1, "HOLD_EXPIRED")]),
+    (9, "sale", "ord_1", [("A", "ALLOCATED", "EXTERNAL", 1, "SALE"), ("B", "ALLOCATED", "EXTERNAL", 1, "SALE"), ("A", "ALLOCATED", "SELLABLE", 1, "HOLD_RELEASED")]),
+    (10, "bulk", "many#0", [("B", "SELLABLE", "EXTERNAL", 1, "RECEIVED")]),
+    (11, "reservation", "rsv_3", [("A", "SELLABLE", "RESERVED", 1, "HOLD")]),
+    (12, "reservation", "rsv_4", [("B", "SELLABLE", "RESERVED", 2, "HOLD")]),
+    (13, "reservation", "rsv_4", [("B", "RESERVED", "SELLABLE", 2, "HOLD_RELEASED")]),
+]  # fmt: skip
+
+
+def at(second: float) -> str:
+    """A timestamp of the history."""
+    return dt.datetime.fromtimestamp(START + second, dt.UTC).isoformat()
+
+
+def attempt(second: float, body: Any = None, reason: str = "", status: int = 200) -> Attempt:
+    """Sent shortly before a second, answered shortly after."""
+    return Attempt(START + second - 0.4, START + second + 0.4, status, reason, body)
+
+
+def call(kind: str, key: str, facts: dict[str, Any], *attempts: Attempt) -> Call:
+    return Call(kind, "beauty", HERE, key, facts, list(attempts))
+
+
+def refusal(second: float, reason: str, metadata: dict[str, str] | None = None, lines: Any = ()) -> Attempt:
+    details = [{"reason": reason, "metadata": metadata or {}}, {"lines": list(lines)}]
+    return attempt(second, {"details": details}, reason, 409)
+
+
+def history() -> History:
+    """A new one each time: tests change it."""
+    movements = [
+        {
+            "location_id": HERE, "seq": str(seq), "line": number, "sku": sku, "quantity": str(quantity),
+            "from_state": f"STOCK_STATE_{source}", "to_state": f"STOCK_STATE_{target}",
+            "reason": f"MOVEMENT_REASON_{reason}", "reference_type": kind, "reference_id": name, "recorded_at": at(seq),
+        }
+        for seq, kind, name, lines in _LEDGER
+        for number, (sku, source, target, quantity, reason) in enumerate(lines, 1)
+    ]  # fmt: skip
+    end = End(
+        levels={
+            HERE: {
+                "A": level("A", on_hand=13, reserved=1, version=9),
+                "B": level("B", on_hand=8, damaged=1, version=8),
+            },
+            THERE: {},
+        },
+        movements={HERE: movements, THERE: []},
+        reservations={HERE: [hold(n) for n in (1, 2, 3, 4)], THERE: []},
+        sales={HERE: [order()], THERE: []},
+    )
+    end.read = {"rsv_1": hold(1), "ord_1": order()}
+    made = History(1, 14, 2, {"beauty": [HERE], "furniture": [THERE]}, _calls(), [], [], end)
+    made.streams.append(_stream(made))
+    return made
+
+
+def level(sku: str, *, version: int, **counters: int) -> dict[str, Any]:
+    """A level as the API tells it."""
+    state = model.State(**counters)
+    counts = {name: str(value) for name, value in state._asdict().items()}
+    return {"location_id": HERE, "sku": sku, **counts, "available": str(state.available), "version": str(version)}
+
+
+#: state, lines, position, end of the hold in seconds, key.
+_HOLDS: Final[dict[int, tuple[str, dict[str, int], int, float, str]]] = {
+    1: ("CONSUMED", {"A": 2, "B": 1}, 2, 900, "holding"),
+    2: ("EXPIRED", {"A": 1}, 6, 7.5, "holding shortly"),
+    3: ("ACTIVE", {"A": 1}, 11, 900, "holding on"),
+    4: ("RELEASED", {"B": 2}, 12, 900, "holding in vain"),
+}
+
+
+def hold(number: int, state: str = "") -> dict[str, Any]:
+    """A reservation as the API tells it; in its last state, or in another one."""
+    last, lines, seq, ends, key = _HOLDS[number]
+    return {
+        "id": f"rsv_{number}",
+        "location_id": HERE,
+        "state": f"RESERVATION_STATE_{state or last}",
+        "lines": [{"sku": sku, "quantity": str(quantity)} for sku, quantity in lines.items()],
+        "expires_at": at(ends),
+        "order_ref": key,
+        "created_at": at(seq),
+        "created_seq": str(seq),
+    }
+
+
+def order(effect: str = "APPLIED") -> dict[str, Any]:
+    """The sale as the API tells it."""
+    return {
+        "id": "ord_1", "location_id": HERE, "client_sale_id": "selling", "version": "1",
+        "lines": [{"sku": "A", "quantity": "1"}, {"sku": "B", "quantity": "1"}], "stock_effect": f"STOCK_EFFECT_{effect}",
+    }  # fmt: skip
+
+
+def _calls() -> list[Call]:
+    holding = [
+        call("reserve", key, {"lines": lines}, attempt(seq, hold(number, "ACTIVE"), status=201))
+        for number, (_, lines, seq, _, key) in _HOLDS.items()
+    ]
+    adjusted = level("A", on_hand=15, reserved=2, version=3)
+    counted = level("A", on_hand=14, reserved=2, version=4)
+    moved = level("B", on_hand=10, reserved=1, damaged=1, version=3)
+    lost = Attempt(START + 2.6, START + 2.7, 0, "NO_ANSWER")
+    return [
+        *holding,
+        call("adjust", "adjusting", {"sku": "A", "delta": 5}, lost, attempt(3, adjusted), attempt(3.5, adjusted)),
+        call("count", "counting", {"counts": {"A": [15, 14]}}, attempt(4, {"levels": [counted]})),
+        call("move", "moving", {"sku": "B", "from": "SELLABLE", "to": "DAMAGED", "quantity": 1}, attempt(5, moved)),
+        call("confirm", "confirming", {"hold": "rsv_1"}, attempt(7, hold(1, "CONFIRMED"))),
+        call("extend", "extending", {"hold": "rsv_3"}, attempt(11.5, hold(3))),
+        call("release", "releasing", {"hold": "rsv_4"}, attempt(13, hold(4))),
+        call("sale", "selling", {"lines": {"A": 1, "B": 1}, "hold": "rsv_1"}, attempt(8.5, order("PENDING"), status=201)),
+        call(
+            "bulk",
+            "many",
+            {"lines": [
+                {"location_id": HERE, "sku": "B", "reference": "many#0", "delta": "-1"},
+                {"location_id": HERE, "sku": "B", "reference": "many#1", "expected_on_hand": "3", "on_hand": "4"},
+            ]},
+            attempt(10, {"results": [{"index": 0, "level": level("B", on_hand=8, damaged=1, version=6)},
+                                     {"index": 1, "error": {"details": [{"reason": "QUANTITY_STALE"}]}}]}),
+        ),
+        call("read", "reading", {"sku": "A"}, attempt(11, level("A", on_hand=13, reserved=1, version=9))),
+        call("reserve", "too much", {"lines": {"A": 99, "B": 1}}, refusal(5, "INSUFFICIENT_STOCK", lines=[{"sku": "A", "available": "12"}])),
+        call("count", "too late", {"counts": {"A": [10, 9]}}, refusal(5, "QUANTITY_STALE", lines=[{"sku": "A", "on_hand": "14"}])),
+        call("adjust", "too little", {"sku": "B", "delta": -50}, refusal(10, "QUANTITY_BELOW_ZERO", {"quantity": "7"})),
+        call("confirm", "in vain", {"hold": "rsv_2"}, refusal(9, "RESERVATION_ENDED", {"state": "EXPIRED"})),
+        Call("intrude", "furniture", HERE, "spying", {"path": "/v1"}, [refusal(5, "NOT_FOUND")]),
+    ]  # fmt: skip
+
+
+def _stream(made: History) -> Stream:
+    """A till that came at position 1 and lost its connection once."""
+    ledger = model.Ledger(made.end.movements[HERE])
+    versions = {"A": 1, "B": 1}
+    opening = {sku: [*ledger.at(sku, 1), 1] for sku in "AB"}
+    events: list[dict[str, Any]] = [{"kind": "snapshot", "seq": 1, "last": True, "levels": opening}]
+    for step in ledger.steps[1:]:
+        changes = []
+        for sku in dict.fromkeys(line.sku for line in step.lines):
+            versions[sku] += 1
+            changes.append([step.seq, sku, [*ledger.at(sku, step.seq), versions[sku]]])
+        events.append({"kind": "changes", "from": step.seq, "to": step.seq, "changes": changes})
+        if step.seq == 6:
+            events += [{"kind": "progress", "seq": 6}, {"kind": "broken", "why": "UNAVAILABLE"}]
+    return Stream("grpc beauty 1", "grpc", "beauty", HERE, events)

@@ -1,0 +1,52 @@
+"""One run: a stack, two brands, callers, tills and a nemesis, and the history of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tests.e2e import stack as stacks
+from tests.prove import callers, ending, nemesis, watchers, world
+from tests.prove.history import History
+
+DOORS: Final = ("grpc", "sse")
+Say = Callable[[str], None]
+
+
+async def record(stack: stacks.Stack, *, seed: int, seconds: float, count: int, say: Say = lambda _: None) -> History:
+    """Runs it on a stack; when the nemesis is done, everything comes back and the end is read."""
+    async with world.brands(stack) as brands:
+        history = History(seed, seconds, count, {brand.name: brand.locations for brand in brands})
+        tills = [
+            (location, watchers.Watcher(door, brand, location, history))
+            for brand in brands
+            for location in brand.locations
+            for door in DOORS
+        ]
+        following = [asyncio.create_task(till.run()) for _, till in tills]
+        try:
+            say(f"{count} callers and {len(tills)} tills work for {seconds:g} s; processes are killed meanwhile")
+            await _work(stack, brands, history, time.monotonic() + seconds)
+            say("all goes quiet; reading what the product says now")
+            await asyncio.to_thread(stack.wait_ready)
+            await ending.collect(brands, tills, history, seed)
+        finally:
+            for task in following:
+                task.cancel()
+            for task in following:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+    return history
+
+
+async def _work(stack: stacks.Stack, brands: list[world.Brand], history: History, until: float) -> None:
+    desks = {location: callers.Desk() for brand in brands for location in brand.locations}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(nemesis.Nemesis(stack, history.seed, history).run(until))
+        for number in range(history.callers):
+            brand, other = brands[number % 2], brands[1 - number % 2]
+            caller = callers.Caller(number, history.seed, brand, other, desks, history)
+            group.create_task(caller.run(until))

@@ -1,0 +1,338 @@
+"""The checker finds each kind of violation in a history made by hand, and nothing in the one that keeps its promises."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.prove import checks, history, made
+from tests.prove.history import Call, History
+from tests.prove.made import HERE, THERE, attempt, call, refusal
+
+Break = Callable[[History], None]
+DECLARED = "answers are declared, none is INTERNAL"
+ONE_ANSWER = "a key has one answer"
+TRUE = "refusals were true"
+STRONG = "reads are strong"
+OWN = "answered levels are those of the ledger"
+REAL_TIME = "the ledger keeps real time"
+TENANTS = "tenants never see each other"
+ONCE = "each accepted change is in the ledger once"
+NOTHING_ELSE = "the ledger has no gap and nothing unasked"
+OVERSOLD = "accepted holds never exceed stock"
+COUNTED = "counts were set where the expectation held"
+BALANCED = "ledger = levels, holds = reserved and allocated"
+READABLE = "what was accepted can be read"
+ENDED = "holds end once and on time"
+SOLD = "every sale takes its stock once"
+STREAMS = "streams are ordered, unique, reliable and atomic"
+QUIET = "all goes quiet in the end"
+
+
+def test_a_history_that_keeps_its_promises_is_found_to_keep_them() -> None:
+    judged = checks.judge(made.history())
+
+    assert [(check.name, check.violations) for check in judged if check.violations] == []
+    assert [check.name for check in judged if not check.looked_at] == []  # each had something to look at
+
+
+def test_a_history_that_was_kept_is_judged_as_it_was(tmp_path: Path) -> None:
+    kept = made.history()
+    kept.write(tmp_path / "history.json")
+
+    assert history.read(tmp_path / "history.json") == kept
+
+
+def named(of: History, key: str) -> Call:
+    return next(found for found in of.calls if found.key == key)
+
+
+def rows(of: History, seq: int) -> list[dict[str, Any]]:
+    return [row for row in of.end.movements[HERE] if row["seq"] == str(seq)]
+
+
+def _answered(key: str, reason: str) -> Break:
+    def broken(of: History) -> None:
+        named(of, key).attempts.insert(0, refusal(1, reason))
+
+    return broken
+
+
+def _another_answer(of: History) -> None:
+    named(of, "holding").attempts.append(attempt(3, made.hold(4, "ACTIVE")))
+
+
+def _another_answer_of_a_line(of: History) -> None:
+    again = copy.deepcopy(named(of, "many").attempts[0])
+    again.body["results"][0]["level"]["on_hand"] = "7"
+    named(of, "many").attempts.append(again)
+
+
+def _told(key: str, part: str, value: str) -> Break:
+    """A refusal that tells another number than there ever was."""
+
+    def broken(of: History) -> None:
+        details = named(of, key).attempts[-1].body["details"]
+        target = details[1]["lines"][0] if details[1]["lines"] else details[0]["metadata"]
+        target[part] = value
+
+    return broken
+
+
+def _an_old_read(of: History) -> None:
+    named(of, "reading").attempts[0].body = made.level("A", on_hand=10, version=1)
+
+
+def _a_read_of_the_future(of: History) -> None:
+    named(of, "reading").attempts = [attempt(3, made.level("A", on_hand=13, reserved=1, version=9))]
+
+
+def _a_wrong_level(of: History) -> None:
+    for answer in named(of, "adjusting").answers:
+        answer.body["on_hand"] = "16"
+
+
+def _later_than_its_successor(of: History) -> None:
+    """What was acknowledged at once began after what stands behind it."""
+    named(of, "adjusting").attempts = [attempt(6, named(of, "adjusting").attempts[-1].body)]
+
+
+def _a_spy_who_sees(of: History) -> None:
+    named(of, "spying").attempts = [attempt(5, {"sku": "A"})]
+
+
+def _a_row_of_another(of: History) -> None:
+    of.end.movements[HERE][0]["location_id"] = THERE
+
+
+def _a_hold_of_an_intruder(of: History) -> None:
+    of.end.reservations[HERE][2]["order_ref"] = "intruder"
+
+
+def _a_lost_change(of: History) -> None:
+    of.end.movements[HERE] = [row for row in of.end.movements[HERE] if row["seq"] != "3"]
+
+
+def _a_change_twice(of: History) -> None:
+    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "14", "recorded_at": made.at(14)})
+
+
+def _a_refused_change(of: History) -> None:
+    of.end.movements[HERE].append(
+        rows(of, 3)[0] | {"seq": "14", "recorded_at": made.at(14), "reference_id": "too little"}
+    )
+
+
+def _half_a_hold(of: History) -> None:
+    of.end.movements[HERE].remove(rows(of, 2)[1])
+
+
+def _another_quantity(of: History) -> None:
+    rows(of, 3)[0]["quantity"] = "4"
+
+
+def _a_line_of_a_bulk_twice(of: History) -> None:
+    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "14", "recorded_at": made.at(14)})
+
+
+def _a_refused_line_of_a_bulk(of: History) -> None:
+    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "14", "recorded_at": made.at(14), "reference_id": "many#1"})
+
+
+def _unasked(of: History) -> None:
+    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "14", "recorded_at": made.at(14), "reference_id": "nobody"})
+
+
+def _a_gap(of: History) -> None:
+    for row in rows(of, 13):
+        row["seq"] = "14"
+
+
+def _too_much_promised(of: History) -> None:
+    rows(of, 12)[0]["quantity"] = "9"
+
+
+def _set_upon_another_number(of: History) -> None:
+    named(of, "counting").facts["counts"]["A"] = [16, 14]
+
+
+def _a_wrong_final_level(of: History) -> None:
+    of.end.levels[HERE]["A"]["on_hand"] = "12"
+
+
+def _reserved_for_nobody(of: History) -> None:
+    of.end.reservations[HERE][2]["state"] = "RESERVATION_STATE_RELEASED"
+
+
+def _a_lost_hold(of: History) -> None:
+    del of.end.reservations[HERE][2]
+
+
+def _another_hold_than_answered(of: History) -> None:
+    of.end.reservations[HERE][2]["lines"] = [{"sku": "A", "quantity": "2"}]
+
+
+def _an_id_that_cannot_be_read(of: History) -> None:
+    of.end.read["ord_1"] = "GET /v1/orders/ord_1: 404 NOT_FOUND"
+
+
+def _two_of_one_key(of: History) -> None:
+    of.end.sales[HERE].append(made.order() | {"id": "ord_2"})
+
+
+def _a_dead_letter(of: History) -> None:
+    of.end.dead_letters = 1
+
+
+def _confirmed_twice(of: History) -> None:
+    of.end.movements[HERE] += [row | {"seq": "14", "recorded_at": made.at(14)} for row in rows(of, 7)]
+
+
+def _given_back_early(of: History) -> None:
+    of.end.reservations[HERE][1]["expires_at"] = made.at(60)
+
+
+def _never_given_back(of: History) -> None:
+    of.end.movements[HERE].remove(rows(of, 8)[0])
+
+
+def _less_time_than_promised(of: History) -> None:
+    named(of, "extending").attempts[0].body["expires_at"] = made.at(5_000)
+
+
+def _released_without_effect(of: History) -> None:
+    of.end.movements[HERE] = [row for row in of.end.movements[HERE] if row["seq"] != "13"]
+
+
+def _sold_twice(of: History) -> None:
+    of.end.movements[HERE] += [row | {"seq": "14", "recorded_at": made.at(14)} for row in rows(of, 9)]
+
+
+def _sold_without_effect(of: History) -> None:
+    of.end.movements[HERE] = [row for row in of.end.movements[HERE] if row["seq"] != "9"]
+
+
+def _never_applied(of: History) -> None:
+    of.end.sales[HERE][0]["stock_effect"] = "STOCK_EFFECT_PENDING"
+
+
+def _sold_beside_its_hold(of: History) -> None:
+    rows(of, 9)[0]["from_state"] = "STOCK_STATE_SELLABLE"
+
+
+def _a_sale_of_nobody(of: History) -> None:
+    of.calls.remove(named(of, "selling"))
+
+
+def _stream(change: Callable[[list[dict[str, Any]]], None]) -> Break:
+    def broken(of: History) -> None:
+        change(of.streams[0].events)
+
+    return broken
+
+
+def _swapped(events: list[dict[str, Any]]) -> None:
+    events[3], events[4] = events[4], events[3]
+
+
+def _cut_in_two(events: list[dict[str, Any]]) -> None:
+    """The two SKUs of a command in a frame each."""
+    whole = events[1]
+    events[1:2] = [whole | {"changes": whole["changes"][:1]}, whole | {"changes": whole["changes"][1:]}]
+
+
+def _another_level(events: list[dict[str, Any]]) -> None:
+    events[2]["changes"][0][2][0] += 1
+
+
+def _another_version(events: list[dict[str, Any]]) -> None:
+    events[-1]["changes"][0][2][-1] += 1
+
+
+BROKEN: dict[str, tuple[str, Break]] = {
+    "a call was INTERNAL": (DECLARED, _answered("adjusting", "INTERNAL")),
+    "a call was refused without a reason": (DECLARED, _answered("holding", "UNDECLARED")),
+    "a sale was refused": (DECLARED, _answered("selling", "INSUFFICIENT_STOCK")),
+    "a valid token was refused": (DECLARED, _answered("reading", "EDGE_UNAUTHENTICATED")),
+    "a key has two reservations": (ONE_ANSWER, _another_answer),
+    "a line of a bulk update has two answers": (ONE_ANSWER, _another_answer_of_a_line),
+    "short of what was there": (TRUE, _told("too much", "available", "98")),
+    "stale against what never was": (TRUE, _told("too late", "on_hand", "77")),
+    "below what was there": (TRUE, _told("too little", "quantity", "51")),
+    "ended in a way it did not": (TRUE, _told("in vain", "state", "RELEASED")),
+    "a read of what is past": (STRONG, _an_old_read),
+    "a read of what is to come": (STRONG, _a_read_of_the_future),
+    "an answer with another level": (OWN, _a_wrong_level),
+    "an order that is not that of time": (REAL_TIME, _later_than_its_successor),
+    "a tenant reads another's": (TENANTS, _a_spy_who_sees),
+    "a list holds another's row": (TENANTS, _a_row_of_another),
+    "a tenant holds another's stock": (TENANTS, _a_hold_of_an_intruder),
+    "an acknowledged change is lost": (ONCE, _a_lost_change),
+    "a change is applied twice": (ONCE, _a_change_twice),
+    "a refused change is applied": (ONCE, _a_refused_change),
+    "half of a hold is made": (ONCE, _half_a_hold),
+    "another quantity is written": (ONCE, _another_quantity),
+    "a line of a bulk update is applied twice": (ONCE, _a_line_of_a_bulk_twice),
+    "a refused line of a bulk update is applied": (ONCE, _a_refused_line_of_a_bulk),
+    "a change that nobody asked for": (NOTHING_ELSE, _unasked),
+    "a position is missing": (NOTHING_ELSE, _a_gap),
+    "more is promised than there is": (OVERSOLD, _too_much_promised),
+    "a count is set upon another number": (COUNTED, _set_upon_another_number),
+    "a level is not its ledger": (BALANCED, _a_wrong_final_level),
+    "units are reserved for nobody": (BALANCED, _reserved_for_nobody),
+    "an accepted hold is gone": (READABLE, _a_lost_hold),
+    "an accepted hold has changed": (READABLE, _another_hold_than_answered),
+    "an accepted sale can't be read": (READABLE, _an_id_that_cannot_be_read),
+    "two sales with one key": (READABLE, _two_of_one_key),
+    "a dead letter": (READABLE, _a_dead_letter),
+    "a hold is confirmed twice": (ENDED, _confirmed_twice),
+    "a hold ends before its time": (ENDED, _given_back_early),
+    "a hold never gives back": (ENDED, _never_given_back),
+    "a hold has less time than was promised": (ENDED, _less_time_than_promised),
+    "a release has no effect": (ENDED, _released_without_effect),
+    "a sale is applied twice": (SOLD, _sold_twice),
+    "a sale is never applied": (SOLD, _sold_without_effect),
+    "a sale stays pending": (SOLD, _never_applied),
+    "a sale leaves its hold": (SOLD, _sold_beside_its_hold),
+    "a sale that nobody rang up": (SOLD, _a_sale_of_nobody),
+    "a stream lacks a change": (STREAMS, _stream(lambda events: events.pop(5))),
+    "a stream has a change twice": (STREAMS, _stream(lambda events: events.insert(5, events[5]))),
+    "a stream is out of order": (STREAMS, _stream(_swapped)),
+    "a stream cuts a command in two": (STREAMS, _stream(_cut_in_two)),
+    "a stream tells half of a command": (STREAMS, _stream(lambda events: events[1]["changes"].pop())),
+    "a stream tells another level": (STREAMS, _stream(_another_level)),
+    "a stream skips a version": (STREAMS, _stream(_another_version)),
+    "a stream falls behind for good": (STREAMS, _stream(lambda events: events.pop())),
+    "a stream begins anew though it has a token": (STREAMS, _stream(lambda events: events.append(events[0]))),
+    "a stream tells of another place": (STREAMS, _stream(lambda events: events.append({"kind": "foreign", "location": THERE}))),
+    "a stream asks to begin anew": (STREAMS, _stream(lambda events: events.append({"kind": "ended", "reason": "RESYNC_REQUIRED"}))),
+    "progress ahead of what was sent": (STREAMS, _stream(lambda events: events.append({"kind": "progress", "seq": 99}))),
+    "it never goes quiet": (QUIET, lambda of: setattr(of.end, "quiet", "a till is at 3 of 9")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_promise_is_found(name: str) -> None:
+    promise, broken = BROKEN[name]
+    of = made.history()
+    broken(of)
+
+    found = [check.name for check in checks.judge(of) if check.violations]
+
+    assert promise in found
+
+
+def test_every_promise_is_broken_by_a_test() -> None:
+    assert {check.name for check in checks.judge(made.history())} == {promise for promise, _ in BROKEN.values()}
+
+
+def test_a_call_of_unknown_outcome_may_have_happened_or_not() -> None:
+    of = made.history()
+    named(of, "adjusting").attempts = [history.Attempt(made.START + 2, made.START + 4, 0, "NO_ANSWER")]
+    of.calls.append(call("adjust", "never heard of", {"sku": "A", "delta": 1}, attempt(5, None, "UNAVAILABLE", 503)))
+
+    assert [check.violations for check in checks.judge(of) if check.violations] == []

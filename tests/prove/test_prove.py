@@ -1,0 +1,23 @@
+"""A short run of ./scripts/prove: the product keeps its promises while its processes are killed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.prove import checks, nemesis, running, world
+
+SEED, SECONDS, CALLERS = 7, 100.0, 32
+
+pytestmark = pytest.mark.timeout(420)
+
+
+def test_no_promise_is_broken_while_processes_are_killed() -> None:
+    with world.stack() as stack:
+        history = asyncio.run(running.record(stack, seed=SEED, seconds=SECONDS, count=CALLERS))
+    judged = checks.judge(history)
+
+    assert [f"{check.name}: {check.violations[0]}" for check in judged if check.violations] == []
+    assert [check.name for check in judged if not check.looked_at] == []
+    assert {kill["process"] for kill in history.kills} == set(nemesis.VICTIMS)

@@ -1,0 +1,165 @@
+"""The stack that a proof runs on, and two brands in it, made and called through the public surface."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from services.mesh import throwaway
+from tests.bench import shop
+from tests.e2e import stack as stacks
+from tests.prove.history import Attempt
+
+TENANTS: Final = ("beauty", "furniture")
+SHOPS: Final = 3
+#: The same names in both brands: a tenant that saw the other's would hardly notice.
+SKUS: Final = tuple(f"SKU-{number:02d}" for number in range(1, 9))
+#: Little enough that shortages are common, since what is sold comes back only bit by bit.
+OPENING: Final = 25
+TOKEN_SECONDS: Final = 480.0  # of 15 minutes
+SETTINGS: Final = {**shop.SETTINGS, "TILLMESH_INVENTORY_PROCESSES": "2"}
+CALL_SECONDS: Final = 15.0
+
+
+@dataclass
+class Brand:
+    """A tenant and how it is called. Every call is bounded; no answer is an answer too."""
+
+    name: str
+    stack: stacks.Stack
+    http: httpx.AsyncClient
+    locations: list[str] = field(default_factory=list)
+    _token: str = ""
+    _until: float = 0.0
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def token(self) -> str:
+        """A token of the brand's admin, good for some minutes; asked for again until the edge answers."""
+        async with self._asking:
+            while time.monotonic() > self._until:
+                with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
+                    self._token = await self._ask_token()
+                    self._until = time.monotonic() + TOKEN_SECONDS
+                    break
+                await asyncio.sleep(0.5)
+        return self._token
+
+    async def _ask_token(self) -> str:
+        found = json.loads((self.stack.data / "credentials.json").read_text())["tenants"][self.name]["clients"]["admin"]
+        answer = await self.http.post(
+            "/oauth2/token",
+            data={"grant_type": "client_credentials"},
+            auth=(found["client_id"], found["client_secret"]),
+        )
+        return str(answer.json()["access_token"])
+
+    async def attempt(
+        self, method: str, path: str, body: Any = None, key: str = "", query: dict[str, Any] | None = None
+    ) -> Attempt:
+        """One sending of a call."""
+        headers = {"authorization": f"Bearer {await self.token()}"} | ({"idempotency-key": key} if key else {})
+        begun = time.time()
+        try:
+            answer = await self.http.request(method, path, json=body, headers=headers, params=query)
+            found = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            return Attempt(begun, time.time(), 0, "NO_ANSWER", type(error).__name__)
+        ended = time.time()
+        if answer.status_code < 400:
+            return Attempt(begun, ended, answer.status_code, "", found)
+        return Attempt(begun, ended, answer.status_code, reason_of(found), found)
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """A read that is repeated for a minute until it is answered. RuntimeError when it is refused."""
+        until = time.monotonic() + 60
+        while True:
+            attempt = await self.attempt("GET", path, query=query)
+            if attempt.ok:
+                return attempt.body
+            if attempt.final or time.monotonic() > until:
+                raise RuntimeError(f"GET {path}: {attempt.status} {attempt.reason}")
+            await asyncio.sleep(0.5)
+
+    async def pages(self, path: str, name: str, **query: Any) -> list[dict[str, Any]]:
+        """Every row of a list."""
+        rows: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            page = await self.get(path, page_size=500, page_token=token, **query)
+            rows += page.get(name, [])
+            token = page.get("next_page_token", "")
+            if not token:
+                return rows
+
+
+def reason_of(error: Any) -> str:
+    """The declared reason in an error's details; UNDECLARED when there is none."""
+    details = error.get("details", []) if isinstance(error, dict) else []
+    reasons = [detail["reason"] for detail in details if isinstance(detail, dict) and detail.get("reason")]
+    return str(reasons[0]).removeprefix("ERROR_REASON_") if reasons else "UNDECLARED"
+
+
+def detail_lines(error: Any) -> list[dict[str, Any]]:
+    """The lines that an error's details list."""
+    return [line for detail in error.get("details", []) for line in detail.get("lines", [])]
+
+
+def metadata(error: Any) -> dict[str, str]:
+    """The metadata of an error's reason."""
+    return next((detail["metadata"] for detail in error.get("details", []) if detail.get("metadata")), {})
+
+
+@contextlib.contextmanager
+def stack() -> Iterator[stacks.Stack]:
+    """A running stack of its own for a block, in a folder that goes away."""
+    with throwaway.folder() as folder:
+        running = stacks.Stack(folder, **SETTINGS)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+
+
+@contextlib.asynccontextmanager
+async def brands(running: stacks.Stack) -> AsyncIterator[list[Brand]]:
+    """Both brands, with shops and opening stock."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    async with contextlib.AsyncExitStack() as clients:
+        made = []
+        for name in TENANTS:
+            client = httpx.AsyncClient(base_url=running.endpoints["http"], timeout=CALL_SECONDS, limits=limits)
+            made.append(Brand(name, running, await clients.enter_async_context(client)))
+            await _furnish(made[-1])
+        yield made
+
+
+async def _furnish(brand: Brand) -> None:
+    products = [{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in SKUS]
+    await _made(brand, "/v1/products/batch-create", {"products": products})
+    for number in range(SHOPS):
+        fields = {"name": "Shop", "type": "LOCATION_TYPE_STORE", "timezone": "Europe/Vienna", "currency_code": "EUR"}
+        shop_made = await _made(brand, "/v1/locations", {"location": fields | {"code": f"SHOP-{number}"}})
+        brand.locations.append(shop_made["id"])
+        counts = [{"sku": sku, "on_hand": str(OPENING), "force_reason": "opening"} for sku in SKUS]
+        body = {"counts": counts, "reason": "MOVEMENT_REASON_OPENING", "reference": "opening"}
+        await _made(brand, f"/v1/locations/{shop_made['id']}/inventory", body)
+
+
+async def _made(brand: Brand, path: str, body: Any) -> Any:
+    attempt = await brand.attempt("POST", path, body)
+    assert attempt.ok, attempt
+    return attempt.body
+
+
+def logs(running: stacks.Stack) -> Path:
+    """Where the parts write their logs."""
+    return running.data / "logs"
