@@ -97,6 +97,15 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What to do with a level's thresholds. None within: clear it, or for rearm the default."""
+
+    sets_low: bool
+    low: int | None
+    rearm: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SetPolicy:
     """Edits what governs availability; None leaves a part."""
 
@@ -106,6 +115,7 @@ class SetPolicy:
     backorder_limit: int | None
     incoming: tuple[Incoming, ...] | None
     expected_version: int = 0
+    thresholds: Thresholds | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,25 @@ class ExceptionKind(enum.IntEnum):
     UNKNOWN_SKU = 2
 
 
+class AlertKind(enum.IntEnum):
+    """What a level's thresholds tell, the most urgent first. NONE and the three after it are also a level's state."""
+
+    NONE = 0
+    OVERSOLD = 1
+    OUT_OF_STOCK = 2
+    LOW_STOCK = 3
+    BACK_IN_STOCK = 4
+
+
+class Alert(NamedTuple):
+    """A level crossed a threshold."""
+
+    kind: AlertKind
+    sku: str
+    available: int
+    threshold: int
+
+
 class Shortage(NamedTuple):
     """A line that can't be had in full."""
 
@@ -112,6 +131,12 @@ class Level:
     fresh: bool = False
     """Not in the database yet."""
     policy_changed: bool = False
+    low_stock_threshold: int | None = None
+    """At or below it available is low. None: nobody wants to be told."""
+    rearm_threshold: int | None = None
+    """Above it an alert is over."""
+    alert: int = AlertKind.NONE
+    """The worst that was raised since available was last above rearm_threshold."""
 
     @property
     def unsellable(self) -> int:
@@ -199,6 +224,7 @@ class Step:
     touched: dict[str, Level] = field(default_factory=dict)
     movements: list[Movement] = field(default_factory=list)
     exceptions: list[RaisedException] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
 
 
 def fold(sku: str) -> str:

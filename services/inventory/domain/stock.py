@@ -11,6 +11,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
 
+from services.inventory.domain import alerts
 from services.inventory.domain.commands import (
     Adjust,
     ApplySales,
@@ -150,6 +151,10 @@ class Stock:
         for level in step.touched.values():
             level.version += 1
             level.updated_at = self.now
+            if level.low_stock_threshold is not None or level.alert:
+                alert = alerts.cross(level)
+                if alert is not None:
+                    step.alerts.append(alert)
         self.seq = step.seq
         self.steps.append(step)
         self.step = Step(step.seq + 1)
@@ -315,6 +320,8 @@ class Stock:
         level = self.level(command.sku)
         if command.expected_version and command.expected_version != level.version:
             raise errors.VersionMismatch(level.version)
+        if (of := command.thresholds) is not None:
+            alerts.set_thresholds(level, of.low if of.sets_low else level.low_stock_threshold, of.rearm)
         if command.safety_stock is not None:
             level.safety_stock = command.safety_stock
         if command.backorder_limit is not None:
