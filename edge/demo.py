@@ -74,8 +74,10 @@ class Goods:
 
 @dataclasses.dataclass(frozen=True)
 class Brand:
-    """A demo brand. local: percent of the general price at a location's code; safety: units kept back of a SKU; low:
-    units at which a SKU is low."""
+    """A demo brand. local: percent of the general price at a location's code.
+
+    safety: units kept back of a SKU; low: units at which it is low.
+    """
 
     tenant: str
     name: str

@@ -126,7 +126,7 @@ class _Batch:
         self._answered = loaded.answered
         self._seen: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
         self.answers: list[idempotency.Answer] = []
-        self.places = {location: _Place(keys[location], of) for location, of in loaded.places.items()}
+        self.places = {location: Place(keys[location], of) for location, of in loaded.places.items()}
 
     @property
     def now(self) -> dt.datetime:
@@ -168,7 +168,7 @@ class _Batch:
         return None
 
 
-class _Place:
+class Place:
     """What a batch does at one of its locations."""
 
     def __init__(self, key: LaneKey, loaded: store.Place) -> None:
@@ -211,6 +211,8 @@ class _Place:
                 return working.set_policy(command)
             case commands.ApplySales():
                 return self._apply_sales(command)
+            case commands.Rebuild():
+                return working.rebuild(command)
             case commands.Expire():
                 return None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.inventory.domain.levels import HoldState, Incoming, fold
+from services.inventory.domain.levels import Counters, HoldState, Incoming, fold
 from services.kit import errors
 
 
@@ -147,7 +147,14 @@ class ApplySales:
     sales: tuple[Sale, ...]
 
 
-Command = Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Sets levels to what the ledger says. sums: by folded SKU, over all that is committed."""
+
+    sums: Mapping[str, Counters]
+
+
+Command = Rebuild | Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales
 
 
 def keys_of(command: Command) -> Iterable[str]:
@@ -157,6 +164,8 @@ def keys_of(command: Command) -> Iterable[str]:
             return [fold(sku) for sku, _ in command.lines]
         case EndHold() | Expire():
             return command.keys
+        case Rebuild():
+            return command.sums
         case SetCounts():
             return [fold(count.sku) for count in command.counts]
         case ApplySales():

@@ -48,6 +48,7 @@ class ExceptionKind(enum.IntEnum):
 
     OVERSOLD = 1
     UNKNOWN_SKU = 2
+    LEVEL_REBUILT = 3
 
 
 class AlertKind(enum.IntEnum):
@@ -203,6 +204,17 @@ class Hold:
     def state_at(self, now: dt.datetime) -> HoldState:
         """ACTIVE becomes EXPIRED by the clock alone: no row is touched when a hold runs out."""
         return HoldState.EXPIRED if self.state == HoldState.ACTIVE and self.expires_at <= now else self.state
+
+
+class Counters(NamedTuple):
+    """The units of a SKU by state, as the ledger adds up. In the order of a level's own."""
+
+    on_hand: int = 0
+    reserved: int = 0
+    allocated: int = 0
+    damaged: int = 0
+    quality_control: int = 0
+    expired: int = 0
 
 
 class RaisedException(NamedTuple):

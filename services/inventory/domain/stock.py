@@ -19,12 +19,14 @@ from services.inventory.domain.commands import (
     EventAhead,
     Move,
     Origin,
+    Rebuild,
     Reserve,
     Sale,
     SetCounts,
     SetPolicy,
 )
 from services.inventory.domain.levels import (
+    Counters,
     ExceptionKind,
     Hold,
     HoldLine,
@@ -331,6 +333,22 @@ class Stock:
         level.policy_changed = True
         self.step.touched[fold(level.sku)] = level
         return level
+
+    def rebuild(self, command: Rebuild) -> None:
+        """Sets levels to what the ledger says, and tells a person. No movement: what happened stands in the ledger."""
+        for key, sums in command.sums.items():
+            level = self.find(key)
+            if level is None:
+                raise SkuNotFound(key)
+            right = Level(level.sku, *sums)
+            for movement in (m for step in self.steps for m in step.movements if fold(m.sku) == key):
+                right.move(movement.from_state, movement.to_state, movement.quantity)
+            wrong = max(abs(getattr(right, name) - getattr(level, name)) for name in Counters._fields)
+            if wrong:
+                for name in Counters._fields:
+                    setattr(level, name, getattr(right, name))
+                self.step.touched[key] = level
+                self.warn(ExceptionKind.LEVEL_REBUILT, level.sku, wrong, ("ledger", ""))
 
     # --- sales ---
 

@@ -237,6 +237,8 @@ class _StockExceptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_St
     """Sold or removed more than was available."""
     STOCK_EXCEPTION_KIND_UNKNOWN_SKU: _StockExceptionKind.ValueType  # 2
     """A sale names a SKU that is not in the catalogue: its stock could not be reduced."""
+    STOCK_EXCEPTION_KIND_LEVEL_REBUILT: _StockExceptionKind.ValueType  # 3
+    """The level was not what the ledger says and was set to it, without a movement: its history was right all along."""
 
 class StockExceptionKind(_StockExceptionKind, metaclass=_StockExceptionKindEnumTypeWrapper):
     """Kind of a stock exception."""
@@ -247,6 +249,8 @@ STOCK_EXCEPTION_KIND_OVERSOLD: StockExceptionKind.ValueType  # 1
 """Sold or removed more than was available."""
 STOCK_EXCEPTION_KIND_UNKNOWN_SKU: StockExceptionKind.ValueType  # 2
 """A sale names a SKU that is not in the catalogue: its stock could not be reduced."""
+STOCK_EXCEPTION_KIND_LEVEL_REBUILT: StockExceptionKind.ValueType  # 3
+"""The level was not what the ledger says and was set to it, without a movement: its history was right all along."""
 Global___StockExceptionKind: _TypeAlias = StockExceptionKind  # noqa: Y015
 
 @_typing.final
@@ -723,7 +727,7 @@ class StockException(_message.Message):
     sku: _builtins.str
     """As the variant, or the till, spells it."""
     quantity: _builtins.int
-    """Units short, or units sold of an unknown SKU."""
+    """Units short, units sold of an unknown SKU, or the most units by which a number of the level was wrong."""
     reference_type: _builtins.str
     """What caused it, e.g. `sale`."""
     reference_id: _builtins.str
