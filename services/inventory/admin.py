@@ -97,7 +97,7 @@ async def _replay(tenant: str, location: str, after: int) -> None:
         sales = replaying.Replay(inventory.db, bootstrap.SERVICE, inventory.subscription)
         for key in [(tenant, location)] if location else await sales.keys(tenant):
             done = await sales.run(*key, after)
-            console.print(f"{key[0]} {key[1]}: {done.read} events, {done.applied} new, at {done.position.seq}")
+            console.print(f"{key[1]}: {done.read} events, {done.applied} new, at {done.position.seq}", soft_wrap=True)
     finally:
         await inventory.lanes.stop()
         await inventory.orders.close()

@@ -54,6 +54,7 @@ class Replay:
         owner no longer keeps what is asked for. An effect's own error passes; what was applied before it stays.
         """
         position, read, applied = positions.Position(0, after_seq), 0, 0
+        before = await self._cursor(tenant_id, key)
         while True:
             page = await self._subscription.owner.read_events(tenant_id, key, position.seq, catching_up.PAGE_EVENTS)
             if not page:
@@ -64,7 +65,8 @@ class Replay:
                     raise catching_up.Inconsistent
                 position = positions.of(envelope)
                 read += 1
-                applied += outcome is effects.Outcome.APPLIED
+                # An effect that is remembered by its key answers APPLIED again.
+                applied += outcome is effects.Outcome.APPLIED and position > before
             await self._keep(tenant_id, key, position)
 
     async def rewind(self, tenant_id: str, key: str, after_seq: int = 0) -> None:
@@ -75,6 +77,11 @@ class Replay:
         async with self._database.worker() as worker:
             session = await database.become_app(worker, self._service, events.tenant_uuid(tenant_id))
             await positions.rewind(session, self._subscription.consumer, key, after_seq)
+
+    async def _cursor(self, tenant_id: str, key: str) -> positions.Position:
+        async with self._database.worker() as worker:
+            named = [(events.tenant_uuid(tenant_id), key)]
+            return (await positions.read(worker, self._subscription.consumer, named))[0]
 
     async def _keep(self, tenant_id: str, key: str, position: positions.Position) -> None:
         """Moves a lost cursor along where the effect knew the event by its key, and so didn't move it. Never back."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -173,3 +175,37 @@ async def test_whatever_is_tampered_with_is_found(
 
     assert any(difference.what.startswith(what) for difference in found)
     assert {difference.sku for difference in found} <= {"red-1", ""}
+
+
+async def run(urls: tuple[str, str], *arguments: str) -> tuple[int, str]:
+    """The command as an operator has it: the service's two database URLs and nothing more."""
+    told = {
+        "TILLMESH_INVENTORY_DATABASE_URL": urls[0],
+        "TILLMESH_INVENTORY_WORKER_DATABASE_URL": urls[1],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "COLUMNS": "160",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.inventory", *arguments, env=told,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+async def test_the_command_says_what_differs_and_sets_it_right(
+    world: worlds.StockWorld, urls: tuple[str, str], tamper: Tamper
+) -> None:
+    location_id = await busy_location(world)
+    where = mapping.location_uuid(location_id)
+    tamper("UPDATE stock_level SET damaged = 40 WHERE location_id = %s AND sku_key = 'blue'", where)
+
+    code, said = await run(urls, "verify", "--tenant", world.tenant_id, "--location", location_id)
+    assert code == 1
+    assert location_id in said
+    assert [word.strip() for word in next(line for line in said.splitlines() if "blue" in line).split("│")[1:-1]] == [
+        "blue", "damaged", "4", "40",
+    ]  # fmt: skip
+    code, said = await run(urls, "rebuild", "--location", location_id)
+    assert (code, said.splitlines()[-1]) == (0, "1 locations, 1 levels rebuilt, 0 differences left")
+    assert (await run(urls, "verify", "--location", location_id))[0] == 0
