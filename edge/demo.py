@@ -74,7 +74,10 @@ class Goods:
 
 @dataclasses.dataclass(frozen=True)
 class Brand:
-    """A demo brand. local: percent of the general price at a location's code; safety: units kept back of a SKU."""
+    """A demo brand. local: percent of the general price at a location's code.
+
+    safety: units kept back of a SKU; low: units at which it is low.
+    """
 
     tenant: str
     name: str
@@ -82,6 +85,7 @@ class Brand:
     goods: tuple[Goods, ...]
     local: tuple[tuple[str, str, int], ...]
     safety: tuple[tuple[str, str, int], ...]
+    low: tuple[tuple[str, str, int], ...]
     serial: int
     """First of the numbers that its barcodes are made of."""
 
@@ -119,6 +123,8 @@ BEAUTY: Final = Brand(
     ),
     local=(("LISBON", "LIP-VELVET", 90), ("LISBON", "SET-DISCOVERY", 95)),
     safety=(("VIENNA", "LIP-VELVET", 2), ("LISBON", "LIP-VELVET", 2), ("VIENNA", "SET-DISCOVERY", 1)),
+    low=(("VIENNA", "LIP-VELVET", 10), ("LISBON", "LIP-VELVET", 8), ("VIENNA", "SERUM-HYDRA", 5),
+         ("TALLINN-WH", "NAIL-LACQ", 25), ("TALLINN-WH", "SHAMPOO-REFILL", 5_000)),
     serial=1000,
 )  # fmt: skip
 
@@ -149,6 +155,8 @@ FURNITURE: Final = Brand(
     ),
     local=(("AMSTERDAM", "LAMP-ARC", 95),),
     safety=(("AMSTERDAM", "SOFA-FJORD", 1), ("POZNAN-WH", "CHAIR-ALDER", 6)),
+    low=(("AMSTERDAM", "LAMP-ARC", 1), ("POZNAN-WH", "CHAIR-ALDER", 20), ("POZNAN-WH", "TABLE-ALDER", 5),
+         ("POZNAN-WH", "FABRIC-WOOL", 10_000)),
     serial=2000,
 )  # fmt: skip
 
@@ -322,7 +330,7 @@ def load(door: Door, brand: Brand) -> str:
     for start in range(0, len(lines), _LINES_MAX):
         applied = door.write("POST", "/v1/inventory/bulk-update", {"lines": lines[start : start + _LINES_MAX]})
         _check(applied, allowed="QUANTITY_STALE")  # it was counted before, and sold from since
-    _keep_back(door, brand, location_ids)
+    _set_policies(door, brand, location_ids)
     variants = sum(len(each["variants"]) for each in made)
     return (
         f"{brand.tenant} ({brand.name}): {len(location_ids)} locations, {len(made)} products in {variants} variants, "
@@ -345,11 +353,13 @@ def _check(answer: Any, allowed: str) -> None:
             raise NotLoadedError(f"Line {result.get('index', 0)} was refused: {refused.get('message')}.")
 
 
-def _keep_back(door: Door, brand: Brand, location_ids: dict[str, str]) -> None:
-    for code, name, units in brand.safety:
+def _set_policies(door: Door, brand: Brand, location_ids: dict[str, str]) -> None:
+    kept_back = [("safety_stock", "safetyStock", *each) for each in brand.safety]
+    low = [("low_stock_threshold", "lowStockThreshold", *each) for each in brand.low]
+    for field, mask, code, name, units in (*kept_back, *low):
         for goods in brand.goods:
             for sku in goods.skus() if goods.sku == name else ():
-                change = {"safety_stock": str(units), "update_mask": "safetyStock"}
+                change = {field: str(units), "update_mask": mask}
                 door.write("PATCH", f"/v1/locations/{location_ids[code]}/inventory/{sku}", change)
 
 

@@ -1,10 +1,16 @@
-"""`python -m services.inventory serve | relay | consume | all | migrate`."""
+"""`python -m services.inventory serve | relay | consume | all | migrate`; for operators `verify | rebuild | replay`."""
 
 from __future__ import annotations
 
-from services.inventory import bootstrap
+import sys
+
+from services.inventory import admin, bootstrap
 from services.kit import process
 
+OPERATORS = ("verify", "rebuild", "replay")
+
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in OPERATORS:
+        admin.main()
     commands = process.commands(bootstrap.run)
     process.main(bootstrap.SERVICE, commands, owner_url=lambda: bootstrap.Settings().owner_database_url)

@@ -46,11 +46,12 @@ class Inventory:
         self.reader = reading.LevelReader(self.db, in_flight=config.lane_batches)
         self.stock = handlers.StockHandlers(self.db, self.lanes, self.reader)
         self.effects = document_effects.Effects(self.db, self.lanes)
+        self.orders = self.process.channel("orders", config.orders_address)
         self.subscription = inbox.Subscription(
             consumers.SALES_CONSUMER,
             consumers.SALES_SOURCE,
             consumers.SalesEffect(self.db, self.lanes),
-            inbox.StubOwner(events_rpc.EventsServiceStub(self.process.channel("orders", config.orders_address))),
+            inbox.StubOwner(events_rpc.EventsServiceStub(self.orders)),
             types=consumers.SALES_TYPES,
         )
         self.process.open("reader", self.reader.stop, self.reader.start)

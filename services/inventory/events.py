@@ -47,4 +47,5 @@ def change(
             reference_id=x.ref_id,
             recorded_at=recorded_at,
         )
+    message.alerts.extend(map(mapping.alert_to_proto, step.alerts))
     return message

@@ -138,7 +138,7 @@ class _Batch:
         self._answered = loaded.answered
         self._seen: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
         self.answers: list[idempotency.Answer] = []
-        self.places = {location: _Place(keys[location], of) for location, of in loaded.places.items()}
+        self.places = {location: Place(keys[location], of) for location, of in loaded.places.items()}
 
     @property
     def now(self) -> dt.datetime:
@@ -180,7 +180,7 @@ class _Batch:
         return None
 
 
-def _spread(places: Sequence[_Place], submission: Submission) -> list[tuple[str, values.Hold]]:
+def _spread(places: Sequence[Place], submission: Submission) -> list[tuple[str, values.Hold]]:
     """A hold at several locations: checked everywhere, then done everywhere. (location id, its part) in order."""
     first = submission.command
     assert isinstance(first, commands.Reserve | commands.EndHold)
@@ -192,7 +192,7 @@ def _spread(places: Sequence[_Place], submission: Submission) -> list[tuple[str,
     return [(working.location_id, working.hold(command, until)) for working, command in parts]
 
 
-class _Place:
+class Place:
     """What a batch does at one of its locations."""
 
     def __init__(self, key: LaneKey, loaded: store.Place) -> None:
@@ -235,6 +235,8 @@ class _Place:
                 return working.set_policy(command)
             case commands.ApplySales():
                 return self._apply_sales(command)
+            case commands.Rebuild():
+                return working.rebuild(command)
             case commands.Expire():
                 return None
             case commands.ReceiveStock() | commands.ExpectStock() | commands.ApplyVariances():

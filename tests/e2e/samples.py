@@ -64,6 +64,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ListMovements": {"location_id": "{location}"},
     "WatchStock": {"location_id": "{location}"},
     "ListStockExceptions": {"location_id": "{location}"},
+    "ListStockAlerts": {"location_id": "{location}"},
     "ResolveStockException": {"location_id": "{location}", "exception_id": "{exception}", "resolution": "x"},
     "GetAppliedPosition": {"location_id": "{location}"},
     "InventoryService/ListDeadLetters": {},

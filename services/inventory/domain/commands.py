@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.inventory.domain.levels import HoldState, Incoming, fold
+from services.inventory.domain.levels import Counters, HoldState, Incoming, fold
 from services.kit import errors
 
 
@@ -98,6 +98,15 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What to do with a level's thresholds. None within: clear it, or for rearm the default."""
+
+    sets_low: bool
+    low: int | None
+    rearm: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SetPolicy:
     """Edits what governs availability; None leaves a part."""
 
@@ -107,6 +116,7 @@ class SetPolicy:
     backorder_limit: int | None
     incoming: tuple[Incoming, ...] | None
     expected_version: int = 0
+    thresholds: Thresholds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +186,16 @@ Document = ReceiveStock | ExpectStock | ApplyVariances
 """What documents do to the stock (stock_documents.py). None of them is ever refused: a document is a fact."""
 Spreadable = Reserve | EndHold
 """What may be done at several locations at once."""
-Command = Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales | Document
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Sets levels to what the ledger says. sums: by folded SKU, over all that is committed."""
+
+    sums: Mapping[str, Counters]
+
+
+Command = Rebuild | Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales | Document
 
 
 def keys_of(command: Command) -> Iterable[str]:
@@ -186,6 +205,8 @@ def keys_of(command: Command) -> Iterable[str]:
             return [fold(sku) for sku, _ in command.lines]
         case EndHold() | Expire():
             return command.keys
+        case Rebuild():
+            return command.sums
         case SetCounts():
             return [fold(count.sku) for count in command.counts]
         case ApplySales():

@@ -49,6 +49,26 @@ class ExceptionKind(enum.IntEnum):
 
     OVERSOLD = 1
     UNKNOWN_SKU = 2
+    LEVEL_REBUILT = 3
+
+
+class AlertKind(enum.IntEnum):
+    """What a level's thresholds tell, the most urgent first. NONE and the three after it are also a level's state."""
+
+    NONE = 0
+    OVERSOLD = 1
+    OUT_OF_STOCK = 2
+    LOW_STOCK = 3
+    BACK_IN_STOCK = 4
+
+
+class Alert(NamedTuple):
+    """A level crossed a threshold."""
+
+    kind: AlertKind
+    sku: str
+    available: int
+    threshold: int
 
 
 class Shortage(NamedTuple):
@@ -118,6 +138,12 @@ class Level:
     fresh: bool = False
     """Not in the database yet."""
     policy_changed: bool = False
+    low_stock_threshold: int | None = None
+    """At or below it available is low. None: nobody wants to be told."""
+    rearm_threshold: int | None = None
+    """Above it an alert is over."""
+    alert: int = AlertKind.NONE
+    """The worst that was raised since available was last above rearm_threshold."""
 
     @property
     def unsellable(self) -> int:
@@ -187,6 +213,17 @@ class Hold:
         return HoldState.EXPIRED if self.state == HoldState.ACTIVE and self.expires_at <= now else self.state
 
 
+class Counters(NamedTuple):
+    """The units of a SKU by state, as the ledger adds up. In the order of a level's own."""
+
+    on_hand: int = 0
+    reserved: int = 0
+    allocated: int = 0
+    damaged: int = 0
+    quality_control: int = 0
+    expired: int = 0
+
+
 class RaisedException(NamedTuple):
     """An exception for a person."""
 
@@ -206,6 +243,7 @@ class Step:
     touched: dict[str, Level] = field(default_factory=dict)
     movements: list[Movement] = field(default_factory=list)
     exceptions: list[RaisedException] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
 
 
 def fold(sku: str) -> str:

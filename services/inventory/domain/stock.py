@@ -11,6 +11,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from services.inventory.domain import alerts
 from services.inventory.domain.commands import (
     Adjust,
     ApplySales,
@@ -18,6 +19,7 @@ from services.inventory.domain.commands import (
     EventAhead,
     Move,
     Origin,
+    Rebuild,
     Reserve,
     Sale,
     SetCounts,
@@ -25,6 +27,7 @@ from services.inventory.domain.commands import (
     Spreadable,
 )
 from services.inventory.domain.levels import (
+    Counters,
     ExceptionKind,
     Hold,
     HoldLine,
@@ -151,6 +154,10 @@ class Stock:
         for level in step.touched.values():
             level.version += 1
             level.updated_at = self.now
+            if level.low_stock_threshold is not None or level.alert:
+                alert = alerts.cross(level)
+                if alert is not None:
+                    step.alerts.append(alert)
         self.seq = step.seq
         self.steps.append(step)
         self.step = Step(step.seq + 1)
@@ -331,6 +338,8 @@ class Stock:
         level = self.level(command.sku)
         if command.expected_version and command.expected_version != level.version:
             raise errors.VersionMismatch(level.version)
+        if (of := command.thresholds) is not None:
+            alerts.set_thresholds(level, of.low if of.sets_low else level.low_stock_threshold, of.rearm)
         if command.safety_stock is not None:
             level.safety_stock = command.safety_stock
         if command.backorder_limit is not None:
@@ -340,6 +349,22 @@ class Stock:
         level.policy_changed = True
         self.step.touched[fold(level.sku)] = level
         return level
+
+    def rebuild(self, command: Rebuild) -> None:
+        """Sets levels to what the ledger says, and tells a person. No movement: what happened stands in the ledger."""
+        for key, sums in command.sums.items():
+            level = self.find(key)
+            if level is None:
+                raise SkuNotFound(key)
+            right = Level(level.sku, *sums)
+            for movement in (m for step in self.steps for m in step.movements if fold(m.sku) == key):
+                right.move(movement.from_state, movement.to_state, movement.quantity)
+            wrong = max(abs(getattr(right, name) - getattr(level, name)) for name in Counters._fields)
+            if wrong:
+                for name in Counters._fields:
+                    setattr(level, name, getattr(right, name))
+                self.step.touched[key] = level
+                self.warn(ExceptionKind.LEVEL_REBUILT, level.sku, wrong, ("ledger", ""))
 
     # --- sales ---
 

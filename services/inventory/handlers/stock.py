@@ -146,6 +146,11 @@ class StockHandlers:
         async with self._at(location_id) as (session, location):
             return await store.list_exceptions(session, location, **query)
 
+    async def list_alerts(self, location_id: str, **query: Any) -> list[values.Level]:
+        """A page of a location's levels that have an alert (store.list_alerts). NOT_FOUND."""
+        async with self._at(location_id) as (session, location):
+            return await store.list_alerts(session, location, **query)
+
     async def applied_position(self, location_id: str, consumer: str) -> int:
         """How far a consumer has applied the events of a location. NOT_FOUND."""
         async with self._at(location_id) as (session, _):

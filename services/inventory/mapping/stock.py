@@ -125,7 +125,17 @@ def update_stock_policy(request: pb.UpdateStockPolicyRequest, caller: principal.
         request.backorder_limit if "backorder_limit" in masked else None,
         tuple(_incoming(i) for i in request.incoming) if "incoming" in masked else None,
         request.expected_version,
+        _thresholds(request, masked),
     )
+
+
+def _thresholds(request: pb.UpdateStockPolicyRequest, masked: set[str]) -> commands.Thresholds | None:
+    sets_low, sets_rearm = "low_stock_threshold" in masked, "rearm_threshold" in masked
+    if not sets_low and not sets_rearm:
+        return None
+    low = request.low_stock_threshold if sets_low and request.HasField("low_stock_threshold") else None
+    rearm = request.rearm_threshold if sets_rearm and request.HasField("rearm_threshold") else None
+    return commands.Thresholds(sets_low, low, rearm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +201,8 @@ def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel
         quality_control=level.quality_control,
         expired=level.expired,
         backorder_limit=level.backorder_limit,
+        low_stock_threshold=level.low_stock_threshold,
+        rearm_threshold=level.rearm_threshold,
     )
 
 
@@ -330,6 +342,21 @@ def exception_to_proto(row: Any) -> stock_pb.StockException:
         resolved_at=clock.timestamp(row.resolved_at) if row.resolved_at else None,
         resolution=row.resolution,
     )
+
+
+def alert_to_proto(alert: values.Alert) -> stock_pb.StockAlert:
+    return stock_pb.StockAlert(
+        kind=int(alert.kind),  # type: ignore[arg-type]  # the same numbers
+        sku=alert.sku,
+        available=alert.available,
+        threshold=alert.threshold,
+    )
+
+
+def level_alert(level: values.Level) -> stock_pb.StockAlert:
+    """The alert that a level has."""
+    kind = values.AlertKind(level.alert)
+    return alert_to_proto(values.Alert(kind, level.sku, level.available, level.low_stock_threshold or 0))
 
 
 # --- details of errors ---

@@ -158,6 +158,16 @@ class StockServicer(rpc.InventoryServiceServicer):
             exceptions=[mapping.exception_to_proto(row) for row in page[:limit]], next_page_token=token
         )
 
+    async def ListStockAlerts(self, request: pb.ListStockAlertsRequest, context: Context) -> pb.ListStockAlertsResponse:
+        limit, after = paging.page_size(request.page_size), _start(request, int, str)
+        page = await self._stock.list_alerts(
+            request.location_id, kind=request.filter.kind, after=after, limit=limit + 1
+        )
+        token = _next(request, page, limit, lambda level: (level.alert, values.fold(level.sku)))
+        return pb.ListStockAlertsResponse(
+            alerts=[mapping.level_alert(level) for level in page[:limit]], next_page_token=token
+        )
+
     async def ResolveStockException(
         self, request: pb.ResolveStockExceptionRequest, context: Context
     ) -> stock_pb.StockException:

@@ -23,7 +23,7 @@ WHERE h.tenant_id = $1 AND h.location_id = $2 FOR UPDATE OF h
 """)
 LEVELS = pipeline.Statement("""
 SELECT sku_key, sku, on_hand, reserved, allocated, damaged, quality_control, expired, safety_stock, backorder_limit,
-       incoming, version, observed_at, updated_at
+       incoming, version, observed_at, updated_at, low_stock_threshold, rearm_threshold, alert
 FROM stock_level WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[]) ORDER BY sku_key FOR UPDATE
 """)
 HOLDS = pipeline.Statement("""
@@ -162,6 +162,7 @@ def level_of(row: Sequence[Any]) -> values.Level:
         values.Incoming(i["quantity"], dt.datetime.fromisoformat(i["eta"]), i["reference"]) for i in row[10]
     )
     level.version, level.observed_at, level.updated_at = row[11], row[12], row[13]
+    level.low_stock_threshold, level.rearm_threshold, level.alert = row[14], row[15], row[16]
     return level
 
 
@@ -191,17 +192,20 @@ PARTS: Mapping[str, str] = {
         WHERE x.tenant_id = %(tenant)s::uuid AND x.location_id = %(location)s::uuid AND x.sku_key = u.sku_key""",
     "whole_levels": """
         INSERT INTO stock_level AS x (tenant_id, location_id, sku_key, sku, on_hand, reserved, allocated, damaged,
-            quality_control, expired, safety_stock, backorder_limit, incoming, version, observed_at, updated_at)
+            quality_control, expired, safety_stock, backorder_limit, incoming, version, observed_at, low_stock_threshold,
+            rearm_threshold, alert, updated_at)
         SELECT %(tenant)s::uuid, %(location)s::uuid, u.*, %(now)s::timestamptz
         FROM unnest(%(w_key)s::text[], %(w_sku)s::text[], %(w_on_hand)s::bigint[], %(w_reserved)s::bigint[],
             %(w_allocated)s::bigint[], %(w_damaged)s::bigint[], %(w_quality_control)s::bigint[], %(w_expired)s::bigint[],
             %(w_safety_stock)s::bigint[], %(w_backorder_limit)s::bigint[], %(w_incoming)s::jsonb[], %(w_version)s::bigint[],
-            %(w_observed_at)s::timestamptz[]) u
+            %(w_observed_at)s::timestamptz[], %(w_low_stock_threshold)s::bigint[], %(w_rearm_threshold)s::bigint[],
+            %(w_alert)s::bigint[]) u
         ON CONFLICT (tenant_id, location_id, sku_key) DO UPDATE SET on_hand = excluded.on_hand,
             reserved = excluded.reserved, allocated = excluded.allocated, damaged = excluded.damaged,
             quality_control = excluded.quality_control, expired = excluded.expired, safety_stock = excluded.safety_stock,
             backorder_limit = excluded.backorder_limit, incoming = excluded.incoming, version = excluded.version,
-            observed_at = excluded.observed_at, updated_at = excluded.updated_at""",
+            observed_at = excluded.observed_at, low_stock_threshold = excluded.low_stock_threshold,
+            rearm_threshold = excluded.rearm_threshold, alert = excluded.alert, updated_at = excluded.updated_at""",
     "ledger": """
         INSERT INTO ledger (tenant_id, location_id, recorded_at, seq, line, sku, from_state, to_state, quantity, reason,
             ref_type, ref_id, actor, terminal, occurred_at)
@@ -289,10 +293,12 @@ class Writes:
         self._add(
             "whole_levels",
             ("w_key", "w_sku", "w_on_hand", "w_reserved", "w_allocated", "w_damaged", "w_quality_control", "w_expired",
-             "w_safety_stock", "w_backorder_limit", "w_incoming", "w_version", "w_observed_at"),
+             "w_safety_stock", "w_backorder_limit", "w_incoming", "w_version", "w_observed_at", "w_low_stock_threshold",
+             "w_rearm_threshold", "w_alert"),
             [
                 (key, v.sku, v.on_hand, v.reserved, v.allocated, v.damaged, v.quality_control, v.expired, v.safety_stock,
-                 v.backorder_limit, _incoming_json(v.incoming), v.version, v.observed_at)
+                 v.backorder_limit, _incoming_json(v.incoming), v.version, v.observed_at, v.low_stock_threshold,
+                 v.rearm_threshold, int(v.alert))
                 for key, v in whole.items()
             ],
         )  # fmt: skip

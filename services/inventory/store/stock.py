@@ -22,7 +22,8 @@ NOW = sa.func.clock_timestamp()
 # One statement for all reads that wait: a level each, with what has run out by the database's clock added back.
 READ = pipeline.Statement("""
 SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allocated, l.damaged, l.quality_control,
-       l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at, l.updated_at
+       l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at, l.updated_at,
+       l.low_stock_threshold, l.rearm_threshold, l.alert
 FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
 JOIN stock_level l ON l.tenant_id = $1 AND l.location_id = q.location_id AND l.sku_key = q.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
@@ -84,7 +85,8 @@ def _levels() -> sa.Select[Any]:
     return sa.select(
         LEVEL.sku_key, LEVEL.sku, LEVEL.on_hand, live, LEVEL.allocated, LEVEL.damaged, LEVEL.quality_control,
         LEVEL.expired, LEVEL.safety_stock, LEVEL.backorder_limit, LEVEL.incoming, LEVEL.version, LEVEL.observed_at,
-        LEVEL.updated_at, LEVEL.location_id, LEVEL.available,
+        LEVEL.updated_at, LEVEL.low_stock_threshold, LEVEL.rearm_threshold, LEVEL.alert, LEVEL.location_id,
+        LEVEL.available,
     )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ class Placed:
 
 
 def _placed(rows: Sequence[Any]) -> list[Placed]:
-    return [Placed(row.location_id, lane.level_of(row[:14]), row.available) for row in rows]
+    return [Placed(row.location_id, lane.level_of(row[:17]), row.available) for row in rows]
 
 
 async def list_levels(
@@ -121,6 +123,20 @@ async def list_levels(
         query = query.where(row < position if descending else row > position)
     query = query.order_by(*[column.desc() if descending else column.asc() for column in columns]).limit(limit)
     return _placed((await session.execute(query)).all())
+
+
+async def list_alerts(
+    session: database.ReadSession, location: uuid.UUID, *, kind: int, after: Sequence[Any] | None, limit: int
+) -> list[values.Level]:
+    """Levels of a location that have an alert, by it and the folded SKU. kind 0: any. after: the last row's."""
+    # As text, not a parameter: only so is it known to be the condition of the index.
+    query = _levels().where(LEVEL.location_id == location, sa.text("stock_level.alert > 0"))
+    if kind:
+        query = query.where(LEVEL.alert == kind)
+    if after is not None:
+        query = query.where(sa.tuple_(LEVEL.alert, LEVEL.sku_key) > sa.tuple_(*[sa.literal(part) for part in after]))
+    rows = (await session.execute(query.order_by(LEVEL.alert, LEVEL.sku_key).limit(limit))).all()
+    return [lane.level_of(row) for row in rows]
 
 
 async def list_sku(

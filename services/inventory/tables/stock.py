@@ -30,9 +30,10 @@ stock_level = sa.Table(
         sa.Column(name, sa.BigInteger)
         for name in (
             "on_hand", "reserved", "allocated", "damaged", "quality_control", "expired", "safety_stock",
-            "backorder_limit", "available", "version",
+            "backorder_limit", "available", "version", "low_stock_threshold", "rearm_threshold",
         )
     ),
+    sa.Column("alert", sa.SmallInteger),
     sa.Column("incoming", pg.JSONB),
     _at("observed_at", nullable=True),
     _at("updated_at"),

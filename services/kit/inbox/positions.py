@@ -42,6 +42,11 @@ ON CONFLICT (tenant_id, consumer, key) DO UPDATE
 SET epoch = excluded.epoch, seq = excluded.seq, updated_at = clock_timestamp()
 WHERE (inbox_cursor.epoch, inbox_cursor.seq) < (excluded.epoch, excluded.seq)
 """)
+# The only way back: for a projection that was wiped.
+REWIND = sa.text("""
+UPDATE inbox_cursor SET epoch = CASE WHEN :seq = 0 THEN 0 ELSE epoch END, seq = :seq, updated_at = clock_timestamp()
+WHERE tenant_id = current_setting('app.tenant_id')::uuid AND consumer = :consumer AND key = :key AND seq > :seq
+""")
 READ = sa.text("""
 SELECT w.ordinal, c.epoch, c.seq
 FROM unnest(CAST(:tenants AS uuid[]), CAST(:keys AS text[])) WITH ORDINALITY AS w (tenant_id, key, ordinal)
@@ -121,6 +126,11 @@ async def adopt(session: database.WriteSession, consumer: str, key: str, positio
     """Moves a cursor to where the owner says that a newer epoch, or what is still kept, begins."""
     given = {"consumer": consumer, "key": key, "epoch": position.epoch, "seq": position.seq}
     await session.execute(ADOPT, given)
+
+
+async def rewind(session: database.WriteSession, consumer: str, key: str, seq: int) -> None:
+    """Moves a cursor back to a position of its epoch; 0: to the beginning, whatever the epoch."""
+    await session.execute(REWIND, {"consumer": consumer, "key": key, "seq": seq})
 
 
 async def read(session: sa_asyncio.AsyncConnection, consumer: str, keys: Sequence[tuple[str, str]]) -> list[Position]:

@@ -47,7 +47,7 @@ def test_its_prices_and_its_opening_stock_follow_the_contract(brand: demo.Brand)
 
 
 def test_its_exceptions_name_places_and_goods_that_are_there(brand: demo.Brand) -> None:
-    named = {(code, sku) for code, sku, _ in (*brand.local, *brand.safety)}
+    named = {(code, sku) for code, sku, _ in (*brand.local, *brand.safety, *brand.low)}
 
     assert named <= {(place.code, goods.sku) for place in brand.places for goods in brand.goods}
 

@@ -26,7 +26,7 @@ from tillmesh.inventory.v1 import catalog_pb2 as tillmesh_dot_inventory_dot_v1_d
 from tillmesh.inventory.v1 import stock_pb2 as tillmesh_dot_inventory_dot_v1_dot_stock__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tillmesh/inventory/v1/inventory_events.proto\x12\x15tillmesh.inventory.v1\x1a#tillmesh/inventory/v1/catalog.proto\x1a!tillmesh/inventory/v1/stock.proto\"\x9f\x02\n\x0cStockChanged\x12\x13\n\x0blocation_id\x18\x01 \x01(\t\x12;\n\x07\x63hanges\x18\x02 \x03(\x0b\x32*.tillmesh.inventory.v1.StockChanged.Change\x1a\xbc\x01\n\x06\x43hange\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x31\n\x06levels\x18\x02 \x03(\x0b\x32!.tillmesh.inventory.v1.StockLevel\x12\x37\n\tmovements\x18\x03 \x03(\x0b\x32$.tillmesh.inventory.v1.StockMovement\x12\x39\n\nexceptions\x18\x04 \x03(\x0b\x32%.tillmesh.inventory.v1.StockException\"D\n\x0fLocationChanged\x12\x31\n\x08location\x18\x01 \x01(\x0b\x32\x1f.tillmesh.inventory.v1.Location\"A\n\x0eProductChanged\x12/\n\x07product\x18\x01 \x01(\x0b\x32\x1e.tillmesh.inventory.v1.Productb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tillmesh/inventory/v1/inventory_events.proto\x12\x15tillmesh.inventory.v1\x1a#tillmesh/inventory/v1/catalog.proto\x1a!tillmesh/inventory/v1/stock.proto\"\xd2\x02\n\x0cStockChanged\x12\x13\n\x0blocation_id\x18\x01 \x01(\t\x12;\n\x07\x63hanges\x18\x02 \x03(\x0b\x32*.tillmesh.inventory.v1.StockChanged.Change\x1a\xef\x01\n\x06\x43hange\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x31\n\x06levels\x18\x02 \x03(\x0b\x32!.tillmesh.inventory.v1.StockLevel\x12\x37\n\tmovements\x18\x03 \x03(\x0b\x32$.tillmesh.inventory.v1.StockMovement\x12\x39\n\nexceptions\x18\x04 \x03(\x0b\x32%.tillmesh.inventory.v1.StockException\x12\x31\n\x06\x61lerts\x18\x05 \x03(\x0b\x32!.tillmesh.inventory.v1.StockAlert\"D\n\x0fLocationChanged\x12\x31\n\x08location\x18\x01 \x01(\x0b\x32\x1f.tillmesh.inventory.v1.Location\"A\n\x0eProductChanged\x12/\n\x07product\x18\x01 \x01(\x0b\x32\x1e.tillmesh.inventory.v1.Productb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.inventory.v1.inven
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STOCKCHANGED']._serialized_start=144
-  _globals['_STOCKCHANGED']._serialized_end=431
+  _globals['_STOCKCHANGED']._serialized_end=482
   _globals['_STOCKCHANGED_CHANGE']._serialized_start=243
-  _globals['_STOCKCHANGED_CHANGE']._serialized_end=431
-  _globals['_LOCATIONCHANGED']._serialized_start=433
-  _globals['_LOCATIONCHANGED']._serialized_end=501
-  _globals['_PRODUCTCHANGED']._serialized_start=503
-  _globals['_PRODUCTCHANGED']._serialized_end=568
+  _globals['_STOCKCHANGED_CHANGE']._serialized_end=482
+  _globals['_LOCATIONCHANGED']._serialized_start=484
+  _globals['_LOCATIONCHANGED']._serialized_end=552
+  _globals['_PRODUCTCHANGED']._serialized_start=554
+  _globals['_PRODUCTCHANGED']._serialized_end=619
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,7 @@ class StockChanged(_message.Message):
         LEVELS_FIELD_NUMBER: _builtins.int
         MOVEMENTS_FIELD_NUMBER: _builtins.int
         EXCEPTIONS_FIELD_NUMBER: _builtins.int
+        ALERTS_FIELD_NUMBER: _builtins.int
         seq: _builtins.int
         """Position in the location's ledger."""
         @_builtins.property
@@ -50,6 +51,10 @@ class StockChanged(_message.Message):
         def exceptions(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockException]:
             """Exceptions it raised."""
 
+        @_builtins.property
+        def alerts(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockAlert]:
+            """Alerts it raised, of levels that have a low_stock_threshold; at most one a level."""
+
         def __init__(
             self,
             *,
@@ -57,10 +62,11 @@ class StockChanged(_message.Message):
             levels: _abc.Iterable[_stock_pb2.StockLevel] | None = ...,
             movements: _abc.Iterable[_stock_pb2.StockMovement] | None = ...,
             exceptions: _abc.Iterable[_stock_pb2.StockException] | None = ...,
+            alerts: _abc.Iterable[_stock_pb2.StockAlert] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["exceptions", b"exceptions", "levels", b"levels", "movements", b"movements", "seq", b"seq"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "exceptions", b"exceptions", "levels", b"levels", "movements", b"movements", "seq", b"seq"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -482,6 +482,8 @@ class UpdateStockPolicyRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOW_STOCK_THRESHOLD_FIELD_NUMBER: _builtins.int
+    REARM_THRESHOLD_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -494,13 +496,19 @@ class UpdateStockPolicyRequest(_message.Message):
     """The level's version that was read; 0: whatever it is."""
     request_id: _builtins.str
     """Idempotency key, at most 128 characters."""
+    low_stock_threshold: _builtins.int
+    """At or below it the level is low, 0 to 10^9. In the mask and not set: no alerts any more. Setting it alone also sets
+    rearm_threshold, to a fifth more (rounded up, at least 1 more).
+    """
+    rearm_threshold: _builtins.int
+    """Above it an alert is over, low_stock_threshold to 2 * 10^9. In the mask and not set: the default above."""
     @_builtins.property
     def incoming(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.IncomingStock]:
         """Expected deliveries; replaces the list."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of safety_stock, backorder_limit and incoming to set. Needed."""
+        """Which of the other fields to set. Needed."""
 
     def __init__(
         self,
@@ -513,12 +521,21 @@ class UpdateStockPolicyRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         expected_version: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        low_stock_threshold: _builtins.int | None = ...,
+        rearm_threshold: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "low_stock_threshold", b"low_stock_threshold", "rearm_threshold", b"rearm_threshold", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backorder_limit", b"backorder_limit", "expected_version", b"expected_version", "incoming", b"incoming", "location_id", b"location_id", "request_id", b"request_id", "safety_stock", b"safety_stock", "sku", b"sku", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "backorder_limit", b"backorder_limit", "expected_version", b"expected_version", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "rearm_threshold", b"rearm_threshold", "request_id", b"request_id", "safety_stock", b"safety_stock", "sku", b"sku", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__low_stock_threshold: _TypeAlias = _typing.Literal["low_stock_threshold"]  # noqa: Y015
+    _WhichOneofArgType__low_stock_threshold: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__rearm_threshold: _TypeAlias = _typing.Literal["rearm_threshold"]  # noqa: Y015
+    _WhichOneofArgType__rearm_threshold: _TypeAlias = _typing.Literal["_rearm_threshold", b"_rearm_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low_stock_threshold) -> _WhichOneofReturnType__low_stock_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rearm_threshold) -> _WhichOneofReturnType__rearm_threshold | None: ...
 
 Global___UpdateStockPolicyRequest: _TypeAlias = UpdateStockPolicyRequest  # noqa: Y015
 
@@ -1485,6 +1502,90 @@ class ListStockExceptionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStockExceptionsResponse: _TypeAlias = ListStockExceptionsResponse  # noqa: Y015
+
+@_typing.final
+class ListStockAlertsRequest(_message.Message):
+    """Asks for what is low or out at a location."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Filter(_message.Message):
+        """Typed filter."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        kind: _stock_pb2.StockAlertKind.ValueType
+        """Only this kind; BACK_IN_STOCK is no state and can't be asked for."""
+        def __init__(
+            self,
+            *,
+            kind: _stock_pb2.StockAlertKind.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    location_id: _builtins.str
+    """TypeID `loc_…`."""
+    page_size: _builtins.int
+    """1 to 500; 0: 50."""
+    page_token: _builtins.str
+    """From the previous response; the other fields must be the same."""
+    @_builtins.property
+    def filter(self) -> Global___ListStockAlertsRequest.Filter:
+        """What to keep."""
+
+    def __init__(
+        self,
+        *,
+        location_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___ListStockAlertsRequest.Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "location_id", b"location_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStockAlertsRequest: _TypeAlias = ListStockAlertsRequest  # noqa: Y015
+
+@_typing.final
+class ListStockAlertsResponse(_message.Message):
+    """A page of alerts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockAlert]:
+        """By kind, then by folded SKU."""
+
+    def __init__(
+        self,
+        *,
+        alerts: _abc.Iterable[_stock_pb2.StockAlert] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStockAlertsResponse: _TypeAlias = ListStockAlertsResponse  # noqa: Y015
 
 @_typing.final
 class ResolveStockExceptionRequest(_message.Message):

@@ -136,6 +136,11 @@ class InventoryServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockExceptionsRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockExceptionsResponse.FromString,
                 _registered_method=True)
+        self.ListStockAlerts = channel.unary_unary(
+                '/tillmesh.inventory.v1.InventoryService/ListStockAlerts',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockAlertsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockAlertsResponse.FromString,
+                _registered_method=True)
         self.ResolveStockException = channel.unary_unary(
                 '/tillmesh.inventory.v1.InventoryService/ResolveStockException',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ResolveStockExceptionRequest.SerializeToString,
@@ -213,8 +218,9 @@ class InventoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateStockPolicy(self, request, context):
-        """Edits what governs availability: safety stock, backorder limit, expected deliveries. VERSION_MISMATCH (409, or 412
-        with If-Match). SKU_NOT_FOUND.
+        """Edits what governs availability and alerts: safety stock, backorder limit, expected deliveries, thresholds.
+        VERSION_MISMATCH (409, or 412 with If-Match). SKU_NOT_FOUND. INVALID_REQUEST: rearm_threshold is below
+        low_stock_threshold, or there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -319,6 +325,15 @@ class InventoryServiceServicer:
 
     def ListStockExceptions(self, request, context):
         """Lists what a person has to look at, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStockAlerts(self, request, context):
+        """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
+        and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
+        low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -449,6 +464,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ListStockExceptions,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockExceptionsRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockExceptionsResponse.SerializeToString,
+            ),
+            'ListStockAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStockAlerts,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockAlertsRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockAlertsResponse.SerializeToString,
             ),
             'ResolveStockException': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveStockException,
@@ -989,6 +1009,33 @@ class InventoryService:
             '/tillmesh.inventory.v1.InventoryService/ListStockExceptions',
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockExceptionsRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockExceptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStockAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.InventoryService/ListStockAlerts',
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockAlertsRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockAlertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,8 +61,9 @@ class InventoryServiceStub:
     QUANTITY_BELOW_ZERO when the state it leaves has fewer. SKU_NOT_FOUND.
     """
     UpdateStockPolicy: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.UpdateStockPolicyRequest, _stock_pb2.StockLevel]
-    """Edits what governs availability: safety stock, backorder limit, expected deliveries. VERSION_MISMATCH (409, or 412
-    with If-Match). SKU_NOT_FOUND.
+    """Edits what governs availability and alerts: safety stock, backorder limit, expected deliveries, thresholds.
+    VERSION_MISMATCH (409, or 412 with If-Match). SKU_NOT_FOUND. INVALID_REQUEST: rearm_threshold is below
+    low_stock_threshold, or there is none.
     """
     BulkUpdateStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.BulkUpdateStockRequest, _inventory_service_pb2.BulkUpdateStockResponse]
     """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
@@ -114,6 +115,11 @@ class InventoryServiceStub:
     """
     ListStockExceptions: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]
     """Lists what a person has to look at, newest first."""
+    ListStockAlerts: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockAlertsRequest, _inventory_service_pb2.ListStockAlertsResponse]
+    """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
+    and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
+    low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
+    """
     ResolveStockException: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ResolveStockExceptionRequest, _stock_pb2.StockException]
     """Notes what was done about an exception. Resolving it twice is no error. NOT_FOUND."""
     GetAppliedPosition: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetAppliedPositionRequest, _inventory_service_pb2.GetAppliedPositionResponse]
@@ -154,8 +160,9 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     QUANTITY_BELOW_ZERO when the state it leaves has fewer. SKU_NOT_FOUND.
     """
     UpdateStockPolicy: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.UpdateStockPolicyRequest, _stock_pb2.StockLevel]  # type: ignore[assignment]
-    """Edits what governs availability: safety stock, backorder limit, expected deliveries. VERSION_MISMATCH (409, or 412
-    with If-Match). SKU_NOT_FOUND.
+    """Edits what governs availability and alerts: safety stock, backorder limit, expected deliveries, thresholds.
+    VERSION_MISMATCH (409, or 412 with If-Match). SKU_NOT_FOUND. INVALID_REQUEST: rearm_threshold is below
+    low_stock_threshold, or there is none.
     """
     BulkUpdateStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.BulkUpdateStockRequest, _inventory_service_pb2.BulkUpdateStockResponse]  # type: ignore[assignment]
     """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each: one that breaks a rule of the
@@ -207,6 +214,11 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     ListStockExceptions: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]  # type: ignore[assignment]
     """Lists what a person has to look at, newest first."""
+    ListStockAlerts: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockAlertsRequest, _inventory_service_pb2.ListStockAlertsResponse]  # type: ignore[assignment]
+    """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
+    and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
+    low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
+    """
     ResolveStockException: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ResolveStockExceptionRequest, _stock_pb2.StockException]  # type: ignore[assignment]
     """Notes what was done about an exception. Resolving it twice is no error. NOT_FOUND."""
     GetAppliedPosition: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetAppliedPositionRequest, _inventory_service_pb2.GetAppliedPositionResponse]  # type: ignore[assignment]
@@ -286,8 +298,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.UpdateStockPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stock_pb2.StockLevel, _abc.Awaitable[_stock_pb2.StockLevel]]:
-        """Edits what governs availability: safety stock, backorder limit, expected deliveries. VERSION_MISMATCH (409, or 412
-        with If-Match). SKU_NOT_FOUND.
+        """Edits what governs availability and alerts: safety stock, backorder limit, expected deliveries, thresholds.
+        VERSION_MISMATCH (409, or 412 with If-Match). SKU_NOT_FOUND. INVALID_REQUEST: rearm_threshold is below
+        low_stock_threshold, or there is none.
         """
 
     @_abc_1.abstractmethod
@@ -411,6 +424,17 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ListStockExceptionsResponse, _abc.Awaitable[_inventory_service_pb2.ListStockExceptionsResponse]]:
         """Lists what a person has to look at, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListStockAlerts(
+        self,
+        request: _inventory_service_pb2.ListStockAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_service_pb2.ListStockAlertsResponse, _abc.Awaitable[_inventory_service_pb2.ListStockAlertsResponse]]:
+        """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
+        and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
+        low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def ResolveStockException(

@@ -153,6 +153,42 @@ MOVEMENT_REASON_OPENING: MovementReason.ValueType  # 18
 """Stock the system starts with."""
 Global___MovementReason: _TypeAlias = MovementReason  # noqa: Y015
 
+class _StockAlertKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StockAlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StockAlertKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOCK_ALERT_KIND_UNSPECIFIED: _StockAlertKind.ValueType  # 0
+    """Not set."""
+    STOCK_ALERT_KIND_OVERSOLD: _StockAlertKind.ValueType  # 1
+    """More was sold or promised than there is, beyond backorder_limit:
+    available + safety_stock + backorder_limit is below 0.
+    """
+    STOCK_ALERT_KIND_OUT_OF_STOCK: _StockAlertKind.ValueType  # 2
+    """available is 0 or less."""
+    STOCK_ALERT_KIND_LOW_STOCK: _StockAlertKind.ValueType  # 3
+    """available is low_stock_threshold or less."""
+    STOCK_ALERT_KIND_BACK_IN_STOCK: _StockAlertKind.ValueType  # 4
+    """It was out of stock or oversold, and available is above rearm_threshold again. An event only, never a state."""
+
+class StockAlertKind(_StockAlertKind, metaclass=_StockAlertKindEnumTypeWrapper):
+    """Kind of a stock alert, the most urgent first. While an alert lasts it may grow worse, and never better."""
+
+STOCK_ALERT_KIND_UNSPECIFIED: StockAlertKind.ValueType  # 0
+"""Not set."""
+STOCK_ALERT_KIND_OVERSOLD: StockAlertKind.ValueType  # 1
+"""More was sold or promised than there is, beyond backorder_limit:
+available + safety_stock + backorder_limit is below 0.
+"""
+STOCK_ALERT_KIND_OUT_OF_STOCK: StockAlertKind.ValueType  # 2
+"""available is 0 or less."""
+STOCK_ALERT_KIND_LOW_STOCK: StockAlertKind.ValueType  # 3
+"""available is low_stock_threshold or less."""
+STOCK_ALERT_KIND_BACK_IN_STOCK: StockAlertKind.ValueType  # 4
+"""It was out of stock or oversold, and available is above rearm_threshold again. An event only, never a state."""
+Global___StockAlertKind: _TypeAlias = StockAlertKind  # noqa: Y015
+
 class _ReservationState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -265,6 +301,8 @@ class _StockExceptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_St
     """Sold or removed more than was available."""
     STOCK_EXCEPTION_KIND_UNKNOWN_SKU: _StockExceptionKind.ValueType  # 2
     """A sale names a SKU that is not in the catalogue: its stock could not be reduced."""
+    STOCK_EXCEPTION_KIND_LEVEL_REBUILT: _StockExceptionKind.ValueType  # 3
+    """The level was not what the ledger says and was set to it, without a movement: its history was right all along."""
 
 class StockExceptionKind(_StockExceptionKind, metaclass=_StockExceptionKindEnumTypeWrapper):
     """Kind of a stock exception."""
@@ -275,6 +313,8 @@ STOCK_EXCEPTION_KIND_OVERSOLD: StockExceptionKind.ValueType  # 1
 """Sold or removed more than was available."""
 STOCK_EXCEPTION_KIND_UNKNOWN_SKU: StockExceptionKind.ValueType  # 2
 """A sale names a SKU that is not in the catalogue: its stock could not be reduced."""
+STOCK_EXCEPTION_KIND_LEVEL_REBUILT: StockExceptionKind.ValueType  # 3
+"""The level was not what the ledger says and was set to it, without a movement: its history was right all along."""
 Global___StockExceptionKind: _TypeAlias = StockExceptionKind  # noqa: Y015
 
 @_typing.final
@@ -332,6 +372,8 @@ class StockLevel(_message.Message):
     QUALITY_CONTROL_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     BACKORDER_LIMIT_FIELD_NUMBER: _builtins.int
+    LOW_STOCK_THRESHOLD_FIELD_NUMBER: _builtins.int
+    REARM_THRESHOLD_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -358,6 +400,10 @@ class StockLevel(_message.Message):
     """Part of unsellable."""
     backorder_limit: _builtins.int
     """How far below zero available may be promised."""
+    low_stock_threshold: _builtins.int
+    """At or below it the level is low; not set: nobody asked to be told, and the level raises no alerts."""
+    rearm_threshold: _builtins.int
+    """Above it an alert is over, and the next one may be raised. Set with low_stock_threshold, and never below it."""
     @_builtins.property
     def incoming(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncomingStock]:
         """Expected, by date, at most 50."""
@@ -384,14 +430,57 @@ class StockLevel(_message.Message):
         quality_control: _builtins.int = ...,
         expired: _builtins.int = ...,
         backorder_limit: _builtins.int = ...,
+        low_stock_threshold: _builtins.int | None = ...,
+        rearm_threshold: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "low_stock_threshold", b"low_stock_threshold", "rearm_threshold", b"rearm_threshold", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expired", b"expired", "incoming", b"incoming", "location_id", b"location_id", "on_hand", b"on_hand", "quality_control", b"quality_control", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expired", b"expired", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "on_hand", b"on_hand", "quality_control", b"quality_control", "rearm_threshold", b"rearm_threshold", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__low_stock_threshold: _TypeAlias = _typing.Literal["low_stock_threshold"]  # noqa: Y015
+    _WhichOneofArgType__low_stock_threshold: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__rearm_threshold: _TypeAlias = _typing.Literal["rearm_threshold"]  # noqa: Y015
+    _WhichOneofArgType__rearm_threshold: _TypeAlias = _typing.Literal["_rearm_threshold", b"_rearm_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low_stock_threshold) -> _WhichOneofReturnType__low_stock_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rearm_threshold) -> _WhichOneofReturnType__rearm_threshold | None: ...
+
+Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
+
+@_typing.final
+class StockAlert(_message.Message):
+    """A level crossed a threshold. Until available is above rearm_threshold again, each kind is raised at most once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    kind: Global___StockAlertKind.ValueType
+    """Kind."""
+    sku: _builtins.str
+    """As the variant spells it."""
+    available: _builtins.int
+    """Free to promise: when it was raised in an event, now in a list."""
+    threshold: _builtins.int
+    """The level's low_stock_threshold."""
+    def __init__(
+        self,
+        *,
+        kind: Global___StockAlertKind.ValueType = ...,
+        sku: _builtins.str = ...,
+        available: _builtins.int = ...,
+        threshold: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "kind", b"kind", "sku", b"sku", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
+Global___StockAlert: _TypeAlias = StockAlert  # noqa: Y015
 
 @_typing.final
 class StockMovement(_message.Message):
@@ -744,7 +833,7 @@ class StockException(_message.Message):
     sku: _builtins.str
     """As the variant, or the till, spells it."""
     quantity: _builtins.int
-    """Units short, or units sold of an unknown SKU."""
+    """Units short, units sold of an unknown SKU, or the most units by which a number of the level was wrong."""
     reference_type: _builtins.str
     """What caused it, e.g. `sale`."""
     reference_id: _builtins.str
