@@ -164,6 +164,14 @@ def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel
     )
 
 
+def level_at(location_id: str, level: values.Level, at: dt.datetime | None) -> stock_pb.StockLevel:
+    """A level with what is expected of it by a date, if one is asked for."""
+    message = level_to_proto(location_id, level)
+    if at is not None:
+        message.expected_available = level.expected_by(at)
+    return message
+
+
 def reservation_to_proto(location_id: str, hold: values.Hold, now: dt.datetime) -> stock_pb.Reservation:
     state = hold.state_at(now)
     active = state == values.HoldState.ACTIVE

@@ -14,6 +14,7 @@ from services.inventory.consumers import SALES_CONSUMER
 from services.inventory.domain import commands
 from services.inventory.domain import levels as values
 from services.inventory.handlers import stock as handlers
+from services.inventory.mapping import availability
 from services.inventory.mapping import stock as mapping
 from services.kit import dead_letters, ids, paging, principal
 from tillmesh.common.v1 import event_pb2 as event_pb
@@ -37,7 +38,13 @@ class StockServicer(rpc.InventoryServiceServicer):
 
     async def GetStock(self, request: pb.GetStockRequest, context: Context) -> stock_pb.StockLevel:
         level = await self._stock.get_level(request.location_id, request.sku)
-        return mapping.level_to_proto(request.location_id, level)
+        return mapping.level_at(request.location_id, level, mapping.instant(request, "at"))
+
+    async def BatchGetAvailability(
+        self, request: pb.BatchGetAvailabilityRequest, context: Context
+    ) -> pb.BatchGetAvailabilityResponse:
+        matrix = await self._stock.availability(availability.wanted(request))
+        return availability.response(matrix, request)
 
     async def ListStock(self, request: pb.ListStockRequest, context: Context) -> pb.ListStockResponse:
         limit, keep = paging.page_size(request.page_size), request.filter
@@ -130,6 +137,10 @@ class StockServicer(rpc.InventoryServiceServicer):
 
     async def WatchStock(self, request: pb.WatchStockRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # frames are serialised once for all streams
         async for frame in self._watches.watch(request, principal.current(), context):
+            yield frame
+
+    async def WatchLocations(self, request: pb.WatchLocationsRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # as above
+        async for frame in self._watches.watch_locations(request, principal.current(), context):
             yield frame
 
     async def ListStockExceptions(

@@ -18,6 +18,8 @@ from services.kit import binary, database, pipeline
 
 LEVEL = tables.stock_level.c
 NOW = sa.func.clock_timestamp()
+# A volatile function can't bound an index scan: all buckets of a SKU, or of all SKUs, would be read to find a few.
+NOW_ONCE = sa.select(NOW).scalar_subquery()
 
 # One statement for all reads that wait: a level each, with what has run out by the database's clock added back.
 READ = pipeline.Statement("""
@@ -26,7 +28,7 @@ SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allo
 FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
 JOIN stock_level l ON l.tenant_id = $1 AND l.location_id = q.location_id AND l.sku_key = q.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
-    WHERE tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= clock_timestamp()
+    WHERE tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= (SELECT clock_timestamp())
 ) b ON true
 """)
 # What is missing above: a SKU that the location never had reads as zeros, unless catalogue or location don't know it.
@@ -73,7 +75,7 @@ def _due() -> sa.ScalarSelect[int]:
             bucket.tenant_id == LEVEL.tenant_id,
             bucket.location_id == LEVEL.location_id,
             bucket.sku_key == LEVEL.sku_key,
-            bucket.expires_at <= NOW,
+            bucket.expires_at <= NOW_ONCE,
         )
         .scalar_subquery()
     )
@@ -300,7 +302,7 @@ async def applied_position(session: database.ReadSession, consumer: str, key: st
 
 DUE = sa.text("""
 SELECT tenant_id, location_id, array_agg(DISTINCT sku_key) AS keys FROM (
-    SELECT tenant_id, location_id, sku_key FROM hold_bucket WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT :limit
+    SELECT tenant_id, location_id, sku_key FROM hold_bucket WHERE expires_at <= (SELECT clock_timestamp()) ORDER BY expires_at LIMIT :limit
 ) due GROUP BY tenant_id, location_id
 """)
 

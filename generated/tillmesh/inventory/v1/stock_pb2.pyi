@@ -268,6 +268,7 @@ class StockLevel(_message.Message):
     QUALITY_CONTROL_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     BACKORDER_LIMIT_FIELD_NUMBER: _builtins.int
+    EXPECTED_AVAILABLE_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -294,6 +295,10 @@ class StockLevel(_message.Message):
     """Part of unsellable."""
     backorder_limit: _builtins.int
     """How far below zero available may be promised."""
+    expected_available: _builtins.int
+    """available and the deliveries that are expected until the `at` of the request; one that is late is still expected.
+    Only in answers to requests with `at`.
+    """
     @_builtins.property
     def incoming(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncomingStock]:
         """Expected, by date, at most 50."""
@@ -320,12 +325,15 @@ class StockLevel(_message.Message):
         quality_control: _builtins.int = ...,
         expired: _builtins.int = ...,
         backorder_limit: _builtins.int = ...,
+        expected_available: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "expected_available", b"expected_available", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expired", b"expired", "incoming", b"incoming", "location_id", b"location_id", "on_hand", b"on_hand", "quality_control", b"quality_control", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expected_available", b"expected_available", "expired", b"expired", "incoming", b"incoming", "location_id", b"location_id", "on_hand", b"on_hand", "quality_control", b"quality_control", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_available: _TypeAlias = _typing.Literal["expected_available"]  # noqa: Y015
+    _WhichOneofArgType__expected_available: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_available) -> _WhichOneofReturnType__expected_available | None: ...
 
 Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
 

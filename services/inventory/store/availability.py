@@ -1,0 +1,119 @@
+"""SQL that reads what is available of some SKUs at many locations: one statement, one moment, under the tenant's policy."""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from services.kit import database
+
+LOCATIONS_MAX: Final = 400  # what a caller may name; 20,000 cells are a second of an edge's patience in JSON
+_ID_BYTES: Final = 16
+_NUMBER_BYTES: Final = 8
+
+# The first row tells the columns, the others a SKU each: where it has levels, and their numbers. Ids and numbers come as
+# bytes joined together: 20,000 cells as Python values of their own would take longer than the statement. The clock is
+# read once, so that only buckets that have run out are looked at.
+AVAILABILITY: Final = sa.text("""
+WITH place AS MATERIALIZED (
+    SELECT id FROM location
+    WHERE (CAST(:within AS uuid[]) IS NULL OR id = ANY (CAST(:within AS uuid[])))
+      AND (:kind = 0 OR type = :kind) AND (:capability = 0 OR CAST(:capability AS smallint) = ANY (capabilities))
+      AND (:named OR NOT closed)
+    ORDER BY id LIMIT :most
+)
+SELECT 0 AS n, NULL AS sku, (SELECT string_agg(uuid_send(id), '' ORDER BY id) FROM place) AS places,
+       CASE WHEN :named THEN (SELECT count(*) FROM location WHERE id = ANY (CAST(:within AS uuid[]))) END AS known,
+       CAST(NULL AS bytea) AS available, CAST(NULL AS bytea) AS on_hand, CAST(NULL AS bytea) AS expected
+UNION ALL
+SELECT q.n, v.sku, c.places, NULL, c.available, c.on_hand, c.expected
+FROM unnest(CAST(:keys AS text[])) WITH ORDINALITY q (sku_key, n) JOIN variant v ON v.sku_key = q.sku_key
+CROSS JOIN LATERAL (
+    SELECT string_agg(uuid_send(l.location_id), '') AS places,
+           string_agg(int8send(l.available + b.due), '') AS available,
+           string_agg(int8send(l.on_hand), '') AS on_hand,
+           string_agg(int8send(l.available + b.due + i.due), '') AS expected
+    FROM stock_level l
+    CROSS JOIN LATERAL (SELECT coalesce(sum(quantity)::bigint, 0) AS due FROM hold_bucket
+        WHERE location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= (SELECT clock_timestamp())) b
+    CROSS JOIN LATERAL (SELECT coalesce(sum(CAST(d ->> 'quantity' AS bigint))::bigint, 0) AS due
+        FROM jsonb_array_elements(CASE WHEN CAST(:at AS timestamptz) IS NULL THEN '[]' ELSE l.incoming END) d
+        WHERE CAST(d ->> 'eta' AS timestamptz) <= CAST(:at AS timestamptz)) i
+    WHERE l.sku_key = v.sku_key AND l.location_id = ANY (ARRAY(SELECT id FROM place))
+) c
+ORDER BY n
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to read. keys: folded SKUs. within: locations, None: all. named: the caller said which; kind, capability 0: any."""
+
+    keys: Sequence[str]
+    within: Sequence[uuid.UUID] | None
+    named: bool
+    kind: int
+    capability: int
+    at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A SKU as the catalogue spells it, with a number for each column."""
+
+    sku: str
+    available: list[int]
+    on_hand: list[int]
+    expected: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """locations: the columns, by id, up to one more than LOCATIONS_MAX. known: how many of those named there are.
+
+    rows: by position in what was asked for; SKUs that the catalogue doesn't know are left out.
+    """
+
+    locations: list[bytes]
+    known: int
+    rows: dict[int, Row]
+
+
+async def read_availability(session: database.ReadSession, wanted: Wanted) -> Matrix:
+    """The matrix of SKUs and locations."""
+    values = {
+        "keys": list(wanted.keys),
+        "within": None if wanted.within is None else list(wanted.within),
+        "named": wanted.named,
+        "kind": wanted.kind,
+        "capability": wanted.capability,
+        "at": wanted.at,
+        "most": LOCATIONS_MAX + 1,
+    }
+    head, *found = (await session.execute(AVAILABILITY, values)).all()
+    locations = _ids(head.places)
+    columns = {location: column for column, location in enumerate(locations)}
+    return Matrix(locations, head.known or 0, {row.n - 1: _row(row, columns) for row in found})
+
+
+def _row(row: Any, columns: dict[bytes, int]) -> Row:
+    places = [columns[location] for location in _ids(row.places)]
+    numbers = [_spread(raw, places, len(columns)) for raw in (row.available, row.on_hand, row.expected)]
+    return Row(row.sku, *numbers)
+
+
+def _spread(raw: bytes | None, places: Sequence[int], width: int) -> list[int]:
+    numbers = [0] * width  # a SKU that the location never had reads as zero
+    for place, number in zip(places, struct.unpack(f">{len(raw or b'') // _NUMBER_BYTES}q", raw or b""), strict=True):
+        numbers[place] = number
+    return numbers
+
+
+def _ids(raw: bytes | None) -> list[bytes]:
+    return [(raw or b"")[start : start + _ID_BYTES] for start in range(0, len(raw or b""), _ID_BYTES)]
