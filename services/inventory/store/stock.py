@@ -103,11 +103,11 @@ def _placed(rows: Sequence[Any]) -> list[Placed]:
     return [Placed(row.location_id, lane.level_of(row[:14]), row.available) for row in rows]
 
 
-async def list_levels(
-    session: database.ReadSession, location: uuid.UUID, *, prefix: str, at_most: int | None, at_least: int | None,
-    order_by: str, after: Sequence[Any] | None, limit: int,
-) -> list[Placed]:  # fmt: skip
-    """Levels of a location. after: the last row's (available, folded SKU)."""
+def levels_page(
+    location: uuid.UUID, *, prefix: str, at_most: int | None, at_least: int | None, order_by: str,
+    after: Sequence[Any] | None, limit: int,
+) -> sa.Select[Any]:  # fmt: skip
+    """The statement of list_levels."""
     query = _levels().where(LEVEL.location_id == location)
     if prefix:
         query = query.where(LEVEL.sku_key >= prefix, LEVEL.sku_key < prefix + "\x7f")
@@ -121,8 +121,12 @@ async def list_levels(
         position = sa.tuple_(*[sa.literal(part) for part in after[-len(columns) :]])
         row = sa.tuple_(*columns)
         query = query.where(row < position if descending else row > position)
-    query = query.order_by(*[column.desc() if descending else column.asc() for column in columns]).limit(limit)
-    return _placed((await session.execute(query)).all())
+    return query.order_by(*[column.desc() if descending else column.asc() for column in columns]).limit(limit)
+
+
+async def list_levels(session: database.ReadSession, location: uuid.UUID, **page: Any) -> list[Placed]:
+    """Levels of a location (levels_page). after: the last row's (available, folded SKU)."""
+    return _placed((await session.execute(levels_page(location, **page))).all())
 
 
 async def list_sku(
