@@ -88,7 +88,9 @@ class Shop:
         begun = time.monotonic()
         self.stack.stop()
         self.stack.start()
+        self._tokens.clear()  # the issuer is at another port now
         self._admins = self._new_admins()
+        self.__dict__.pop("reads", None)
         return time.monotonic() - begun
 
     def _tenant(self, name: str) -> Tenant:
