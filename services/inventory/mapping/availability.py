@@ -35,12 +35,11 @@ def response(matrix: store.Matrix, request: pb.BatchGetAvailabilityRequest) -> R
 
 
 def _row(row: store.Row, *, on_hand: bool, expected: bool) -> Response.Row:
-    return Response.Row(
-        sku=row.sku,
-        available=row.available,
-        on_hand=row.on_hand if on_hand else (),
-        expected_available=row.expected if expected else (),
-        total_available=sum(number for number in row.available if number > 0),
-        total_on_hand=sum(row.on_hand) if on_hand else 0,
-        total_expected_available=sum(number for number in row.expected if number > 0) if expected else 0,
-    )
+    message = Response.Row(sku=row.sku, available=row.available.numbers, total_available=row.available.total)
+    if on_hand:
+        message.on_hand.extend(row.on_hand.numbers)
+        message.total_on_hand = sum(row.on_hand.numbers)
+    if expected:
+        message.expected_available.extend(row.expected.numbers)
+        message.total_expected_available = row.expected.total
+    return message

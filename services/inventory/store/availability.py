@@ -39,7 +39,8 @@ CROSS JOIN LATERAL (
     SELECT string_agg(uuid_send(l.location_id), '') AS places,
            string_agg(int8send(l.available + l.due), '') AS available,
            string_agg(int8send(l.on_hand), '') AS on_hand,
-           string_agg(int8send(l.available + l.due + l.coming), '') AS expected
+           CASE WHEN CAST(:at AS timestamptz) IS NOT NULL
+               THEN string_agg(int8send(l.available + l.due + l.coming), '') END AS expected
     FROM (
         SELECT location_id, on_hand, available,
                CASE WHEN reserved > 0 THEN (SELECT coalesce(sum(b.quantity)::bigint, 0) FROM hold_bucket b
@@ -69,13 +70,21 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """A number for each column. total: of those above zero."""
+
+    numbers: list[int]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A SKU as the catalogue spells it, with a number for each column."""
+    """A SKU as the catalogue spells it."""
 
     sku: str
-    available: list[int]
-    on_hand: list[int]
-    expected: list[int]
+    available: Cells
+    on_hand: Cells
+    expected: Cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +122,14 @@ def _row(row: Any, columns: dict[bytes, int]) -> Row:
     return Row(row.sku, *numbers)
 
 
-def _spread(raw: bytes | None, places: Sequence[int], width: int) -> list[int]:
+def _spread(raw: bytes | None, places: Sequence[int], width: int) -> Cells:
     numbers = [0] * width  # a SKU that the location never had reads as zero
-    for place, number in zip(places, struct.unpack(f">{len(raw or b'') // _NUMBER_BYTES}q", raw or b""), strict=True):
+    if raw is None:  # nowhere, or not asked for
+        return Cells(numbers, 0)
+    found = struct.unpack(f">{len(raw) // _NUMBER_BYTES}q", raw)
+    for place, number in zip(places, found, strict=True):
         numbers[place] = number
-    return numbers
+    return Cells(numbers, sum(number for number in found if number > 0))
 
 
 def _ids(raw: bytes | None) -> list[bytes]:
