@@ -71,7 +71,7 @@ def main(
     if load > BUSY_LOAD:
         console.print(f"[yellow]Other programs are busy (load average {load:.1f}): the numbers say little.[/yellow]")
     try:
-        with shop.opened() as at:
+        with shop.opened(short=short) as at:
             results, plan = measure(console, at, wanted, rounds=rounds, seconds=seconds, short=short)
     except (generator.Unavailable, faults.Refusal) as missing:
         print(f"bench: {missing}", file=sys.stderr)

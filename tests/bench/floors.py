@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -235,7 +235,9 @@ class Sql:
             f"--define=tenant={self._shop.other.uuid}", f"--define=location={self._location}", "tillmesh_inventory",
         ]
         # fmt: on
-        done = subprocess.run(command, env=self._login(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=_login(self._shop, self._shop.other), capture_output=True, text=True, check=False
+        )
         processed = re.search(r"transactions actually processed: (\d+)", done.stdout)
         rate = re.search(r"^tps = ([0-9.]+)", done.stdout, re.MULTILINE)
         if done.returncode != 0 or processed is None or rate is None:
@@ -249,19 +251,42 @@ class Sql:
         query = "SELECT sum(reserved) FROM stock_level WHERE location_id = %(location)s"
         return int(self._shop.row("inventory", query, location=self._location)[0])
 
-    def _login(self) -> Mapping[str, str]:
-        found: dict[str, Any] = self._shop.stack.endpoints["postgres"]
-        return {
-            "PATH": os.defpath,
-            "PGHOST": found["host"],
-            "PGPORT": str(found["port"]),
-            "PGUSER": "inventory_app",
-            "PGPASSFILE": str(self._shop.passfile),
-            "PGOPTIONS": f"-c app.tenant_id={self._shop.other.uuid} -c plan_cache_mode=force_generic_plan",
-        }
-
     def close(self) -> None:
         """Nothing runs."""
+
+
+def latency_ms(
+    at: shop.Shop, tenant: shop.Tenant, scripts: Sequence[Path], clients: int, seconds: float, share: float
+) -> float:
+    """Milliseconds within which a share of transactions is done: scripts by chance, as the service's role, by pgbench."""
+    log = at.folder / f"pgbench-{scripts[0].stem}"
+    # fmt: off
+    command = [
+        _pgbench(), "--no-vacuum", "--protocol=prepared", "--log", f"--log-prefix={log}",
+        *(f"--file={script}" for script in scripts), f"--client={clients}", "--jobs=1",
+        f"--time={max(1, round(seconds))}", "tillmesh_inventory",
+    ]
+    # fmt: on
+    done = subprocess.run(command, env=_login(at, tenant), capture_output=True, text=True, check=False)
+    written = list(at.folder.glob(f"{log.name}.*"))
+    took = sorted(int(line.split()[2]) for file in written for line in file.read_text().splitlines())
+    for file in written:
+        file.unlink()
+    if done.returncode != 0 or not took:
+        raise generator.Mismatch(f"pgbench failed: {(done.stderr or done.stdout).strip()[-1000:]}")
+    return round(took[min(len(took) - 1, int(len(took) * share))] / 1000, 3)
+
+
+def _login(at: shop.Shop, tenant: shop.Tenant) -> Mapping[str, str]:
+    found: dict[str, Any] = at.stack.endpoints["postgres"]
+    return {
+        "PATH": os.defpath,
+        "PGHOST": found["host"],
+        "PGPORT": str(found["port"]),
+        "PGUSER": "inventory_app",
+        "PGPASSFILE": str(at.passfile),
+        "PGOPTIONS": f"-c app.tenant_id={tenant.uuid} -c plan_cache_mode=force_generic_plan",
+    }
 
 
 def _pgbench() -> str:

@@ -8,6 +8,7 @@ one's number into its body, and counts every answer by its outcome (`grpc 0`, `h
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -151,15 +152,14 @@ class Generator:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._program = build(folder)
-        self._files = 0
+        self._files = itertools.count(1)
 
     def requests(self, requests: Sequence[Request]) -> Path:
         """A file of requests; they are sent in this order, again and again."""
         return self._write(b"".join(request.packed() for request in requests))
 
     def _write(self, content: bytes) -> Path:
-        self._files += 1
-        path = self._folder / f"input-{self._files}"
+        path = self._folder / f"input-{next(self._files)}"
         path.write_bytes(content)
         path.chmod(0o600)  # tokens
         return path
@@ -197,7 +197,7 @@ class Generator:
     @contextlib.contextmanager
     def watching(self, load: Load) -> Iterator[Watching]:
         """Streams that are followed while the block runs, one a connection."""
-        out = self._folder / "messages"
+        out = self._folder / f"messages-{next(self._files)}"
         command = [*self._command("watch", load), "--out", str(out)]
         out.unlink(missing_ok=True)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -206,6 +206,7 @@ class Generator:
             yield watching
         finally:
             watching.stop()
+            out.unlink(missing_ok=True)
 
 
 class Watching:

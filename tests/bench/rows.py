@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.bench import floors, read, reserve, sale, shop, watch
+from tests.bench import availability, floors, holds, read, reserve, sale, shop, tills, watch
 from tests.bench.measuring import Row, Subject, Target
 
 ROWS: Final = {
@@ -22,6 +22,9 @@ ROWS: Final = {
             (),
             (Target(100, detail="p99_ms"), Target(190, detail="changes_a_second", least=True)),
         ),
+        Row("availability-list", "availability-list", (), (Target(50, detail="p95_ms"),)),
+        Row("watch-tills", "watch-tills", (), (Target(1.2, detail="stalled_ratio"),)),
+        Row("holds-million", "holds-million", (), (Target(1.2, detail="p99_ratio"),)),
     )
 }
 
@@ -32,6 +35,9 @@ PRODUCT: Final[dict[str, Callable[[shop.Shop], Subject]]] = {
     "read-rest": read.ReadRest,
     "sale-rest": sale.Sale,
     "watch-latency": watch.Watch,
+    "availability-list": availability.Availability,
+    "watch-tills": tills.Tills,
+    "holds-million": holds.Holds,
 }
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
 import httpx
 import prometheus_client.parser
 import psycopg
@@ -23,6 +24,7 @@ from services.inventory.mapping import stock as mapping
 from services.mesh import postgres, throwaway
 from tests.bench import generator
 from tests.e2e import stack as stacks
+from tillmesh.inventory.v1 import inventory_service_pb2_grpc as inventory_rpc
 
 SKUS: Final = 1_000
 SHOPS: Final = 8
@@ -63,7 +65,9 @@ class Tenant:
 class Shop:
     """A running stack with a tenant's catalogue, and what the bench asks of it."""
 
-    def __init__(self, stack: stacks.Stack, folder: Path) -> None:
+    def __init__(self, stack: stacks.Stack, folder: Path, *, short: bool = False) -> None:
+        """short: rows that make much data make little, and say so."""
+        self.short = short
         self.stack = stack
         self.folder = folder
         self.generator = generator.Generator(folder)
@@ -73,8 +77,21 @@ class Shop:
         """Whose rows the floors write."""
         self.skus = [f"SKU-{number:04d}" for number in range(1, SKUS + 1)]
         self._tokens: dict[str, tuple[float, str]] = {}
-        self._admins = {tenant.name: stack.client("admin", tenant.name) for tenant in (self.brand, self.other)}
+        self._admins = self._new_admins()
         self._made: dict[str, set[str]] = {tenant.name: set() for tenant in (self.brand, self.other)}
+
+    def _new_admins(self) -> dict[str, stacks.Client]:
+        return {tenant.name: self.stack.client("admin", tenant.name) for tenant in (self.brand, self.other)}
+
+    def restart(self) -> float:
+        """Stops every process of the stack and starts them again. Seconds until it was ready."""
+        begun = time.monotonic()
+        self.stack.stop()
+        self.stack.start()
+        self._tokens.clear()  # the issuer is at another port now
+        self._admins = self._new_admins()
+        self.__dict__.pop("reads", None)
+        return time.monotonic() - begun
 
     def _tenant(self, name: str) -> Tenant:
         return Tenant(name, mapping.tenant_uuid(self.stack.tenant_id(name)))
@@ -117,6 +134,20 @@ class Shop:
     def grpc(self, path: str) -> list[tuple[str, str]]:
         """Headers of an associate's gRPC calls."""
         return generator.grpc_headers(path, self.token())
+
+    @property
+    def bearer(self) -> list[tuple[str, str]]:
+        """Metadata of an associate's calls by a stub."""
+        return [("authorization", f"Bearer {self.token()}")]
+
+    def channel(self) -> grpc.Channel:
+        """To one of Inventory's processes, for calls that are no load."""
+        return grpc.insecure_channel(self.socket("inventory").split(",")[0])
+
+    @functools.cached_property
+    def reads(self) -> inventory_rpc.InventoryServiceStub:
+        """Inventory's rpcs, for looking at an answer or two."""
+        return inventory_rpc.InventoryServiceStub(self.channel())
 
     # --- data ---
 
@@ -205,14 +236,14 @@ def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Shop]:
+def opened(*, short: bool = False) -> Iterator[Shop]:
     """A stack of its own for the block. Unavailable when the generator can't be built."""
     generator.compiler()  # before a stack is started for nothing
     with throwaway.folder() as folder:
         stack = stacks.Stack(folder, **SETTINGS)
         try:
             stack.start()
-            yield Shop(stack, folder)
+            yield Shop(stack, folder, short=short)
         finally:
             stack.stop()
 

@@ -11,8 +11,9 @@ import pytest
 import rich.console
 
 from tests.bench import __main__ as bench
-from tests.bench import floors, generator, measuring, report, reserve, rows, shop, watch
+from tests.bench import floors, generator, measuring, report, reserve, rows, shop, tills, watch
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
+from tillmesh.inventory.v1 import stock_pb2
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -135,3 +136,14 @@ def test_no_subject_always_follows_the_same_one() -> None:
     measuring.repeat([Noted("a"), Noted("b"), Noted("c")], 3, 1.0, lambda *_: None)
 
     assert order == [*"abc", *"bca", *"cab"]
+
+
+def test_a_till_that_missed_a_change_over_a_restart_ends_the_bench() -> None:
+    view = tills.View("loc")
+    level = stock_pb2.StockLevel(sku="a", on_hand=3)
+    chunk = pb.WatchStockResponse.SnapshotChunk(levels=[level], seq=7, last=True)
+    view.take(0.0, pb.WatchStockResponse(resume_token="t7", snapshot_chunk=chunk))
+
+    assert (view.on_hand, view.token, view.position) == ({"a": 3}, "t7", 7)
+    with pytest.raises(generator.Mismatch, match="at 7"):
+        view.take(0.0, pb.WatchStockResponse(changes=pb.WatchStockResponse.Changes(seq_from=9, seq_to=9)))

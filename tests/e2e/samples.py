@@ -46,6 +46,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "GetStock": {"location_id": "{location}", "sku": "{sku}"},
     "ListStock": {"location_id": "{location}"},
     "ListSkuStock": {"sku": "{sku}"},
+    "BatchGetAvailability": {"skus": ["{sku}"], "location_ids": ["{location}"]},
     "SetStockCounts": {"location_id": "{location}", "counts": [{"sku": "{sku}", "on_hand": 9, "force_reason": "x"}]},
     "AdjustStock": {"location_id": "{location}", "sku": "{sku}", "delta": 1, "reason": 1},
     "MoveStock": {
@@ -63,6 +64,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ReleaseReservation": {"reservation_id": "{reservation}"},
     "ListMovements": {"location_id": "{location}"},
     "WatchStock": {"location_id": "{location}"},
+    "WatchLocations": {"location_ids": ["{location}"]},
     "ListStockExceptions": {"location_id": "{location}"},
     "ListStockAlerts": {"location_id": "{location}"},
     "ResolveStockException": {"location_id": "{location}", "exception_id": "{exception}", "resolution": "x"},

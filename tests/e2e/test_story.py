@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -122,3 +125,37 @@ def test_a_clean_stop_and_a_second_start_keep_the_data(stack: Stack) -> None:
     again = stack.client("admin")
     assert again.get(f"/v1/orders/{order['id']}")["client_sale_id"] == "before-stop"
     eventually(lambda: again.level(location, sku)["on_hand"] == "41")
+
+
+def test_a_browser_follows_two_shops_in_one_stream_and_goes_on_where_it_was(admin: Client) -> None:
+    shops, sku = sorted(admin.location() for _ in range(2)), admin.product()
+    path = "/v1/inventory/watch?" + "&".join(f"location_ids={shop}" for shop in shops)
+
+    first = _events(admin, path, until=lambda frames: {f["location_id"] for f in frames} == set(shops))
+    for shop in shops:
+        admin.stock(shop, sku, 3)
+    last_event = {"last-event-id": first[-1]["resume_token"]}
+    again = _events(admin, path, until=lambda frames: len(frames) == 2, **last_event)
+
+    assert all("snapshot_chunk" in frame for frame in first)
+    changes = {frame["location_id"]: frame["changes"]["changes"] for frame in again}
+    assert {shop: change[0]["level"]["on_hand"] for shop, change in changes.items()} == dict.fromkeys(shops, "3")
+
+
+def _events(
+    admin: Client, path: str, *, until: Callable[[list[dict[str, Any]]], bool], **headers: str
+) -> list[dict[str, Any]]:
+    """Frames of server-sent events; the id of each is its token."""
+    frames: list[dict[str, Any]] = []
+    told = ""
+    with admin.http.stream("GET", path, headers={"accept": "text/event-stream", **headers}, timeout=20) as answer:
+        assert answer.status_code == 200
+        for line in answer.iter_lines():
+            if line.startswith("id: "):
+                told = line.removeprefix("id: ")
+            elif line.startswith("data: "):
+                frames.append(json.loads(line.removeprefix("data: ")))
+                assert frames[-1]["resume_token"] == told
+                if until(frames):
+                    break
+    return frames

@@ -160,6 +160,10 @@ class Level:
         """The one formula; store/ has it in SQL and tests hold them equal."""
         return self.free - self.safety_stock
 
+    def expected_by(self, at: dt.datetime) -> int:
+        """What is available and what is to come until then. A delivery that is late is still expected."""
+        return self.available + sum(delivery.quantity for delivery in self.incoming if delivery.eta <= at)
+
     def move(self, source: int, target: int, quantity: int) -> None:
         """Double entry: takes from one state, adds to another. EXTERNAL on one side changes on_hand."""
         self._add(source, -quantity)

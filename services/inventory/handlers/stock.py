@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
@@ -13,8 +14,9 @@ from services.inventory import lane, reading
 from services.inventory.domain import commands, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
+from services.inventory.store import availability
 from services.inventory.store import stock as store
-from services.kit import batches, database, errors, idempotency, lanes, principal, telemetry
+from services.kit import batches, database, errors, idempotency, lanes, principal, telemetry, validation
 
 M = TypeVar("M", bound=Message)
 StockLanes = lanes.Lanes[lane.LaneKey, lane.Submission, Message]
@@ -107,6 +109,21 @@ class StockHandlers:
         if isinstance(answer, store.Missing):
             raise stock_errors.SkuNotFound(sku) if answer.location_known else errors.NotFound("location")
         return answer
+
+    async def availability(self, wanted: availability.Wanted) -> availability.Matrix:
+        """SKUs over locations that the caller may see. SKU_NOT_FOUND; NOT_FOUND; INVALID_REQUEST."""
+        caller = principal.current()
+        if not wanted.named and not caller.all_locations:
+            wanted = dataclasses.replace(wanted, within=[mapping.location_uuid(text) for text in caller.locations])
+        async with self._db.read(mapping.tenant_uuid(caller.tenant_id)) as session:
+            matrix = await availability.read_availability(session, wanted)
+        if len(matrix.rows) < len(wanted.keys):
+            raise stock_errors.SkuNotFound(next(key for n, key in enumerate(wanted.keys) if n not in matrix.rows))
+        if wanted.named and matrix.known < len(wanted.within or ()):
+            raise errors.NotFound("location")
+        if len(matrix.locations) > availability.LOCATIONS_MAX:
+            raise validation.invalid("filter", f"finds more than {availability.LOCATIONS_MAX} locations")
+        return matrix
 
     async def list_levels(self, location_id: str, **query: Any) -> list[store.Placed]:
         """A page of a location's levels (store.list_levels). NOT_FOUND."""

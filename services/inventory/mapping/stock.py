@@ -206,6 +206,14 @@ def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel
     )
 
 
+def level_at(location_id: str, level: values.Level, at: dt.datetime | None) -> stock_pb.StockLevel:
+    """A level with what is expected of it by a date, if one is asked for."""
+    message = level_to_proto(location_id, level)
+    if at is not None:
+        message.expected_available = level.expected_by(at)
+    return message
+
+
 #: Which state a reservation has whose parts have come to different ends: the first that any of them has.
 _STATES = (
     values.HoldState.ACTIVE,

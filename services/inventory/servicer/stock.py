@@ -15,9 +15,10 @@ from services.inventory.domain import commands
 from services.inventory.domain import levels as values
 from services.inventory.handlers import sourcing as sourcing_handlers
 from services.inventory.handlers import stock as handlers
+from services.inventory.mapping import availability
 from services.inventory.mapping import sourcing as sourcing_mapping
 from services.inventory.mapping import stock as mapping
-from services.kit import dead_letters, paging, principal
+from services.kit import dead_letters, paging, principal, validation
 from tillmesh.common.v1 import event_pb2 as event_pb
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as rpc
@@ -44,7 +45,13 @@ class StockServicer(rpc.InventoryServiceServicer):
 
     async def GetStock(self, request: pb.GetStockRequest, context: Context) -> stock_pb.StockLevel:
         level = await self._stock.get_level(request.location_id, request.sku)
-        return mapping.level_to_proto(request.location_id, level)
+        return mapping.level_at(request.location_id, level, validation.instant(request, "at"))
+
+    async def BatchGetAvailability(
+        self, request: pb.BatchGetAvailabilityRequest, context: Context
+    ) -> pb.BatchGetAvailabilityResponse:
+        matrix = await self._stock.availability(availability.wanted(request))
+        return availability.response(matrix, request)
 
     async def ListStock(self, request: pb.ListStockRequest, context: Context) -> pb.ListStockResponse:
         limit, keep = paging.page_size(request.page_size), request.filter
@@ -141,6 +148,10 @@ class StockServicer(rpc.InventoryServiceServicer):
 
     async def WatchStock(self, request: pb.WatchStockRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # frames are serialised once for all streams
         async for frame in self._watches.watch(request, principal.current(), context):
+            yield frame
+
+    async def WatchLocations(self, request: pb.WatchLocationsRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # as above
+        async for frame in self._watches.watch_locations(request, principal.current(), context):
             yield frame
 
     async def ListStockExceptions(

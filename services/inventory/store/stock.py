@@ -18,6 +18,8 @@ from services.kit import binary, database, pipeline
 
 LEVEL = tables.stock_level.c
 NOW = sa.func.clock_timestamp()
+# A volatile function can't bound an index scan: all buckets of a SKU, or of all SKUs, would be read to find a few.
+NOW_ONCE = sa.select(NOW).scalar_subquery()
 
 # One statement for all reads that wait: a level each, with what has run out by the database's clock added back.
 READ = pipeline.Statement("""
@@ -27,7 +29,7 @@ SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allo
 FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
 JOIN stock_level l ON l.tenant_id = $1 AND l.location_id = q.location_id AND l.sku_key = q.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
-    WHERE tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= clock_timestamp()
+    WHERE tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= (SELECT clock_timestamp())
 ) b ON true
 """)
 # What is missing above: a SKU that the location never had reads as zeros, unless catalogue or location don't know it.
@@ -74,7 +76,7 @@ def _due() -> sa.ScalarSelect[int]:
             bucket.tenant_id == LEVEL.tenant_id,
             bucket.location_id == LEVEL.location_id,
             bucket.sku_key == LEVEL.sku_key,
-            bucket.expires_at <= NOW,
+            bucket.expires_at <= NOW_ONCE,
         )
         .scalar_subquery()
     )
@@ -103,11 +105,11 @@ def _placed(rows: Sequence[Any]) -> list[Placed]:
     return [Placed(row.location_id, lane.level_of(row[:17]), row.available) for row in rows]
 
 
-async def list_levels(
-    session: database.ReadSession, location: uuid.UUID, *, prefix: str, at_most: int | None, at_least: int | None,
-    order_by: str, after: Sequence[Any] | None, limit: int,
-) -> list[Placed]:  # fmt: skip
-    """Levels of a location. after: the last row's (available, folded SKU)."""
+def levels_page(
+    location: uuid.UUID, *, prefix: str, at_most: int | None, at_least: int | None, order_by: str,
+    after: Sequence[Any] | None, limit: int,
+) -> sa.Select[Any]:  # fmt: skip
+    """The statement of list_levels."""
     query = _levels().where(LEVEL.location_id == location)
     if prefix:
         query = query.where(LEVEL.sku_key >= prefix, LEVEL.sku_key < prefix + "\x7f")
@@ -121,8 +123,12 @@ async def list_levels(
         position = sa.tuple_(*[sa.literal(part) for part in after[-len(columns) :]])
         row = sa.tuple_(*columns)
         query = query.where(row < position if descending else row > position)
-    query = query.order_by(*[column.desc() if descending else column.asc() for column in columns]).limit(limit)
-    return _placed((await session.execute(query)).all())
+    return query.order_by(*[column.desc() if descending else column.asc() for column in columns]).limit(limit)
+
+
+async def list_levels(session: database.ReadSession, location: uuid.UUID, **page: Any) -> list[Placed]:
+    """Levels of a location (levels_page). after: the last row's (available, folded SKU)."""
+    return _placed((await session.execute(levels_page(location, **page))).all())
 
 
 async def list_alerts(
@@ -321,7 +327,7 @@ async def applied_position(session: database.ReadSession, consumer: str, key: st
 
 DUE = sa.text("""
 SELECT tenant_id, location_id, array_agg(DISTINCT sku_key) AS keys FROM (
-    SELECT tenant_id, location_id, sku_key FROM hold_bucket WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT :limit
+    SELECT tenant_id, location_id, sku_key FROM hold_bucket WHERE expires_at <= (SELECT clock_timestamp()) ORDER BY expires_at LIMIT :limit
 ) due GROUP BY tenant_id, location_id
 """)
 

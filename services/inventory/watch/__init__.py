@@ -1,9 +1,9 @@
-"""Watching the stock of a location: what WatchStock streams. How streams live and end is services/kit/watching's."""
+"""Watching stock: what WatchStock and WatchLocations stream. How streams live and end is services/kit/watching's."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import grpc
@@ -46,21 +46,23 @@ class StockWatch:
         A browser's EventSource gives up at anything but 200 and can't drop its Last-Event-ID, so a token that can't be
         resumed is told to it in band, with a token that begins anew.
         """
-        mapping.location_uuid(request.location_id)  # NOT_FOUND before anything is begun
-        task = asyncio.current_task()
-        subscription = await self.hub.subscribe(
-            caller.tenant_id,
-            request.location_id,
-            names=frozenset(map(values.fold, request.skus)) or None,
-            token=request.resume_token,
-            expires_at=caller.expires_at,
-            refuse_in_band=any(key == LAST_EVENT_ID for key, _ in context.invocation_metadata() or ()),
-            cut=task.cancel if task is not None else None,
-        )
-        # A call that ends while grpc waits for its reader leaves this generator to the garbage collector.
-        context.add_done_callback(lambda _: subscription.close())  # type: ignore[arg-type]  # the stub's is no protocol
-        await context.send_initial_metadata(())  # else headers would wait for the first frame
-        async for frame in subscription.frames():
+        _check([request.location_id])
+        options = _options(request, caller, context)
+        subscription = await self.hub.subscribe(caller.tenant_id, request.location_id, **options)
+        async for frame in _through(subscription, context):
+            yield frame
+
+    async def watch_locations(
+        self,
+        request: pb.WatchLocationsRequest,
+        caller: principal.Principal,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[bytes]:
+        """Serialised WatchLocationsResponses; errors as above."""
+        _check(request.location_ids)
+        options = _options(request, caller, context)
+        merged = await self.hub.subscribe_several(caller.tenant_id, request.location_ids, **options)
+        async for frame in _through(merged, context):
             yield frame
 
     async def drain(self) -> None:
@@ -68,3 +70,33 @@ class StockWatch:
         self.hub.drain(DRAIN_SECONDS)
         await self.hub.emptied(DRAIN_SECONDS)
         await self.hub.stop(DRAIN_SECONDS)
+
+
+def _options(
+    request: pb.WatchStockRequest | pb.WatchLocationsRequest,
+    caller: principal.Principal,
+    context: grpc.aio.ServicerContext[Any, Any],
+) -> dict[str, Any]:
+    task = asyncio.current_task()
+    return {
+        "names": frozenset(map(values.fold, request.skus)) or None,
+        "token": request.resume_token,
+        "expires_at": caller.expires_at,
+        "refuse_in_band": any(key == LAST_EVENT_ID for key, _ in context.invocation_metadata() or ()),
+        "cut": task.cancel if task is not None else None,
+    }
+
+
+async def _through(
+    subscription: watching.Subscription | watching.Merged, context: grpc.aio.ServicerContext[Any, Any]
+) -> AsyncIterator[bytes]:
+    # A call that ends while grpc waits for its reader leaves this generator to the garbage collector.
+    context.add_done_callback(lambda _: subscription.close())  # type: ignore[arg-type]  # the stub's is no protocol
+    await context.send_initial_metadata(())  # else headers would wait for the first frame
+    async for frame in subscription.frames():
+        yield frame
+
+
+def _check(location_ids: Iterable[str]) -> None:
+    for location_id in location_ids:
+        mapping.location_uuid(location_id)  # NOT_FOUND before anything is begun

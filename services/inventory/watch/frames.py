@@ -13,6 +13,9 @@ from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
 Response = pb.WatchStockResponse
+Placed = pb.WatchLocationsResponse
+TOKEN_TAG: Final = 1 << 3 | 2  # field 1, a text; fields are written in the order of their numbers
+TOKEN_BYTES_MAX: Final = 127  # so that its length is one byte
 CHUNK_BYTES_MAX: Final = 200_000  # as JSON about four times as many; the edge passes on 1 MiB a message
 
 
@@ -65,3 +68,18 @@ class StockFrames:
     def ended(self, token: str, error: errors.Error) -> bytes:
         """The stream ends."""
         return Response(resume_token=token, ended=Response.Ended(status=status.to_proto(error))).SerializeToString()
+
+    def placed(self, frame: bytes, token: str, key: str) -> bytes:
+        """A WatchLocationsResponse that says what a WatchStockResponse does, with another token and the location."""
+        return (
+            Placed(resume_token=token).SerializeToString()
+            + _without_token(frame)
+            + Placed(location_id=key).SerializeToString()
+        )
+
+
+def _without_token(frame: bytes) -> bytes:
+    """The frame without its first field: twice in a message, the edge would print it twice."""
+    if frame[0] != TOKEN_TAG or frame[1] > TOKEN_BYTES_MAX:
+        raise ValueError("a frame begins with its token")
+    return frame[2 + frame[1] :]

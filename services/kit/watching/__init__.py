@@ -13,11 +13,15 @@ How a stream ends: the last frame says why, in band, for readers that can't see 
 DRAINING end the rpc with OK, since nothing went wrong; SLOW_READER, RESYNC_REQUIRED, UNAVAILABLE and defects are also
 its status. A token that can't be resumed is refused before the first frame, as a plain OUT_OF_RANGE. A reader that
 takes nothing for `blocked_seconds` is cut off without a last frame, since it would not take that either.
+
+A `Merged` is one stream of several keys: a `Subscription` for each, whose frames it gives as they come. It adds no
+buffer either, and its token holds the position of each.
 """
 
 from __future__ import annotations
 
 from services.kit.watching.hub import Hub
+from services.kit.watching.merging import Merged
 from services.kit.watching.ports import Batch, Change, Encoder, Limits, Position, Snapshot, Source, Tail
 from services.kit.watching.subscription import Subscription
 from services.kit.watching.wire import bytes_through
@@ -28,6 +32,7 @@ __all__ = [
     "Encoder",
     "Hub",
     "Limits",
+    "Merged",
     "Position",
     "Snapshot",
     "Source",

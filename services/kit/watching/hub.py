@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from services.kit import errors
 from services.kit.watching import metrics, ports, sharing, tokens, wheel
 from services.kit.watching.feed import Feed, Reads
+from services.kit.watching.merging import Merged
 from services.kit.watching.subscription import Subscription
 
 log = structlog.get_logger(__name__)
@@ -136,6 +137,48 @@ class Hub:
         subscription.refuse(errors.ResyncRequired())
         return subscription
 
+    async def subscribe_several(
+        self,
+        tenant: str,
+        keys: Collection[str],
+        *,
+        names: ports.Names = None,
+        token: str = "",
+        expires_at: float | None = None,
+        refuse_in_band: bool = False,
+        cut: Callable[[], object] | None = None,
+    ) -> Merged:
+        """One stream of several keys, as `subscribe`; it holds a place for each of them, and what is promised of a key
+        holds for each. A token of which one key can't be resumed is refused as a whole.
+        """
+        if self.draining:
+            raise errors.Draining
+        ends_at, ordered = self._ends_at(expires_at), sorted(set(keys))
+        scope = tokens.several_scope(tenant, ordered, names)
+        wanted = [_Wanted(tenant, key, tokens.scope(tenant, key, names), names, ends_at, cut) for key in ordered]
+        try:
+            found = self._decode_several(token, scope, len(wanted)) if token else [None] * len(wanted)
+            return await self._begin_several(wanted, found, scope)
+        except (errors.ResyncRequired, errors.InvalidRequest):
+            if not refuse_in_band:
+                raise
+        merged = await self._begin_several(wanted, [None] * len(wanted), scope)
+        merged.refuse(errors.ResyncRequired())
+        return merged
+
+    async def _begin_several(
+        self, wanted: Sequence[_Wanted], found: Sequence[tokens.Token | None], scope: bytes
+    ) -> Merged:
+        parts: dict[str, Subscription] = {}
+        try:
+            for one, token in zip(wanted, found, strict=True):
+                parts[one.key] = await self._begin(one, token)
+        except BaseException:
+            for part in parts.values():
+                part.close()
+            raise
+        return Merged(parts, scope, self.encoder)
+
     async def _begin(self, wanted: _Wanted, token: tokens.Token | None) -> Subscription:
         for last_try in (False, True):
             feed = await self._feed(wanted.tenant, wanted.key)
@@ -157,6 +200,13 @@ class Hub:
     def _decode(self, token: str, scope: bytes) -> tokens.Token:
         try:
             return tokens.decode(token, scope)
+        except errors.Error:
+            metrics.RESYNC.labels(self.stream, "token").inc()
+            raise
+
+    def _decode_several(self, token: str, scope: bytes, count: int) -> Sequence[tokens.Token]:
+        try:
+            return tokens.decode_several(token, scope, count)
         except errors.Error:
             metrics.RESYNC.labels(self.stream, "token").inc()
             raise

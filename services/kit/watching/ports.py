@@ -87,6 +87,9 @@ class Encoder(Protocol):
     def ended(self, token: str, error: errors.Error) -> bytes:
         """The stream ends."""
 
+    def placed(self, frame: bytes, token: str, key: str) -> bytes:
+        """A frame of one key's in a stream of several, whose token it gets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from services.kit import errors, status
-from services.kit.watching import metrics, tokens, wheel
+from services.kit.watching import metrics, ports, tokens, wheel
 from services.kit.watching.feed import Feed
 from services.kit.watching.view import Step, View
 
@@ -20,6 +20,9 @@ PLANNED: Final = (errors.StreamLifetime, errors.Draining)
 # Progress is withheld while the database does not answer: it would say that nothing was missed.
 UNCONFIRMED_SECONDS: Final = 5.0
 RECHECK_SECONDS: Final = 1.0
+# What looking for a frame gives besides one: there may be more, or there is nothing to say.
+AGAIN: Final = None
+NOTHING: Final = b""
 # Where a part of a snapshot leads to: no position, only more of it.
 INCOMPLETE: Final = -1
 
@@ -28,9 +31,9 @@ class Subscription:
     """Made by Hub.subscribe. Thousands of them are idle most of the time: no task, no timer, no buffer of its own."""
 
     __slots__ = (
-        "_cut", "_end", "_ends_at", "_feed", "_hub", "_over", "_prepared", "_progress_at", "_raised", "_refused",
-        "_replay_to", "_snapshot_due", "_told", "_view", "_waiter", "_whole", "_writing_since",
-        "closed", "cursor", "slot",
+        "_cut", "_end", "_ends_at", "_feed", "_hub", "_prepared", "_progress_at", "_refused", "_replay_to",
+        "_snapshot_due", "_view", "_waiter", "_whole", "_writing_since",
+        "closed", "cursor", "on_wake", "over", "raised", "slot", "told",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, feed: Feed, view: View, ends_at: float, cut: Callable[[], object] | None) -> None:
@@ -39,16 +42,21 @@ class Subscription:
         """Everything up to here has been handed to the reader."""
         self.closed = False
         self.slot = 0
+        self.over = False
+        """The last frame was given."""
+        self.raised: errors.Error | None = None
+        """How the rpc ends, unless the end was planned."""
+        self.told = False
+        """The reader knows that the process goes away."""
+        self.on_wake: Callable[[], None] | None = None
+        """Instead of ending a wait: whoever merges streams waits for all of them at once."""
         self._hub = hub
         self._feed = feed
         self._view = view
         self._ends_at = ends_at
         self._cut = cut
         self._end: errors.Error | None = None
-        self._raised: errors.Error | None = None
-        self._over = False
         self._refused = False
-        self._told = False
         self._snapshot_due = False
         self._whole = True
         self._replay_to = 0
@@ -92,17 +100,24 @@ class Subscription:
         loop = asyncio.get_running_loop()
         try:
             while (frame := await self._next()) is not None:
-                self._writing_since = now = loop.time()
-                self._hub.wheel.move(self, now + self._hub.limits.blocked_seconds)
+                self.writing(loop.time())
                 yield frame
-                self._writing_since = 0.0
+                self.written()
         finally:
             self.close()
-        if self._raised is not None:
-            raise self._raised
+        if self.raised is not None:
+            raise self.raised
 
     async def _next(self) -> bytes | None:
-        while not self._over:
+        while not self.over:
+            if (frame := await self.take()) is not None:
+                return frame
+            await self._wait()
+        return None
+
+    async def take(self) -> bytes | None:
+        """The next frame, if there is one to give now; never waits for news. Not after the last one."""
+        while True:
             try:
                 reason = self._why_end()
                 frame = self._ended(reason) if reason is not None else await self._more()
@@ -110,9 +125,22 @@ class Subscription:
                 frame = self._ended(error)
             except Exception as error:  # noqa: BLE001  # whatever it is, the reader is told in band
                 frame = self._ended(status.from_exception(error, method="watch", reads=True))
-            if frame is not None:
-                return frame
-        return None
+            if frame is not AGAIN:
+                return frame or None
+
+    def writing(self, now: float) -> None:
+        """A frame goes to the reader: from now on it may be too slow."""
+        self._writing_since = now
+        self._hub.wheel.move(self, now + self._hub.limits.blocked_seconds)
+
+    def written(self) -> None:
+        """The reader has taken it."""
+        self._writing_since = 0.0
+
+    @property
+    def reached(self) -> ports.Position | None:
+        """After the last frame that was given; None: a snapshot is not complete, and begins again."""
+        return ports.Position(self._feed.epoch, self.cursor) if self._whole else None
 
     def _why_end(self) -> errors.Error | None:
         now = asyncio.get_running_loop().time()
@@ -130,11 +158,11 @@ class Subscription:
         return None
 
     def _ended(self, error: errors.Error) -> bytes:
-        self._over = True
+        self.over = True
         if isinstance(error, errors.ResyncRequired):
             self._whole = False
         if not isinstance(error, PLANNED) and not self._refused:
-            self._raised = error
+            self.raised = error
         if not self.closed:  # what was cut off is counted
             metrics.ENDED.labels(self._hub.stream, error.reason).inc()
         return self._hub.encoder.ended(self._token(), error)
@@ -143,7 +171,7 @@ class Subscription:
         return self._view.token(self.cursor) if self._whole else tokens.restart(self._view.scope)
 
     async def _more(self) -> bytes | None:
-        """The next frame; None: look again."""
+        """The next frame; AGAIN: look again; NOTHING: there is none."""
         if self._prepared is not None:
             step = next(self._prepared, None)
             if step is not None:
@@ -155,21 +183,21 @@ class Subscription:
             await self._load_page()
         elif (found := self._view.after(self.cursor)) is not None:
             return self._hand(found)
-        elif self._hub.draining and not self._told:
-            self._told = True
+        elif self._hub.draining and not self.told:
+            self.told = True
             return self._hub.encoder.draining(self._token(), self._hub.drain_seconds)
         elif (now := asyncio.get_running_loop().time()) >= self._progress_at and self._confirmed(now):
             self._plan_progress()
             return self._hub.encoder.progress(self._token(), self.cursor)
         else:
-            await self._wait(now)
-        return None
+            return NOTHING
+        return AGAIN
 
     def _hand(self, step: Step) -> bytes | None:
         if step.to != INCOMPLETE:
             self.cursor = max(self.cursor, step.to)
             self._whole = True
-        return step.frame
+        return AGAIN if step.frame is None else step.frame
 
     def _confirmed(self, now: float) -> bool:
         return now - self._feed.confirmed_at <= UNCONFIRMED_SECONDS
@@ -201,9 +229,14 @@ class Subscription:
 
     # --- waiting ---
 
-    async def _wait(self, now: float) -> None:
+    def rest(self) -> None:
+        """Asks to be looked at when there is something to say even without news."""
+        now = asyncio.get_running_loop().time()
         at = self._progress_at if self._progress_at > now else now + RECHECK_SECONDS
         self._hub.wheel.move(self, min(at, self._ends_at))
+
+    async def _wait(self) -> None:
+        self.rest()
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -212,14 +245,16 @@ class Subscription:
 
     def wake(self) -> None:
         """There may be something to do."""
-        if self._waiter is not None and not self._waiter.done():
+        if self.on_wake is not None:
+            self.on_wake()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def look(self, now: float) -> None:
         """The wheel's call: time for progress or for an end, or a check on a reader that takes its time."""
         if self.closed:
             return
-        if self._waiter is not None:
+        if self._waiter is not None or (self.on_wake is not None and not self._writing_since):
             self.wake()
             return
         if self._writing_since and now - self._writing_since >= self._hub.limits.blocked_seconds:

@@ -47,10 +47,10 @@ class Recording:
 class Chaos:
     """Two processes that serve streams; each is restarted now and then, one of them never hears of commits."""
 
-    def __init__(self, shop: Shop, location_id: str, seed: int) -> None:
+    def __init__(self, shop: Shop, location_id: str, seed: int, *, processes: int = 2) -> None:
         self.shop, self.location_id = shop, location_id
         self.random = random.Random(seed)
-        self.watches: list[StockWatch] = [self._start(0), self._start(1)]
+        self.watches: list[StockWatch] = [self._start(number) for number in range(processes)]
         self.done = False
 
     def _start(self, number: int) -> StockWatch:
@@ -112,7 +112,7 @@ async def record(urls: tuple[str, str], cluster: postgres.Cluster, seed: int) ->
             for sku in SKUS:
                 await shop.adjust(location_id, sku, 10)
             await _run(recording, Chaos(shop, location_id, seed))
-            await _read_truth(recording, shop, location_id)
+            await read_truth(recording, shop, location_id)
             await _resume_from_the_past(recording, shop, location_id, seed)
             for watch in shop.watches:
                 await watch.hub.stop(0.0)
@@ -132,7 +132,8 @@ async def _run(recording: Recording, chaos: Chaos) -> None:
         await watch.hub.stop(0.0)
 
 
-async def _read_truth(recording: Recording, shop: Shop, location_id: str) -> None:
+async def read_truth(recording: Recording, shop: Shop, location_id: str) -> None:
+    """What the database says of it."""
     rows = await shop.rows("SELECT data FROM outbox WHERE key = :key ORDER BY seq_to", key=location_id)
     for row in rows:
         for change in inventory_events_pb2.StockChanged.FromString(row.data).changes:
@@ -152,11 +153,12 @@ async def _resume_from_the_past(recording: Recording, shop: Shop, location_id: s
         frames = [frame for frame in history.frames if tills.position(frame) >= 0]
         for frame in chosen.sample(frames, 4):
             till = await Till(shop, watch, location_id).connect(token=frame.resume_token, skus=tuple(history.skus))
-            if tills.position(frame) < max(_touched(recording, history.skus), default=0):
-                await till.reach(max(_touched(recording, history.skus)))
+            if tills.position(frame) < max(touched(recording, history.skus), default=0):
+                await till.reach(max(touched(recording, history.skus)))
             recording.suffixes.append((frame, history.skus, till.frames))
             await till.leave()
 
 
-def _touched(recording: Recording, skus: frozenset[str]) -> list[int]:
+def touched(recording: Recording, skus: frozenset[str]) -> list[int]:
+    """Positions of commands that concern a filter."""
     return [seq for seq, levels in recording.committed.items() if not skus or skus & levels.keys()]

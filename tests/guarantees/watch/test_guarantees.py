@@ -1,7 +1,8 @@
 """The six guarantees of a watch, as oracles over a recorded history (after etcd's robustness suite).
 
 The history: several tills on one busy location; connections drop at random; two processes serve them, both restarted
-again and again, one of which is never told of commits. A filtered watch gives the same guarantees for its SKUs.
+again and again, one of which is never told of commits. A filtered watch gives the same guarantees for its SKUs, and a
+stream of several locations gives them for each of its locations.
 """
 
 from __future__ import annotations
@@ -15,16 +16,26 @@ import pytest
 from services.mesh import postgres
 from tests import worlds
 from tests.guarantees.watch import recording
+from tests.guarantees.watch import recording_several as several
 from tests.guarantees.watch.recording import History, Recording
 from tests.integration.inventory.watch import tills
 
+FORMS = ("one location", *(f"location {n + 1} of {several.LOCATIONS}" for n in range(several.LOCATIONS)))
+
 
 @pytest.fixture(scope="module")
-def recorded(cluster: postgres.Cluster) -> Recording:
-    made = asyncio.run(recording.record(worlds.migrated(cluster), cluster, seed=20260801))
-    assert len(made.committed) > recording.ROUNDS
-    assert all(history.connections > 5 for history in made.histories)
-    return made
+def recordings(cluster: postgres.Cluster) -> dict[str, Recording]:
+    urls = worlds.migrated(cluster)
+    one = asyncio.run(recording.record(urls, cluster, seed=20260801))
+    made = [one, *asyncio.run(several.record(urls, cluster, seed=20260802))]
+    assert all(len(recorded.committed) > recording.ROUNDS for recorded in made)
+    assert all(history.connections > 5 for recorded in made for history in recorded.histories)
+    return dict(zip(FORMS, made, strict=True))
+
+
+@pytest.fixture(params=FORMS)
+def recorded(recordings: dict[str, Recording], request: pytest.FixtureRequest) -> Recording:
+    return recordings[request.param]
 
 
 def starts(history: History) -> int:

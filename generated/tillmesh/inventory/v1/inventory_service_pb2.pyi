@@ -33,23 +33,179 @@ class GetStockRequest(_message.Message):
 
     LOCATION_ID_FIELD_NUMBER: _builtins.int
     SKU_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
     """Without regard to case."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Also answer expected_available: what will be available by then if deliveries come as expected."""
+
     def __init__(
         self,
         *,
         location_id: _builtins.str = ...,
         sku: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location_id", b"location_id", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "location_id", b"location_id", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStockRequest: _TypeAlias = GetStockRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetAvailabilityRequest(_message.Message):
+    """Asks for the availability of SKUs at locations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Filter(_message.Message):
+        """Typed filter. Locations that are closed for good are only answered when they are named."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TYPE_FIELD_NUMBER: _builtins.int
+        CAPABILITY_FIELD_NUMBER: _builtins.int
+        type: _catalog_pb2.LocationType.ValueType
+        """Only this type."""
+        capability: _catalog_pb2.LocationCapability.ValueType
+        """Only with this capability."""
+        def __init__(
+            self,
+            *,
+            type: _catalog_pb2.LocationType.ValueType = ...,
+            capability: _catalog_pb2.LocationCapability.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "type", b"type"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SKUS_FIELD_NUMBER: _builtins.int
+    LOCATION_IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    INCLUDE_ON_HAND_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    include_on_hand: _builtins.bool
+    """Also answer on_hand."""
+    @_builtins.property
+    def skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 50, without regard to case; rows come in this order, one for each different SKU."""
+
+    @_builtins.property
+    def location_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """TypeIDs `loc_…`, at most 400. Empty: every location of the filter that the token covers."""
+
+    @_builtins.property
+    def filter(self) -> Global___BatchGetAvailabilityRequest.Filter:
+        """Which locations to keep, of those named too; fields are combined with and."""
+
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Also answer expected_available: what will be available by then if deliveries come as expected."""
+
+    def __init__(
+        self,
+        *,
+        skus: _abc.Iterable[_builtins.str] | None = ...,
+        location_ids: _abc.Iterable[_builtins.str] | None = ...,
+        filter: Global___BatchGetAvailabilityRequest.Filter | None = ...,
+        include_on_hand: _builtins.bool = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "filter", b"filter", "include_on_hand", b"include_on_hand", "location_ids", b"location_ids", "skus", b"skus"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetAvailabilityRequest: _TypeAlias = BatchGetAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetAvailabilityResponse(_message.Message):
+    """A matrix of availability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Row(_message.Message):
+        """A SKU. Each list has one number for each of location_ids, in their order, or is empty when not asked for."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SKU_FIELD_NUMBER: _builtins.int
+        AVAILABLE_FIELD_NUMBER: _builtins.int
+        ON_HAND_FIELD_NUMBER: _builtins.int
+        EXPECTED_AVAILABLE_FIELD_NUMBER: _builtins.int
+        TOTAL_AVAILABLE_FIELD_NUMBER: _builtins.int
+        TOTAL_ON_HAND_FIELD_NUMBER: _builtins.int
+        TOTAL_EXPECTED_AVAILABLE_FIELD_NUMBER: _builtins.int
+        sku: _builtins.str
+        """As the variant spells it."""
+        total_available: _builtins.int
+        """Sum of max(available, 0): a shortage in one shop doesn't make stock of another unavailable."""
+        total_on_hand: _builtins.int
+        """Sum of on_hand."""
+        total_expected_available: _builtins.int
+        """Sum of max(expected_available, 0)."""
+        @_builtins.property
+        def available(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """Free to promise now; may be negative."""
+
+        @_builtins.property
+        def on_hand(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """Physically there."""
+
+        @_builtins.property
+        def expected_available(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """available and the deliveries that are expected until `at`; one that is late is still expected."""
+
+        def __init__(
+            self,
+            *,
+            sku: _builtins.str = ...,
+            available: _abc.Iterable[_builtins.int] | None = ...,
+            on_hand: _abc.Iterable[_builtins.int] | None = ...,
+            expected_available: _abc.Iterable[_builtins.int] | None = ...,
+            total_available: _builtins.int = ...,
+            total_on_hand: _builtins.int = ...,
+            total_expected_available: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "expected_available", b"expected_available", "on_hand", b"on_hand", "sku", b"sku", "total_available", b"total_available", "total_expected_available", b"total_expected_available", "total_on_hand", b"total_on_hand"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LOCATION_IDS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def location_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns, by id."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchGetAvailabilityResponse.Row]:
+        """The rows."""
+
+    def __init__(
+        self,
+        *,
+        location_ids: _abc.Iterable[_builtins.str] | None = ...,
+        rows: _abc.Iterable[Global___BatchGetAvailabilityResponse.Row] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location_ids", b"location_ids", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetAvailabilityResponse: _TypeAlias = BatchGetAvailabilityResponse  # noqa: Y015
 
 @_typing.final
 class ListStockRequest(_message.Message):
@@ -104,7 +260,9 @@ class ListStockRequest(_message.Message):
     page_token: _builtins.str
     """From the previous response; the other fields must be the same."""
     order_by: _builtins.str
-    """`sku` (default), `available`, each optionally followed by ` desc`."""
+    """`sku` (default), `available`, each optionally followed by ` desc`. A hold that ran out a moment ago (half a second as
+    a rule) is in the levels as ended, and may not be yet in their order and in the filter.
+    """
     @_builtins.property
     def filter(self) -> Global___ListStockRequest.Filter:
         """What to keep; fields are combined with and."""
@@ -1440,6 +1598,98 @@ class WatchStockResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___WatchStockResponse: _TypeAlias = WatchStockResponse  # noqa: Y015
+
+@_typing.final
+class WatchLocationsRequest(_message.Message):
+    """Asks to follow locations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_IDS_FIELD_NUMBER: _builtins.int
+    SKUS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Of the last frame that was processed, of a stream of the same locations and SKUs; empty: begin with snapshots."""
+    @_builtins.property
+    def location_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """TypeIDs `loc_…`, 1 to 50 different ones, each within the token's locations; their order doesn't matter."""
+
+    @_builtins.property
+    def skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these, without regard to case; empty: all. At most 500."""
+
+    def __init__(
+        self,
+        *,
+        location_ids: _abc.Iterable[_builtins.str] | None = ...,
+        skus: _abc.Iterable[_builtins.str] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location_ids", b"location_ids", "resume_token", b"resume_token", "skus", b"skus"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLocationsRequest: _TypeAlias = WatchLocationsRequest  # noqa: Y015
+
+@_typing.final
+class WatchLocationsResponse(_message.Message):
+    """A frame of one location. Numbers are those of WatchStockResponse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_CHUNK_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Opaque, at most 1,200 characters: the positions of all locations. It is the `id` of the server-sent event too."""
+    location_id: _builtins.str
+    """Whose frame it is."""
+    @_builtins.property
+    def snapshot_chunk(self) -> Global___WatchStockResponse.SnapshotChunk:
+        """Part of the location's snapshot."""
+
+    @_builtins.property
+    def changes(self) -> Global___WatchStockResponse.Changes:
+        """Changes of the location."""
+
+    @_builtins.property
+    def progress(self) -> Global___WatchStockResponse.Progress:
+        """Nothing happened at the location, and nothing was missed."""
+
+    @_builtins.property
+    def draining(self) -> Global___WatchStockResponse.Draining:
+        """The server is going away. Told once for all."""
+
+    @_builtins.property
+    def ended(self) -> Global___WatchStockResponse.Ended:
+        """The stream ends."""
+
+    def __init__(
+        self,
+        *,
+        resume_token: _builtins.str = ...,
+        snapshot_chunk: Global___WatchStockResponse.SnapshotChunk | None = ...,
+        changes: Global___WatchStockResponse.Changes | None = ...,
+        progress: Global___WatchStockResponse.Progress | None = ...,
+        draining: Global___WatchStockResponse.Draining | None = ...,
+        ended: Global___WatchStockResponse.Ended | None = ...,
+        location_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "draining", b"draining", "ended", b"ended", "frame", b"frame", "progress", b"progress", "snapshot_chunk", b"snapshot_chunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "draining", b"draining", "ended", b"ended", "frame", b"frame", "location_id", b"location_id", "progress", b"progress", "resume_token", b"resume_token", "snapshot_chunk", b"snapshot_chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["snapshot_chunk", "changes", "progress", "draining", "ended"]  # noqa: Y015
+    _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+
+Global___WatchLocationsResponse: _TypeAlias = WatchLocationsResponse  # noqa: Y015
 
 @_typing.final
 class ListStockExceptionsRequest(_message.Message):

@@ -56,6 +56,11 @@ class InventoryServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListSkuStockRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListSkuStockResponse.FromString,
                 _registered_method=True)
+        self.BatchGetAvailability = channel.unary_unary(
+                '/tillmesh.inventory.v1.InventoryService/BatchGetAvailability',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BatchGetAvailabilityRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BatchGetAvailabilityResponse.FromString,
+                _registered_method=True)
         self.SetStockCounts = channel.unary_unary(
                 '/tillmesh.inventory.v1.InventoryService/SetStockCounts',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.SetStockCountsRequest.SerializeToString,
@@ -131,6 +136,11 @@ class InventoryServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchStockRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchStockResponse.FromString,
                 _registered_method=True)
+        self.WatchLocations = channel.unary_stream(
+                '/tillmesh.inventory.v1.InventoryService/WatchLocations',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchLocationsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchLocationsResponse.FromString,
+                _registered_method=True)
         self.ListStockExceptions = channel.unary_unary(
                 '/tillmesh.inventory.v1.InventoryService/ListStockExceptions',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListStockExceptionsRequest.SerializeToString,
@@ -188,6 +198,16 @@ class InventoryServiceServicer:
 
     def ListSkuStock(self, request, context):
         """Lists one SKU over all locations that the caller may see, and sums it. SKU_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetAvailability(self, request, context):
+        """Reads what is available of up to 50 SKUs at up to 400 locations: a row a SKU, a column a location. Strong, and of
+        one moment. A SKU that a location never had reads as zero. Locations are those that are named, or those of the
+        filter that the token covers; NOT_FOUND for a named one that isn't there. SKU_NOT_FOUND names the first unknown one.
+        INVALID_REQUEST when the filter finds more than 400.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,6 +343,16 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchLocations(self, request, context):
+        """Follows up to 50 locations in one stream: for each its snapshot, then its changes, as WatchStock does, mixed as they
+        come. What WatchStock promises holds for each location; between locations there is no order. A frame tells its
+        location, and its token holds the positions of all: each frame's token resumes every location. The stream ends as a
+        whole, and location_id of the last frame says where the reason lies, if at one; its token begins only that one anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStockExceptions(self, request, context):
         """Lists what a person has to look at, newest first.
         """
@@ -384,6 +414,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ListSkuStock,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListSkuStockRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListSkuStockResponse.SerializeToString,
+            ),
+            'BatchGetAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetAvailability,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BatchGetAvailabilityRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BatchGetAvailabilityResponse.SerializeToString,
             ),
             'SetStockCounts': grpc.unary_unary_rpc_method_handler(
                     servicer.SetStockCounts,
@@ -459,6 +494,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.WatchStock,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchStockRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchStockResponse.SerializeToString,
+            ),
+            'WatchLocations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLocations,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchLocationsRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchLocationsResponse.SerializeToString,
             ),
             'ListStockExceptions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStockExceptions,
@@ -577,6 +617,33 @@ class InventoryService:
             '/tillmesh.inventory.v1.InventoryService/ListSkuStock',
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListSkuStockRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListSkuStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.InventoryService/BatchGetAvailability',
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BatchGetAvailabilityRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BatchGetAvailabilityResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -982,6 +1049,33 @@ class InventoryService:
             '/tillmesh.inventory.v1.InventoryService/WatchStock',
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchStockRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tillmesh.inventory.v1.InventoryService/WatchLocations',
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchLocationsRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.WatchLocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,12 @@ class InventoryServiceStub:
     """Lists the stock of a location, one level a SKU that it ever had."""
     ListSkuStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListSkuStockRequest, _inventory_service_pb2.ListSkuStockResponse]
     """Lists one SKU over all locations that the caller may see, and sums it. SKU_NOT_FOUND."""
+    BatchGetAvailability: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.BatchGetAvailabilityRequest, _inventory_service_pb2.BatchGetAvailabilityResponse]
+    """Reads what is available of up to 50 SKUs at up to 400 locations: a row a SKU, a column a location. Strong, and of
+    one moment. A SKU that a location never had reads as zero. Locations are those that are named, or those of the
+    filter that the token covers; NOT_FOUND for a named one that isn't there. SKU_NOT_FOUND names the first unknown one.
+    INVALID_REQUEST when the filter finds more than 400.
+    """
     SetStockCounts: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.SetStockCountsRequest, _inventory_service_pb2.SetStockCountsResponse]
     """Sets what was counted, all lines or none. A line whose expected_on_hand is not what is recorded fails the call with
     QUANTITY_STALE (409, lists the lines); a line without it needs a force_reason. SKU_NOT_FOUND.
@@ -113,6 +119,12 @@ class InventoryServiceStub:
     failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
     EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
     """
+    WatchLocations: _grpc.UnaryStreamMultiCallable[_inventory_service_pb2.WatchLocationsRequest, _inventory_service_pb2.WatchLocationsResponse]
+    """Follows up to 50 locations in one stream: for each its snapshot, then its changes, as WatchStock does, mixed as they
+    come. What WatchStock promises holds for each location; between locations there is no order. A frame tells its
+    location, and its token holds the positions of all: each frame's token resumes every location. The stream ends as a
+    whole, and location_id of the last frame says where the reason lies, if at one; its token begins only that one anew.
+    """
     ListStockExceptions: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]
     """Lists what a person has to look at, newest first."""
     ListStockAlerts: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockAlertsRequest, _inventory_service_pb2.ListStockAlertsResponse]
@@ -147,6 +159,12 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Lists the stock of a location, one level a SKU that it ever had."""
     ListSkuStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListSkuStockRequest, _inventory_service_pb2.ListSkuStockResponse]  # type: ignore[assignment]
     """Lists one SKU over all locations that the caller may see, and sums it. SKU_NOT_FOUND."""
+    BatchGetAvailability: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.BatchGetAvailabilityRequest, _inventory_service_pb2.BatchGetAvailabilityResponse]  # type: ignore[assignment]
+    """Reads what is available of up to 50 SKUs at up to 400 locations: a row a SKU, a column a location. Strong, and of
+    one moment. A SKU that a location never had reads as zero. Locations are those that are named, or those of the
+    filter that the token covers; NOT_FOUND for a named one that isn't there. SKU_NOT_FOUND names the first unknown one.
+    INVALID_REQUEST when the filter finds more than 400.
+    """
     SetStockCounts: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.SetStockCountsRequest, _inventory_service_pb2.SetStockCountsResponse]  # type: ignore[assignment]
     """Sets what was counted, all lines or none. A line whose expected_on_hand is not what is recorded fails the call with
     QUANTITY_STALE (409, lists the lines); a line without it needs a force_reason. SKU_NOT_FOUND.
@@ -212,6 +230,12 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
     EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
     """
+    WatchLocations: _aio.UnaryStreamMultiCallable[_inventory_service_pb2.WatchLocationsRequest, _inventory_service_pb2.WatchLocationsResponse]  # type: ignore[assignment]
+    """Follows up to 50 locations in one stream: for each its snapshot, then its changes, as WatchStock does, mixed as they
+    come. What WatchStock promises holds for each location; between locations there is no order. A frame tells its
+    location, and its token holds the positions of all: each frame's token resumes every location. The stream ends as a
+    whole, and location_id of the last frame says where the reason lies, if at one; its token begins only that one anew.
+    """
     ListStockExceptions: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockExceptionsRequest, _inventory_service_pb2.ListStockExceptionsResponse]  # type: ignore[assignment]
     """Lists what a person has to look at, newest first."""
     ListStockAlerts: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockAlertsRequest, _inventory_service_pb2.ListStockAlertsResponse]  # type: ignore[assignment]
@@ -261,6 +285,18 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ListSkuStockResponse, _abc.Awaitable[_inventory_service_pb2.ListSkuStockResponse]]:
         """Lists one SKU over all locations that the caller may see, and sums it. SKU_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def BatchGetAvailability(
+        self,
+        request: _inventory_service_pb2.BatchGetAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_service_pb2.BatchGetAvailabilityResponse, _abc.Awaitable[_inventory_service_pb2.BatchGetAvailabilityResponse]]:
+        """Reads what is available of up to 50 SKUs at up to 400 locations: a row a SKU, a column a location. Strong, and of
+        one moment. A SKU that a location never had reads as zero. Locations are those that are named, or those of the
+        filter that the token covers; NOT_FOUND for a named one that isn't there. SKU_NOT_FOUND names the first unknown one.
+        INVALID_REQUEST when the filter finds more than 400.
+        """
 
     @_abc_1.abstractmethod
     def SetStockCounts(
@@ -415,6 +451,18 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         REST: server-sent events with `Accept: text/event-stream`, else one JSON object a line. Where events were asked for,
         failures that pass by themselves (429, 502, 503, 504) are answered with 200 and one frame `ended`, since a browser's
         EventSource gives up for good at any other status; it comes again by itself, with its Last-Event-ID.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchLocations(
+        self,
+        request: _inventory_service_pb2.WatchLocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_service_pb2.WatchLocationsResponse], _abc.AsyncIterator[_inventory_service_pb2.WatchLocationsResponse]]:
+        """Follows up to 50 locations in one stream: for each its snapshot, then its changes, as WatchStock does, mixed as they
+        come. What WatchStock promises holds for each location; between locations there is no order. A frame tells its
+        location, and its token holds the positions of all: each frame's token resumes every location. The stream ends as a
+        whole, and location_id of the last frame says where the reason lies, if at one; its token begins only that one anew.
         """
 
     @_abc_1.abstractmethod

@@ -374,6 +374,7 @@ class StockLevel(_message.Message):
     BACKORDER_LIMIT_FIELD_NUMBER: _builtins.int
     LOW_STOCK_THRESHOLD_FIELD_NUMBER: _builtins.int
     REARM_THRESHOLD_FIELD_NUMBER: _builtins.int
+    EXPECTED_AVAILABLE_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -404,6 +405,10 @@ class StockLevel(_message.Message):
     """At or below it the level is low; not set: nobody asked to be told, and the level raises no alerts."""
     rearm_threshold: _builtins.int
     """Above it an alert is over, and the next one may be raised. Set with low_stock_threshold, and never below it."""
+    expected_available: _builtins.int
+    """available and the deliveries that are expected until the `at` of the request; one that is late is still expected.
+    Only in answers to requests with `at`.
+    """
     @_builtins.property
     def incoming(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncomingStock]:
         """Expected, by date, at most 50."""
@@ -432,15 +437,20 @@ class StockLevel(_message.Message):
         backorder_limit: _builtins.int = ...,
         low_stock_threshold: _builtins.int | None = ...,
         rearm_threshold: _builtins.int | None = ...,
+        expected_available: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "low_stock_threshold", b"low_stock_threshold", "rearm_threshold", b"rearm_threshold", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "expected_available", b"expected_available", "low_stock_threshold", b"low_stock_threshold", "rearm_threshold", b"rearm_threshold", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expired", b"expired", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "on_hand", b"on_hand", "quality_control", b"quality_control", "rearm_threshold", b"rearm_threshold", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expected_available", b"expected_available", "expired", b"expired", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "on_hand", b"on_hand", "quality_control", b"quality_control", "rearm_threshold", b"rearm_threshold", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_available: _TypeAlias = _typing.Literal["expected_available"]  # noqa: Y015
+    _WhichOneofArgType__expected_available: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available"]  # noqa: Y015
     _WhichOneofReturnType__low_stock_threshold: _TypeAlias = _typing.Literal["low_stock_threshold"]  # noqa: Y015
     _WhichOneofArgType__low_stock_threshold: _TypeAlias = _typing.Literal["_low_stock_threshold", b"_low_stock_threshold"]  # noqa: Y015
     _WhichOneofReturnType__rearm_threshold: _TypeAlias = _typing.Literal["rearm_threshold"]  # noqa: Y015
     _WhichOneofArgType__rearm_threshold: _TypeAlias = _typing.Literal["_rearm_threshold", b"_rearm_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_available) -> _WhichOneofReturnType__expected_available | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__low_stock_threshold) -> _WhichOneofReturnType__low_stock_threshold | None: ...
     @_typing.overload

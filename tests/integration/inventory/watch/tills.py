@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -107,6 +107,58 @@ class Till:
     async def reach(self, seq: int) -> Frame:
         """Reads on until nothing at or below seq remains."""
         return await self.until(lambda frame: position(frame) >= seq)
+
+    async def rest(self) -> Exception | None:
+        """Reads to the end; the error that the rpc ends with, if any."""
+        try:
+            while True:
+                await self.next()
+        except StopAsyncIteration:
+            return None
+        except Exception as error:
+            return error
+
+    async def leave(self) -> None:
+        await self._frames.aclose()
+
+
+class Clerk:
+    """Reads one stream of several locations, and keeps what it was told of each."""
+
+    def __init__(self, shop: Shop, watch: StockWatch, location_ids: Sequence[str]) -> None:
+        self._shop, self._watch, self.location_ids = shop, watch, tuple(location_ids)
+        self.frames: list[tuple[str, Frame]] = []
+        """Location and frame, in the order they came; tokens are the stream's."""
+        self.positions = dict.fromkeys(location_ids, -1)
+        self.subscription: watching.Merged | None = None
+        self._frames: Any = None
+
+    @property
+    def token(self) -> str:
+        return self.frames[-1][1].resume_token
+
+    async def connect(self, *, token: str = "", skus: tuple[str, ...] = (), **options: Any) -> Clerk:
+        names = frozenset(sku.lower() for sku in skus) or None
+        self.subscription = await self._watch.hub.subscribe_several(
+            self._shop.tenant_id, self.location_ids, names=names, token=token, **options
+        )
+        self._frames = self.subscription.frames()
+        return self
+
+    async def next(self) -> tuple[str, Frame]:
+        """The next frame and its location. StopAsyncIteration at the end, or the error the rpc ends with."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            raw = await anext(self._frames)
+        location_id, frame = pb.WatchLocationsResponse.FromString(raw).location_id, Frame.FromString(raw)
+        frame.DiscardUnknownFields()  # the location: else the same as on a stream of its own
+        self.frames.append((location_id, frame))
+        self.positions[location_id] = max(self.positions[location_id], position(frame))
+        return location_id, frame
+
+    async def reach(self, positions: Mapping[str, int]) -> None:
+        """Reads on until nothing at or below the positions remains."""
+        while any(self.positions[location_id] < seq for location_id, seq in positions.items()):
+            await self.next()
 
     async def rest(self) -> Exception | None:
         """Reads to the end; the error that the rpc ends with, if any."""
