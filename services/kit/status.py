@@ -40,6 +40,7 @@ PASSED_ON = frozenset(
         "IDEMPOTENCY_IN_FLIGHT",
     }
 )
+CHARACTER_NOT_IN_REPERTOIRE = "22021"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _BY_SQLSTATE: dict[str, type[errors.Error]] = {
     "40001": errors.Conflict,  # serialization_failure
@@ -187,8 +188,8 @@ def _from_database(error: psycopg.Error | sqlalchemy.exc.SQLAlchemyError, *, rea
         lost = error.sqlstate is None
     if not isinstance(driver, psycopg.Error):
         return None
-    if isinstance(driver, psycopg.DataError) and driver.sqlstate is None:
-        # The driver itself refuses a text with a NUL, the one character that PostgreSQL can't store.
+    if isinstance(driver, psycopg.DataError) and driver.sqlstate in (None, CHARACTER_NOT_IN_REPERTOIRE):
+        # A text with a NUL, which PostgreSQL can't store: the driver refuses it, in binary parameters the server.
         return errors.InvalidRequest("a text holds a character that can't be stored")
     state = driver.sqlstate or ""
     named = _BY_SQLSTATE.get(state) or _BY_SQLSTATE_CLASS.get(state[:2])
