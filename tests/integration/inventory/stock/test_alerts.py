@@ -85,7 +85,7 @@ async def test_a_sale_of_more_than_there_is_is_oversold(world: worlds.StockWorld
 
     sale = commands.Sale("ord", (("a", 4), ("b", 5)), world.origin)
     command = commands.ApplySales("inventory", 1, 1, 1, (sale,))
-    await world.handlers.write(location_id, command, world.key(), mapping.BulkClaim, lambda *_: mapping.BulkClaim())
+    await world.handlers.write(location_id, command, world.key(), mapping.Counted, lambda *_: mapping.Counted())
 
     # What may be promised beyond what is there is no oversell, and safety stock is there.
     assert await told(world, location_id) == [("b", Kind.LOW_STOCK, 1, 1), ("a", Kind.OVERSOLD, -1, 1),
