@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pydantic
 
-from services.inventory import consumers, lane, reading, sweeper, watch
+from services.inventory import bulk_files, bulk_worker, consumers, lane, reading, sweeper, watch
+from services.inventory.handlers import bulk as bulk_handlers
 from services.inventory.handlers import stock as handlers
 from services.inventory.mapping import stock as mapping
+from services.inventory.servicer.bulk import BulkDataServicer
 from services.inventory.servicer.catalog import CatalogServicer
 from services.inventory.servicer.stock import StockServicer
 from services.kit import (
@@ -32,6 +35,7 @@ from services.kit import (
 )
 from services.kit.events_servicer import EventsServicer
 from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
+from tillmesh.inventory.v1 import bulk_data_service_pb2_grpc as bulk_rpc
 from tillmesh.inventory.v1 import catalog_service_pb2_grpc as catalog_rpc
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as inventory_rpc
 
@@ -45,6 +49,9 @@ class Settings(settings.ServiceSettings):
     database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_INVENTORY_DATABASE_URL")
     worker_database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_INVENTORY_WORKER_DATABASE_URL")
     owner_database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_INVENTORY_OWNER_DATABASE_URL")
+    data: Path = Path(".data")
+    files_url: str = ""
+    """Where files of imports and exports are kept, e.g. `s3://bucket/prefix`; empty: a folder below `data`."""
     lane_batches: int = pydantic.Field(default=2, ge=1, validation_alias="TILLMESH_INVENTORY_LANE_BATCHES")
 
 
@@ -97,11 +104,19 @@ class Inventory:
         self.server.add(register, servicer)
         self.server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, self.pings.send))
         self.server.add(events_rpc.add_EventsServiceServicer_to_server, EventsServicer(self.db))
+        self._add_bulk()
         self.pings.listen(self.watches.notify)
         self.watches.start()
         self.server.on_drain(self.watches.drain)
         self.start(sweeper.ExpirySweeper(self.db, self.lanes).run(), "expiry")
         self.start(maintenance.run(self.db), "maintenance")
+
+    def _add_bulk(self) -> None:
+        """Imports and exports: their rpcs, and the worker, which runs in one process at a time."""
+        files = bulk_files.Store(self.config.files_url, self.config.data / "files" / SERVICE)
+        servicer = BulkDataServicer(bulk_handlers.BulkJobs(self.db, files))
+        self.server.add(bulk_rpc.add_BulkDataServiceServicer_to_server, servicer)
+        self.start(bulk_worker.BulkWorker(self.db, files, self.stock, self.pings.send).run(), "bulk")
 
     def add_relay(self) -> None:
         """Outbox to JetStream."""

@@ -219,6 +219,18 @@ def bulk_results(outcomes: Sequence[Message | errors.Error]) -> pb.BulkUpdateSto
     return response
 
 
+def stream_results(outcomes: Sequence[Message | errors.Error], done: int) -> pb.StreamStockUpdatesResponse:
+    """How each line of a message went. done: lines of the whole up to its end."""
+    response = pb.StreamStockUpdatesResponse(lines_done=done)
+    for index, outcome in enumerate(outcomes, start=done - len(outcomes)):
+        if isinstance(outcome, errors.Error):
+            line_status = pb.BulkUpdateStockResponse.LINE_STATUS_REFUSED
+            response.results.add(index=index, status=line_status, error=status.to_proto(outcome))
+        else:
+            response.results.add(index=index, status=pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED, level=outcome)
+    return response
+
+
 def level_page(placed: Sequence[store.Placed]) -> list[stock_pb.StockLevel]:
     return [level_to_proto(location_text(p.location), p.level) for p in placed]
 

@@ -14,6 +14,7 @@ from services.inventory.consumers import SALES_CONSUMER
 from services.inventory.domain import commands
 from services.inventory.domain import levels as values
 from services.inventory.handlers import stock as handlers
+from services.inventory.handlers import stock_stream
 from services.inventory.mapping import stock as mapping
 from services.kit import dead_letters, ids, paging, principal
 from tillmesh.common.v1 import event_pb2 as event_pb
@@ -81,6 +82,12 @@ class StockServicer(rpc.InventoryServiceServicer):
         lines = [mapping.bulk_line(line, caller) for line in request.lines]
         outcomes = await self._stock.bulk_update(lines, mapping.key(caller, "BulkUpdateStock", request))
         return mapping.bulk_results(outcomes)
+
+    async def StreamStockUpdates(
+        self, request_iterator: AsyncIterator[pb.StreamStockUpdatesRequest], context: Context
+    ) -> AsyncIterator[pb.StreamStockUpdatesResponse]:
+        async for answer in stock_stream.answers(self._stock, request_iterator):
+            yield answer
 
     async def ReserveStock(self, request: pb.ReserveStockRequest, context: Context) -> stock_pb.Reservation:
         command = mapping.reserve_stock(request, principal.current())

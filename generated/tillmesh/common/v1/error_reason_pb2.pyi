@@ -90,6 +90,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A later observation of the same stock is already recorded. ABORTED, 409. Metadata: sku, recorded_occurred_at."""
     ERROR_REASON_LOCATION_NOT_CAPABLE: _ErrorReason.ValueType  # 56
     """The location is closed or cannot do this. FAILED_PRECONDITION, 409. Metadata: capability."""
+    ERROR_REASON_JOB_ENDED: _ErrorReason.ValueType  # 60
+    """--- imports and exports ---
+    The job has ended or its file is complete. FAILED_PRECONDITION, 409. Metadata: state.
+    """
+    ERROR_REASON_JOB_NOT_READY: _ErrorReason.ValueType  # 61
+    """The file of an export is not there yet, or there is none. FAILED_PRECONDITION, 409. Metadata: state."""
+    ERROR_REASON_IMPORT_INCOMPLETE: _ErrorReason.ValueType  # 62
+    """A part of the file is missing. FAILED_PRECONDITION, 409. Metadata: part."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 70
     """--- orders ---
     The edge between two states does not exist. FAILED_PRECONDITION, 409. Metadata: from, to, allowed.
@@ -195,6 +203,14 @@ ERROR_REASON_OBSERVATION_OUTDATED: ErrorReason.ValueType  # 55
 """A later observation of the same stock is already recorded. ABORTED, 409. Metadata: sku, recorded_occurred_at."""
 ERROR_REASON_LOCATION_NOT_CAPABLE: ErrorReason.ValueType  # 56
 """The location is closed or cannot do this. FAILED_PRECONDITION, 409. Metadata: capability."""
+ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 60
+"""--- imports and exports ---
+The job has ended or its file is complete. FAILED_PRECONDITION, 409. Metadata: state.
+"""
+ERROR_REASON_JOB_NOT_READY: ErrorReason.ValueType  # 61
+"""The file of an export is not there yet, or there is none. FAILED_PRECONDITION, 409. Metadata: state."""
+ERROR_REASON_IMPORT_INCOMPLETE: ErrorReason.ValueType  # 62
+"""A part of the file is missing. FAILED_PRECONDITION, 409. Metadata: part."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 70
 """--- orders ---
 The edge between two states does not exist. FAILED_PRECONDITION, 409. Metadata: from, to, allowed.

@@ -68,6 +68,12 @@ class InventoryServiceStub:
     """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
     repeat applies what is missing and returns the first answer of what was applied.
     """
+    StreamStockUpdates: _grpc.StreamStreamMultiCallable[_inventory_service_pb2.StreamStockUpdatesRequest, _inventory_service_pb2.StreamStockUpdatesResponse]
+    """Applies lines without an end to their number, each by itself, over gRPC: an answer a message, in order, before the
+    next is read, so memory stays the same whatever the size. One key for the whole: after a break, send the same lines
+    with the same key again (or the rest, with skip_lines); what was applied is answered from memory for 72 hours.
+    A line that breaks a rule is refused alone. A stream lives for 15 minutes at most, then it is continued in another.
+    """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
     key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
@@ -148,6 +154,12 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     BulkUpdateStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.BulkUpdateStockRequest, _inventory_service_pb2.BulkUpdateStockResponse]  # type: ignore[assignment]
     """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
     repeat applies what is missing and returns the first answer of what was applied.
+    """
+    StreamStockUpdates: _aio.StreamStreamMultiCallable[_inventory_service_pb2.StreamStockUpdatesRequest, _inventory_service_pb2.StreamStockUpdatesResponse]  # type: ignore[assignment]
+    """Applies lines without an end to their number, each by itself, over gRPC: an answer a message, in order, before the
+    next is read, so memory stays the same whatever the size. One key for the whole: after a break, send the same lines
+    with the same key again (or the rest, with skip_lines); what was applied is answered from memory for 72 hours.
+    A line that breaks a rule is refused alone. A stream lives for 15 minutes at most, then it is continued in another.
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
@@ -274,6 +286,18 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inventory_service_pb2.BulkUpdateStockResponse, _abc.Awaitable[_inventory_service_pb2.BulkUpdateStockResponse]]:
         """Applies up to 1,000 lines from a supplier or a till, each by itself, and answers each. One key for the whole: a
         repeat applies what is missing and returns the first answer of what was applied.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamStockUpdates(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inventory_service_pb2.StreamStockUpdatesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_service_pb2.StreamStockUpdatesResponse], _abc.AsyncIterator[_inventory_service_pb2.StreamStockUpdatesResponse]]:
+        """Applies lines without an end to their number, each by itself, over gRPC: an answer a message, in order, before the
+        next is read, so memory stays the same whatever the size. One key for the whole: after a break, send the same lines
+        with the same key again (or the rest, with skip_lines); what was applied is answered from memory for 72 hours.
+        A line that breaks a rule is refused alone. A stream lives for 15 minutes at most, then it is continued in another.
         """
 
     @_abc_1.abstractmethod
