@@ -1,8 +1,8 @@
 """Runs imports and exports: one process of the service at a time, in turns, so that no job waits for another's end.
 
-A row has a key that follows from its job and number, so it is applied once however often a turn is repeated; a
-chunk is counted in one transaction that names the position it began at. A process that dies leaves both as they are, and
-the next holder of the lease goes on behind the last chunk that was counted.
+A row has a key that follows from its job and number, so it is applied once however often a turn is repeated; a chunk is
+counted in one transaction that names the position it began at. A process that dies leaves both as they are, and the
+next holder of the lease goes on behind the last chunk that was counted.
 """
 
 from __future__ import annotations
@@ -91,9 +91,10 @@ class BulkWorker:
             job = await store.next_job(session, self._setbacks)
         if job is None:
             return False
-        principal.enter(_caller(job))
         try:
-            await self._work(job)
+            await asyncio.create_task(
+                self._work(job), name=f"bulk {job.id}"
+            )  # a task of its own: its caller is another
         except bulk.BadFile as problem:
             await self._end(job, bulk.State.FAILED, message=str(problem)[:500])
         except FileNotFoundError:
@@ -104,6 +105,7 @@ class BulkWorker:
         return True
 
     async def _work(self, job: bulk.Job) -> None:
+        principal.enter(_caller(job))
         if job.state is bulk.State.RUNNING and clock.now() - job.updated_at > INTERRUPTED_MAX:
             raise bulk.BadFile("it was interrupted for longer than its rows are remembered; import the rest anew")
         if job.direction == bulk.EXPORT:

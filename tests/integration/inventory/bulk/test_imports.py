@@ -151,7 +151,6 @@ async def test_a_row_of_another_location_is_refused_and_other_peoples_jobs_are_n
     limited = dataclasses.replace(world.caller, subject="shop-1", locations=frozenset({here}))
     principal.enter(limited)
     job = await world.imported(stock_csv(there, ("a", 1)))
-    principal.enter(limited)
     assert await world.told(job) == [(1, 2, "LOCATION_SCOPE")]
     principal.enter(dataclasses.replace(limited, subject="shop-2"))
     with pytest.raises(errors.LocationScope):
@@ -209,7 +208,7 @@ async def _catalogue(world: BulkWorld) -> dict[str, list[tuple[object, ...]]]:
         "products": "SELECT id, code, name, category, version FROM product ORDER BY id",
         "variants": "SELECT product_id, sku, name, options, stock_unit, package, version FROM variant ORDER BY sku_key",
         "barcodes": "SELECT barcode, sku_key FROM barcode ORDER BY barcode",
-        "prices": "SELECT sku_key, currency_code, minor_units, valid_from FROM price ORDER BY 1, 2, 4",
+        "prices": "SELECT sku_key, currency_code, minor_units, CAST(valid_from AS text) FROM price ORDER BY 1, 2, 4",
         "levels": "SELECT location_id, sku, on_hand, reserved FROM stock_level ORDER BY 1, 2",
     }
     return {name: [tuple(row) for row in await world.rows(query)] for name, query in queries.items()}
