@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.inventory import bulk_files
@@ -32,6 +32,7 @@ def written(records: list[dict[str, str]], form: bulk.Format) -> bytes:
     return file.getvalue()
 
 
+@settings(deadline=None)  # the first example loads pyarrow
 @given(
     st.lists(st.fixed_dictionaries(dict.fromkeys(bulk.EXPORTED[bulk.Kind.PRODUCTS], TEXTS)), max_size=4),
     st.sampled_from(list(bulk.Format)),
