@@ -7,6 +7,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from services.inventory import bulk_files, bulk_worker
 from services.inventory.domain import bulk
 from services.inventory.handlers import bulk as bulk_handlers
@@ -55,6 +57,12 @@ class BulkWorld(worlds.StockWorld):
         await self.work()
         _, chunks = await self.jobs.download(ids.decode("exp", made.id))
         return b"".join([chunk async for chunk in chunks])
+
+    async def backdate(self, job_id: uuid.UUID, column: str, days: int, state: bulk.State | None = None) -> None:
+        """Lets time pass for a job."""
+        query = f"UPDATE bulk_job SET {column} = now() - CAST(:ago AS interval), state = coalesce(:state, state) WHERE id = :id"
+        async with self.db.transaction(self.tenant) as session:
+            await session.execute(sa.text(query), {"ago": f"{days} days", "state": state, "id": job_id})
 
     async def told(self, job: bulk.Job) -> list[tuple[int, int, str]]:
         """(row, line, reason) of what an import refused."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from services.inventory import bulk_files
 from services.inventory.domain import bulk
 from services.kit import errors, ids, principal
 from tests.integration.inventory.bulk.jobs import BulkWorld, stock_csv
@@ -191,6 +192,30 @@ async def test_an_upload_can_be_repeated_and_a_missing_part_is_told(world: BulkW
         await world.jobs.upload(job_id, 1, data, last=False)
     await world.work()
     assert (await world.level(location_id, "a")).on_hand == 1
+
+
+async def test_a_job_its_refusals_and_its_files_are_forgotten_after_a_week(world: BulkWorld) -> None:
+    location_id = await world.location(["a"])
+    old = await world.imported(stock_csv(location_id, ("nope", 1)))
+    young = await world.imported(stock_csv(location_id, ("a", 1)))
+    await world.backdate(old.id, "ended_at", days=8)
+
+    await world.worker.forget_aged()
+
+    assert [job.id for job in await world.jobs.page(bulk.IMPORT, None, 10)] == [young.id]
+    assert await world.rows("SELECT * FROM bulk_job_error") == []
+    assert await world.files.size(bulk_files.part_name(old, 1)) is None
+    assert await world.files.size(bulk_files.part_name(young, 1)) is not None
+
+
+async def test_a_job_that_lay_still_for_longer_than_its_rows_are_remembered_fails(world: BulkWorld) -> None:
+    location_id = await world.location(["a"])
+    job_id = await world.begin(stock_csv(location_id, ("a", 1)))
+    await world.backdate(job_id, "updated_at", days=3, state=bulk.State.RUNNING)
+    await world.work()
+    job = await world.jobs.get(bulk.IMPORT, job_id)
+    assert (job.state, job.position) == (bulk.State.FAILED, 0)
+    assert (await world.level(location_id, "a")).on_hand == 0
 
 
 async def test_products_are_for_admins_of_the_catalogue(world: BulkWorld) -> None:
