@@ -135,6 +135,9 @@ class BulkWorker:
         until = time.monotonic() + TURN_SECONDS
         parts = [bulk_files.part_name(job, number + 1) for number in range(job.parts)]
         async with self._files.on_disk(parts) as file:
+            if file.seek(0, 2) != job.size_bytes:
+                raise bulk.BadFile("a part was replaced while the import was queued; import the rest anew")
+            file.seek(0)
             with contextlib.closing(bulk_files.read(file, job.kind, job.format, job.position)) as rows:
                 while time.monotonic() < until:
                     chunk, problem = await asyncio.to_thread(_take, rows)
