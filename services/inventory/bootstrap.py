@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pydantic
 
-from services.inventory import consumers, document_effects, lane, reading, sweeper, watch
+from services.inventory import (
+    bulk_files,
+    bulk_worker,
+    consumers,
+    document_effects,
+    lane,
+    reading,
+    sweeper,
+    watch,
+)
+from services.inventory.handlers import bulk as bulk_handlers
 from services.inventory.handlers import sourcing
 from services.inventory.handlers import stock as handlers
 from services.inventory.mapping import replenishment_messages
 from services.inventory.mapping import stock as mapping
+from services.inventory.servicer.bulk import BulkDataServicer
 from services.inventory.servicer.catalog import CatalogServicer
 from services.inventory.servicer.replenishment import ReplenishmentServicer
 from services.inventory.servicer.stock import StockServicer
 from services.kit import database, dead_letters, inbox, lanes, process, reconcile, settings, watching
 from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
+from tillmesh.inventory.v1 import bulk_data_service_pb2_grpc as bulk_rpc
 from tillmesh.inventory.v1 import catalog_service_pb2_grpc as catalog_rpc
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as inventory_rpc
 from tillmesh.inventory.v1 import replenishment_service_pb2_grpc as replenishment_rpc
@@ -28,6 +42,9 @@ class Settings(settings.ServiceSettings):
     database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_INVENTORY_DATABASE_URL")
     worker_database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_INVENTORY_WORKER_DATABASE_URL")
     owner_database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_INVENTORY_OWNER_DATABASE_URL")
+    data: Path = Path(".data")
+    files_url: str = ""
+    """Where files of imports and exports are kept, e.g. `s3://bucket/prefix`; empty: a folder below `data`."""
     lane_batches: int = pydantic.Field(default=2, ge=1, validation_alias="TILLMESH_INVENTORY_LANE_BATCHES")
 
 
@@ -35,6 +52,7 @@ class Inventory:
     """One process of the service. Its parts can run alone: rpcs, relay, consumers."""
 
     def __init__(self, config: Settings) -> None:
+        self._files = bulk_files.Store(config.files_url, config.data / "files" / SERVICE)
         # Lanes, reads and streams take turns on the raw connections: about as many as may be in flight at once.
         self.db = database.Database(
             config.database_url, config.worker_database_url, lane_connections=2 * config.lane_batches + 2
@@ -73,12 +91,20 @@ class Inventory:
         server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, pings.send))
         replenishment = ReplenishmentServicer(self.db, self.effects)
         server.add(replenishment_rpc.add_ReplenishmentServiceServicer_to_server, replenishment)
+        self._add_bulk()
         self.process.add_events()
         pings.listen(self.watches.notify)
         self.watches.start()
         server.on_drain(self.watches.drain)
         self.process.start(sweeper.ExpirySweeper(self.db, self.lanes).run(), "expiry")
         self.process.start(document_effects.Resumer(self.db, self.effects).run(), "documents")
+
+    def _add_bulk(self) -> None:
+        """Imports and exports: their rpcs, and the worker, which runs in one process at a time."""
+        servicer = BulkDataServicer(bulk_handlers.BulkJobs(self.db, self._files))
+        self.process.server.add(bulk_rpc.add_BulkDataServiceServicer_to_server, servicer)
+        worker = bulk_worker.BulkWorker(self.db, self._files, self.stock, self.process.pings.send)
+        self.process.start(worker.run(), "bulk")
 
     def add_consumers(self) -> None:
         """Sales reduce stock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor, descriptor_pool, json_format, message_factory
 
 from tillmesh.common.v1 import access_pb2
-from tillmesh.inventory.v1 import catalog_service_pb2, inventory_service_pb2
+from tillmesh.inventory.v1 import bulk_data_service_pb2, catalog_service_pb2, inventory_service_pb2
 from tillmesh.marketing.v1 import marketing_service_pb2
 from tillmesh.orders.v1 import orders_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
 
-FILES = (catalog_service_pb2, inventory_service_pb2, orders_service_pb2, reviews_service_pb2, marketing_service_pb2)
+FILES = (
+    catalog_service_pb2, inventory_service_pb2, bulk_data_service_pb2, orders_service_pb2, reviews_service_pb2,
+    marketing_service_pb2,
+)  # fmt: skip
 NIL = "00000000000000000000000000"
 
 # Placeholders are ids of one tenant; a sample with another tenant's ids, or with ids that never existed, differs only there.
@@ -54,6 +58,21 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "UpdateStockPolicy": {"location_id": "{location}", "sku": "{sku}", "safety_stock": 1, "update_mask": "safetyStock"},
     "BulkUpdateStock": {"lines": [{"location_id": "{location}", "sku": "{sku}", "delta": 1}]},
+    "StreamStockUpdates": {
+        "request_id": "{new}", "lines": [{"location_id": "{location}", "sku": "{sku}", "delta": 1}],
+    },
+    "CreateImport": {"kind": 1},
+    "UploadImportPart": {"import_id": "{import}", "part": 1, "file": {"data": "YQ=="}},
+    "GetImport": {"import_id": "{import}"},
+    "ListImports": {},
+    "CancelImport": {"import_id": "{import}"},
+    "ListImportErrors": {"import_id": "{import}"},
+    "DownloadImportErrors": {"import_id": "{import}"},
+    "CreateExport": {"kind": 1, "location_id": "{location}"},
+    "GetExport": {"export_id": "{export}"},
+    "ListExports": {},
+    "CancelExport": {"export_id": "{export}"},
+    "DownloadExport": {"export_id": "{export}"},
     "ReserveStock": {"location_id": "{location}", "sku": "{sku}", "quantity": 1},
     "CreateReservation": {"location_id": "{location}", "lines": [{"sku": "{sku}", "quantity": 1}]},
     "SourceReservation": {"lines": [{"sku": "{sku}", "quantity": 1}], "location_ids": ["{location}"]},
@@ -174,6 +193,8 @@ def rest_call(method: Method, route: Route, values: Mapping[str, str]) -> dict[s
         return {"method": route.verb, "url": path, "json": sample}
     body = sample.pop(route.body) if route.body else None
     query = {key: part for key, part in sample.items() if not isinstance(part, Mapping)}
+    if route.body and method.of.input_type.fields_by_name[route.body].message_type.full_name == "google.api.HttpBody":
+        return {"method": route.verb, "url": path, "params": query, "content": base64.b64decode(body["data"])}
     return {"method": route.verb, "url": path, "params": query, **({"json": body} if route.body else {})}
 
 

@@ -150,10 +150,10 @@ class BulkLine:
 
 def bulk_lines(request: pb.BulkUpdateStockRequest, caller: principal.Principal) -> list[BulkLine | errors.Error]:
     """What each line asks for, or what is wrong with it."""
-    return validation.each(request.lines, lambda line: _bulk_line(line, caller))
+    return validation.each(request.lines, lambda line: bulk_line(line, caller))
 
 
-def _bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
+def bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
     command = _bulk_command(line, caller)
     reply = _reply_adjusted if isinstance(command, commands.Adjust) else _reply_counted
     return BulkLine(line.location_id, command, reply, idempotency.fingerprint(line))
@@ -296,6 +296,16 @@ def bulk_results(results: Sequence[BulkResult]) -> pb.BulkUpdateStockResponse:
         result.index = index
     refused = sum(result.HasField("error") for result in results)
     return pb.BulkUpdateStockResponse(results=results, applied=len(results) - refused, refused=refused)
+
+
+def stream_results(results: Sequence[BulkResult], done: int) -> pb.StreamStockUpdatesResponse:
+    """How each line of a message went. done: lines of the whole up to its end."""
+    response = pb.StreamStockUpdatesResponse(lines_done=done)
+    for index, result in enumerate(results, start=done - len(results)):
+        level = result.level if result.HasField("level") else None
+        error = result.error if result.HasField("error") else None
+        response.results.add(index=index, status=result.status, level=level, error=error)
+    return response
 
 
 def level_page(placed: Sequence[store.Placed]) -> list[stock_pb.StockLevel]:

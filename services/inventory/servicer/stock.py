@@ -15,6 +15,7 @@ from services.inventory.domain import commands
 from services.inventory.domain import levels as values
 from services.inventory.handlers import sourcing as sourcing_handlers
 from services.inventory.handlers import stock as handlers
+from services.inventory.handlers import stock_stream
 from services.inventory.mapping import availability
 from services.inventory.mapping import sourcing as sourcing_mapping
 from services.inventory.mapping import stock as mapping
@@ -94,6 +95,12 @@ class StockServicer(rpc.InventoryServiceServicer):
         caller = principal.current()
         key = mapping.given_key(caller, "BulkUpdateStock", request)
         return mapping.bulk_results(await self._stock.bulk_update(mapping.bulk_lines(request, caller), key))
+
+    async def StreamStockUpdates(
+        self, request_iterator: AsyncIterator[pb.StreamStockUpdatesRequest], context: Context
+    ) -> AsyncIterator[pb.StreamStockUpdatesResponse]:
+        async for answer in stock_stream.answers(self._stock, request_iterator):
+            yield answer
 
     async def ReserveStock(self, request: pb.ReserveStockRequest, context: Context) -> stock_pb.Reservation:
         command = mapping.reserve_stock(request, principal.current())

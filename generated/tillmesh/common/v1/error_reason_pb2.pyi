@@ -94,6 +94,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
     ERROR_REASON_SECOND_PERSON_REQUIRED: _ErrorReason.ValueType  # 61
     """Who counted may not approve the count, unless as an admin. PERMISSION_DENIED, 403."""
+    ERROR_REASON_JOB_ENDED: _ErrorReason.ValueType  # 62
+    """--- imports and exports ---
+    The job has ended or its file is complete. FAILED_PRECONDITION, 409. Metadata: state.
+    """
+    ERROR_REASON_JOB_NOT_READY: _ErrorReason.ValueType  # 63
+    """The file of an export is not there yet, or there is none. FAILED_PRECONDITION, 409. Metadata: state."""
+    ERROR_REASON_IMPORT_INCOMPLETE: _ErrorReason.ValueType  # 64
+    """A part of the file is missing. FAILED_PRECONDITION, 409. Metadata: part."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 70
     """--- orders ---
     The edge between two states does not exist. FAILED_PRECONDITION, 409. Metadata: from, to, allowed.
@@ -203,6 +211,14 @@ ERROR_REASON_OVER_RECEIPT: ErrorReason.ValueType  # 60
 """More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
 ERROR_REASON_SECOND_PERSON_REQUIRED: ErrorReason.ValueType  # 61
 """Who counted may not approve the count, unless as an admin. PERMISSION_DENIED, 403."""
+ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 62
+"""--- imports and exports ---
+The job has ended or its file is complete. FAILED_PRECONDITION, 409. Metadata: state.
+"""
+ERROR_REASON_JOB_NOT_READY: ErrorReason.ValueType  # 63
+"""The file of an export is not there yet, or there is none. FAILED_PRECONDITION, 409. Metadata: state."""
+ERROR_REASON_IMPORT_INCOMPLETE: ErrorReason.ValueType  # 64
+"""A part of the file is missing. FAILED_PRECONDITION, 409. Metadata: part."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 70
 """--- orders ---
 The edge between two states does not exist. FAILED_PRECONDITION, 409. Metadata: from, to, allowed.

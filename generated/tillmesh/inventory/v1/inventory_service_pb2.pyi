@@ -874,6 +874,104 @@ class BulkUpdateStockResponse(_message.Message):
 Global___BulkUpdateStockResponse: _TypeAlias = BulkUpdateStockResponse  # noqa: Y015
 
 @_typing.final
+class StreamStockUpdatesRequest(_message.Message):
+    """The next lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SKIP_LINES_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key of the whole, at most 128 characters. Needed in the first message (or as Idempotency-Key), may be
+    empty in the others.
+    """
+    skip_lines: _builtins.int
+    """Only in the first message: lines of the whole that are left out at its beginning, as their results are known."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkUpdateStockRequest.Line]:
+        """At most 1,000; the rules of each are checked by itself."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        skip_lines: _builtins.int = ...,
+        lines: _abc.Iterable[Global___BulkUpdateStockRequest.Line] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "request_id", b"request_id", "skip_lines", b"skip_lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamStockUpdatesRequest: _TypeAlias = StreamStockUpdatesRequest  # noqa: Y015
+
+@_typing.final
+class StreamStockUpdatesResponse(_message.Message):
+    """How the lines of one message went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """Outcome of one line."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INDEX_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        LEVEL_FIELD_NUMBER: _builtins.int
+        ERROR_FIELD_NUMBER: _builtins.int
+        index: _builtins.int
+        """Position in the whole, from 0."""
+        status: Global___BulkUpdateStockResponse.LineStatus.ValueType
+        """What happened."""
+        @_builtins.property
+        def level(self) -> _stock_pb2.StockLevel:
+            """The level after the line, when it was applied."""
+
+        @_builtins.property
+        def error(self) -> _status_pb2.Status:
+            """Why it was refused."""
+
+        def __init__(
+            self,
+            *,
+            index: _builtins.int = ...,
+            status: Global___BulkUpdateStockResponse.LineStatus.ValueType = ...,
+            level: _stock_pb2.StockLevel | None = ...,
+            error: _status_pb2.Status | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "level", b"level"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "index", b"index", "level", b"level", "status", b"status"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    LINES_DONE_FIELD_NUMBER: _builtins.int
+    lines_done: _builtins.int
+    """Lines of the whole that are answered: skip_lines with which a later stream goes on."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamStockUpdatesResponse.Result]:
+        """In order of the message."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___StreamStockUpdatesResponse.Result] | None = ...,
+        lines_done: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines_done", b"lines_done", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamStockUpdatesResponse: _TypeAlias = StreamStockUpdatesResponse  # noqa: Y015
+
+@_typing.final
 class ReserveStockRequest(_message.Message):
     """A hold on one SKU."""
 

@@ -86,6 +86,11 @@ class InventoryServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BulkUpdateStockRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BulkUpdateStockResponse.FromString,
                 _registered_method=True)
+        self.StreamStockUpdates = channel.stream_stream(
+                '/tillmesh.inventory.v1.InventoryService/StreamStockUpdates',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.StreamStockUpdatesRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.StreamStockUpdatesResponse.FromString,
+                _registered_method=True)
         self.ReserveStock = channel.unary_unary(
                 '/tillmesh.inventory.v1.InventoryService/ReserveStock',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ReserveStockRequest.SerializeToString,
@@ -251,6 +256,16 @@ class InventoryServiceServicer:
         contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
         results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
         a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamStockUpdates(self, request_iterator, context):
+        """Applies lines without an end to their number, each by itself, over gRPC: an answer a message, in order, before the
+        next is read, so memory stays the same whatever the size. One key for the whole: after a break, send the same lines
+        with the same key again (or the rest, with skip_lines); what was applied is answered from memory for 72 hours.
+        A line that breaks a rule is refused alone. A stream lives for 15 minutes at most, then it is continued in another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -444,6 +459,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.BulkUpdateStock,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BulkUpdateStockRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BulkUpdateStockResponse.SerializeToString,
+            ),
+            'StreamStockUpdates': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamStockUpdates,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.StreamStockUpdatesRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.StreamStockUpdatesResponse.SerializeToString,
             ),
             'ReserveStock': grpc.unary_unary_rpc_method_handler(
                     servicer.ReserveStock,
@@ -779,6 +799,33 @@ class InventoryService:
             '/tillmesh.inventory.v1.InventoryService/BulkUpdateStock',
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BulkUpdateStockRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.BulkUpdateStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamStockUpdates(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tillmesh.inventory.v1.InventoryService/StreamStockUpdates',
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.StreamStockUpdatesRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.StreamStockUpdatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

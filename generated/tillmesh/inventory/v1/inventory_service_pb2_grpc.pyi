@@ -77,6 +77,12 @@ class InventoryServiceStub:
     results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
     a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
     """
+    StreamStockUpdates: _grpc.StreamStreamMultiCallable[_inventory_service_pb2.StreamStockUpdatesRequest, _inventory_service_pb2.StreamStockUpdatesResponse]
+    """Applies lines without an end to their number, each by itself, over gRPC: an answer a message, in order, before the
+    next is read, so memory stays the same whatever the size. One key for the whole: after a break, send the same lines
+    with the same key again (or the rest, with skip_lines); what was applied is answered from memory for 72 hours.
+    A line that breaks a rule is refused alone. A stream lives for 15 minutes at most, then it is continued in another.
+    """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
     key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
@@ -187,6 +193,12 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
     results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
     a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
+    """
+    StreamStockUpdates: _aio.StreamStreamMultiCallable[_inventory_service_pb2.StreamStockUpdatesRequest, _inventory_service_pb2.StreamStockUpdatesResponse]  # type: ignore[assignment]
+    """Applies lines without an end to their number, each by itself, over gRPC: an answer a message, in order, before the
+    next is read, so memory stays the same whatever the size. One key for the whole: after a break, send the same lines
+    with the same key again (or the rest, with skip_lines); what was applied is answered from memory for 72 hours.
+    A line that breaks a rule is refused alone. A stream lives for 15 minutes at most, then it is continued in another.
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
@@ -349,6 +361,18 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         contract has INVALID_REQUEST and field paths from the line on. One key for the whole: a repeat returns the same
         results, and tries again only lines that failed for a reason that passes (OVERLOADED, UNAVAILABLE and the like) or that
         a broken off call did not get to. LOCATION_SCOPE for the call when the token doesn't cover the location of a line.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamStockUpdates(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inventory_service_pb2.StreamStockUpdatesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_service_pb2.StreamStockUpdatesResponse], _abc.AsyncIterator[_inventory_service_pb2.StreamStockUpdatesResponse]]:
+        """Applies lines without an end to their number, each by itself, over gRPC: an answer a message, in order, before the
+        next is read, so memory stays the same whatever the size. One key for the whole: after a break, send the same lines
+        with the same key again (or the rest, with skip_lines); what was applied is answered from memory for 72 hours.
+        A line that breaks a rule is refused alone. A stream lives for 15 minutes at most, then it is continued in another.
         """
 
     @_abc_1.abstractmethod
