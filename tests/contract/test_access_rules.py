@@ -13,7 +13,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from edge import roles as edge_roles
 from services.kit import access, tokens
 from tillmesh.common.v1 import access_pb2, events_service_pb2
-from tillmesh.inventory.v1 import bulk_data_service_pb2, catalog_service_pb2, inventory_service_pb2
+from tillmesh.inventory.v1 import (
+    bulk_data_service_pb2,
+    catalog_service_pb2,
+    inventory_service_pb2,
+    replenishment_service_pb2,
+)
 from tillmesh.marketing.v1 import marketing_service_pb2
 from tillmesh.orders.v1 import orders_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
@@ -26,6 +31,7 @@ MODULES = (
     inventory_service_pb2,
     marketing_service_pb2,
     orders_service_pb2,
+    replenishment_service_pb2,
     reviews_service_pb2,
 )
 SERVICES = [service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()]

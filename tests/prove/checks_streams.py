@@ -9,7 +9,10 @@ from tests.prove.checking import Check, Evidence
 from tests.prove.history import Stream
 
 #: How a stream may end: the product goes away, or the stream grows old.
-ENDS: Final = frozenset({"DRAINING", "STREAM_LIFETIME", "UNAVAILABLE", "SLOW_READER"})
+#: The last two are the door's, told to readers of events in a frame: what they followed is away for a moment.
+ENDS: Final = frozenset(
+    {"DRAINING", "STREAM_LIFETIME", "UNAVAILABLE", "SLOW_READER", "EDGE_UNAVAILABLE", "EDGE_TIMEOUT"}
+)
 #: A frame over so many positions may hold the newest level of each SKU only: its reader had fallen behind the log.
 CONFLATED_MIN: Final = 256
 

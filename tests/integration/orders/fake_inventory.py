@@ -88,7 +88,9 @@ async def _unimplemented_stream(self: FakeInventory, request: Any, context: Any)
 for _base in FakeInventory.__bases__:
     for _name in vars(_base):  # the generated methods are not async, which the kit's server insists on
         if _name[0].isupper() and _name not in vars(FakeInventory):
-            setattr(FakeInventory, _name, _unimplemented_stream if _name.startswith("Watch") else _unimplemented)
+            setattr(
+                FakeInventory, _name, _unimplemented_stream if _name.startswith(("Watch", "Stream")) else _unimplemented
+            )
 
 
 def serve(folder: Path, users: keyring.Keyring, services: keyring.Keyring, servicer: FakeInventory) -> server.Server:

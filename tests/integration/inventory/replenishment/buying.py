@@ -18,6 +18,7 @@ from tests import worlds
 from tillmesh.common.v1 import money_pb2
 from tillmesh.inventory.v1 import replenishment_pb2 as messages
 from tillmesh.inventory.v1 import replenishment_service_pb2 as pb
+from tillmesh.inventory.v1 import stock_pb2
 
 DRAFT, ORDERED, PARTLY, RECEIVED, CLOSED, CANCELLED = range(1, 7)
 PENDING, APPLIED = messages.DOCUMENT_EFFECT_PENDING, messages.DOCUMENT_EFFECT_APPLIED
@@ -123,7 +124,7 @@ class BuyingWorld(worlds.StockWorld):
         """A sale, as a till says when it happened."""
         command = commands.Adjust(commands.Origin("till", "", at), sku, -quantity, reason=2)
         reply = mapping.reply_level
-        await self.handlers.write(location_id, command, self.key(), mapping.LevelMessage, reply)
+        await self.handlers.write(location_id, command, self.key(), stock_pb2.StockLevel, reply)
 
     async def ledger(self, location_id: str) -> list[tuple[Any, ...]]:
         """(sku, from, to, quantity, reason, reference type, reference), in order."""

@@ -24,12 +24,12 @@ class Dying(lane.StockRunner):
 
     dies = ""
 
-    async def run(self, key: lane.LaneKey, submissions: Sequence[lane.Submission]) -> list[lane.Outcome]:
+    async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
         """A batch; with a step of a document in it, the last."""
-        last = any(isinstance(s.command, commands.ReceiveStock | commands.ApplyVariances) for s in submissions)
+        last = any(isinstance(s.command, commands.ReceiveStock | commands.ApplyVariances) for _, s in work)
         if last and self.dies == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        outcomes = await super().run(key, submissions)
+        outcomes = await super().run(work)
         if last:
             os.kill(os.getpid(), signal.SIGKILL)
         return outcomes

@@ -306,10 +306,10 @@ async def test_while_the_lane_is_away_a_receipt_says_so_and_is_applied_later(db:
     away = asyncio.Event()
 
     class Away(lane.StockRunner):
-        async def run(self, key: lane.LaneKey, submissions: Sequence[lane.Submission]) -> list[lane.Outcome]:
-            if away.is_set() and any(isinstance(s.command, commands.ReceiveStock) for s in submissions):
-                return [errors.Unavailable()] * len(submissions)
-            return await super().run(key, submissions)
+        async def run(self, work: Sequence[lane.Work]) -> list[lane.Outcome]:
+            if away.is_set() and any(isinstance(s.command, commands.ReceiveStock) for _, s in work):
+                return [errors.Unavailable()] * len(work)
+            return await super().run(work)
 
     async with buying.BuyingWorld(db, runner=Away) as world:
         location_id = await world.location(["a"])

@@ -17,6 +17,7 @@ from services.inventory.store import stock as stock_store
 from services.kit import database, errors, principal
 from tests import worlds
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
+from tillmesh.inventory.v1 import stock_pb2
 
 TOMORROW = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
 Request = pb.BatchGetAvailabilityRequest
@@ -38,7 +39,7 @@ def cells(answer: pb.BatchGetAvailabilityResponse, numbers: str = "available") -
 async def deliver(world: worlds.StockWorld, location_id: str, sku: str, *due: tuple[int, dt.datetime]) -> None:
     incoming = tuple(values.Incoming(quantity, eta, "") for quantity, eta in due)
     command = commands.SetPolicy(world.origin, sku, None, None, incoming, None)
-    await world.handlers.write(location_id, command, world.key(), mapping.LevelMessage, mapping.reply_level)
+    await world.handlers.write(location_id, command, world.key(), stock_pb2.StockLevel, mapping.reply_level)
 
 
 async def run_out(world: worlds.StockWorld, location_id: str) -> None:

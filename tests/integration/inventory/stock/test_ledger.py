@@ -20,6 +20,7 @@ from services.inventory.store import proof
 from services.mesh import postgres
 from tests import worlds
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
+from tillmesh.inventory.v1 import stock_pb2
 
 Tamper = Callable[..., None]
 
@@ -50,7 +51,7 @@ async def busy_location(world: worlds.StockWorld, skus: Sequence[str] = ("Red-1"
         (commands.Move(world.origin, "blue", 2, 6, 3, 6), mapping.reply_level),
         (commands.SetPolicy(world.origin, "blue", 2, 1, None), mapping.reply_level),
     ):
-        await world.handlers.write(location_id, command, world.key(), mapping.LevelMessage, call)
+        await world.handlers.write(location_id, command, world.key(), stock_pb2.StockLevel, call)
     return location_id
 
 
