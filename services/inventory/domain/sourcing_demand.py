@@ -197,12 +197,12 @@ class Demand:
             for i in bits(step.pieces):
                 parts.update((number, due[number]) for number in self.pieces[i].lines)
             for k, units in enumerate(step.loose):
+                left = units
                 for number in queues[k]:
-                    part = min(units, due[number])
-                    if part:
+                    if part := min(left, due[number]):
                         parts[number] = part
                         due[number] -= part
-                        units -= part
+                        left -= part
         return {
             rank: [Portion(self.lines[n].ref, self.lines[n].key, parts[n]) for n in sorted(parts)]
             for rank, parts in given.items()

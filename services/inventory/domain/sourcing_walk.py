@@ -78,9 +78,7 @@ class Walk:
             hopeless = self._hopeless(rest, allowed, parcels)
         return steps
 
-    def _ways(
-        self, rest: Rest, rank: int, allowed: int, parcels: int, cover: Cover
-    ) -> list[tuple[Step, Rest, Cover]]:
+    def _ways(self, rest: Rest, rank: int, allowed: int, parcels: int, cover: Cover) -> list[tuple[Step, Rest, Cover]]:
         """The largest steps at a location after which the rest can be covered: as many as are equally large."""
         for _, equal in itertools.groupby(self._steps(rest, rank), key=lambda step: step.units):
             ways: list[tuple[Step, Rest, Cover]] = []

@@ -241,9 +241,7 @@ def test_the_plan_is_the_least_of_all_plans_by_every_rule(splitting: Splitting, 
     for _ in range(CASES):
         request, plans, places = draw(rng, splitting)
         for rule in Rule:
-            asked = Request(
-                request.lines, request.candidates, rule, splitting, request.pickup_at, request.parcels_max
-            )
+            asked = Request(request.lines, request.candidates, rule, splitting, request.pickup_at, request.parcels_max)
             answer = sourcing.choose(asked)
             assert answer.proven
             if not plans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import uuid
 
 import hypothesis
@@ -95,9 +96,7 @@ def test_the_order_in_which_things_are_named_decides_nothing(request: Request, e
     other = dataclasses.replace(
         request,
         lines=tuple(lines),
-        candidates=tuple(
-            dataclasses.replace(c, available=dict(reversed(c.available.items()))) for c in candidates
-        ),
+        candidates=tuple(dataclasses.replace(c, available=dict(reversed(c.available.items()))) for c in candidates),
     )
     assert sourcing.choose(request, effort_max=effort) == sourcing.choose(other, effort_max=effort)
 
@@ -116,7 +115,7 @@ def test_what_is_proven_on_a_small_budget_is_what_a_large_one_finds(request: Req
 @hypothesis.given(requests())
 def test_to_be_allowed_more_never_costs_the_plan_of_one_parcel_or_any_plan(request: Request) -> None:
     answers = [sourcing.choose(dataclasses.replace(request, splitting=splitting)) for splitting in Splitting]
-    for stricter, freer in zip(answers, answers[1:], strict=False):
+    for stricter, freer in itertools.pairwise(answers):
         if isinstance(stricter, Plan):
             assert isinstance(freer, Plan)
             if len(stricter.parcels) <= 1:
