@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 import uuid
@@ -84,6 +85,15 @@ def test_fewest_parcels_finds_what_taking_the_most_first_would_miss() -> None:
     assert set(chosen(a_request(lines, [greedy, *optimal], Rule.NEAREST))) == {1, 2, 3}
 
 
+def test_a_location_is_only_left_out_when_another_gives_all_that_it_gives() -> None:
+    """Taking 2 first looks better than 4, and fails; 4 gives d, which 2 doesn't."""
+    have = ["be", "abc", "bcd", "abd", "bc", "ce"]
+    places = [a_place(n, far=n, **dict.fromkeys(keys, 1)) for n, keys in enumerate(have, 1)]
+    request = a_request([a_line(n, key) for n, key in enumerate("abcde")], places, Rule.FEWEST_PARCELS)
+    assert list(chosen(dataclasses.replace(request, splitting=Splitting.LINES))) == [4, 6]
+    assert list(chosen(request)) == [4, 6]
+
+
 def test_among_plans_of_fewest_parcels_the_nearest_locations_are_chosen() -> None:
     places = [a_place(1, far=5, a=1), a_place(2, far=9, b=1), a_place(3, far=7, b=1), a_place(4, far=8, a=1)]
     request = a_request([a_line(0, "a"), a_line(1, "b")], places, Rule.FEWEST_PARCELS)
@@ -157,6 +167,19 @@ def test_lines_are_packed_so_that_all_of_them_fit() -> None:
     assert chosen(a_request(lines, places, splitting=Splitting.LINES)) == {
         1: {(0, "a"): 3, (3, "a"): 3},
         2: {(1, "a"): 4, (2, "a"): 2},
+    }
+
+
+def test_a_location_may_be_needed_for_its_room_alone() -> None:
+    """Locations 3 and 5 have enough of each SKU, and each line fits there, but not both lines of c."""
+    places = [a_place(1, a=1, b=1, c=1), a_place(2, far=1, b=2, c=1), a_place(3, far=2, c=5), a_place(4, far=3, c=3)]
+    lines = [a_line(0, "a"), a_line(1, "b"), a_line(2, "c", 3), a_line(3, "a", 5), a_line(4, "c", 3, "set")]
+    request = a_request(lines, [*places, a_place(5, far=4, a=6)], splitting=Splitting.LINES, parcels_max=4)
+    assert chosen(request) == {
+        1: {(0, "a"): 1, (1, "b"): 1},
+        3: {(2, "c"): 3},
+        4: {(4, "c"): 3},
+        5: {(3, "a"): 5},
     }
 
 

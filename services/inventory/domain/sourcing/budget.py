@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 EFFORT_MAX = 100_000
-"""Looks at what a location has of a missing part: tenths of a second. Everyday requests need hundreds of them."""
+"""Looks at what a location has of a part that is missing: some 100 ms. Everyday requests need hundreds of them."""
 
 
 class Budget:

@@ -22,7 +22,7 @@ Of the possible plans, the one with the least of these is chosen, compared from 
 So one parcel beats several whatever the rule, and a rule that isn't FEWEST_PARCELS then takes from its first location
 as much as it can, from the next as much as remains, even for more parcels than the least. This is what others do:
 complete locations go first in Shopify's and Endless Commerce's defaults; the least number of parcels is a rule of its
-own in Shopify and Salesforce, with distance as the tie; Saleor and Vendure walk their order and take what is there.
+own in Shopify and Salesforce, with distance as the tie; Saleor walks its order, line by line, and takes what is there.
 MOST_STOCK ranks locations and not each SKU by itself (as Saleor does), which would make a parcel of every SKU.
 
 The last two parts need no search while parcels aren't limited and lines don't compete for a location's stock: then a

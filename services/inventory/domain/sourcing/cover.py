@@ -1,8 +1,8 @@
 """Whether a number of locations can cover a demand: the one hard question of sourcing, answered exactly or not at all.
 
 With as many parcels as one likes it is a sum; with a limit it is set cover, and where pieces compete for stock it is
-bin packing as well. Both are searched depth first, most constrained part first, under a budget of nodes. What the
-search leaves out can't be part of an answer:
+bin packing as well. Both are searched depth first, most constrained part first, under one budget. What the search
+leaves out can't be part of an answer:
 
 * a location that, beside the best others that the limit allows, can't reach what is missing;
 * where nothing competes, a location that gives no more of anything missing than one that was tried in vain.

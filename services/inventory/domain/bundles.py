@@ -1,0 +1,228 @@
+"""Bundles: SKUs that are sold as one and stocked as their components (INV-3). Pure: values in, values out.
+
+A bundle has no stock of its own. It may contain a bundle of plain SKUs, and no deeper: every promise about a bundle is
+then a sum over a short list of plain SKUs, which is what is held, sold and watched. Stock reaches a component over
+several lines of a request (two bundles that share it, or it by itself), so demands are summed before anything is
+compared with what is available.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.inventory.domain import catalog
+from services.inventory.domain.levels import fold
+
+COMPONENTS_MAX = 50
+"""Of a bundle, as defined: what a person assembles from a list."""
+PARTS_MAX = 100
+"""Of a bundle, plain SKUs in the end: a request's lines times this is what its lane has to lock."""
+QUANTITY_MAX = 10_000
+"""Of a component in a bundle. Nested, 10^8 units a bundle: with any quantity of the contract far from 2^63."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """So many of a SKU in one bundle."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A SKU and what it consists of."""
+
+    sku: str
+    components: tuple[Component, ...]
+
+
+class Units(NamedTuple):
+    """Units of a plain SKU. key: the SKU, folded."""
+
+    key: str
+    sku: str
+    quantity: int
+
+
+class ShortUnits(NamedTuple):
+    """A plain SKU of which there are not enough."""
+
+    sku: str
+    requested: int
+    available: int
+
+
+class Part(NamedTuple):
+    """What one line of a request asks of one plain SKU. ref: the line's position. key: the SKU, folded."""
+
+    ref: int
+    key: str
+    sku: str
+    quantity: int
+
+
+class ShortRequest(NamedTuple):
+    """A line of a request that can't be had beside the others.
+
+    available: how many could be had if all other lines were had in full. alone: how many if it were the only one.
+    components: plain SKUs that are short, and of this line, spelled as where the request first names them.
+    """
+
+    ref: int
+    sku: str
+    requested: int
+    available: int
+    alone: int
+    components: tuple[str, ...]
+
+
+class BundleShortage(NamedTuple):
+    """Plain SKUs of which the lines of a request ask too many together, and the lines that ask for them."""
+
+    components: tuple[ShortUnits, ...]
+    lines: tuple[ShortRequest, ...]
+
+
+def check_bundle(bundle: Bundle, known: Mapping[str, Bundle], path: str = "bundle") -> None:
+    """Whether this may be defined, or redefined, beside the known bundles (by folded SKU). INVALID_REQUEST.
+
+    What contains it is looked at as well: a bundle that another contains can't take in a bundle, or grow without end.
+    So known has at least what is two steps away: bundles that it names and those that they name; its owners and theirs,
+    and the bundles that its owners name.
+    """
+    wrong = catalog.Violations(path)
+    if not 0 < len(bundle.components) <= COMPONENTS_MAX:
+        wrong.add("components", f"a bundle has 1 to {COMPONENTS_MAX} components")
+    for index in catalog.duplicates([fold(each.sku) for each in bundle.components]):
+        wrong.add(f"components[{index}].sku", "is there twice")
+    own = fold(bundle.sku)
+    owners = _owners(own, known)
+    if any(_owners(fold(owner.sku), known) for owner in owners):
+        wrong.add("sku", "is part of a bundle that another bundle contains")
+    for index, component in enumerate(bundle.components):
+        if not 0 < component.quantity <= QUANTITY_MAX:
+            wrong.add(f"components[{index}].quantity", f"is not within 1 to {QUANTITY_MAX}")
+        if problem := _nesting(own, fold(component.sku), known, contained=bool(owners)):
+            wrong.add(f"components[{index}].sku", problem)
+    wrong.refuse()  # what is nested too deep, or in itself, can't be taken apart
+    for grown in (bundle, *owners):
+        if len(_flatten(grown, {**known, own: bundle})) > PARTS_MAX:
+            wrong.add("components", f"{grown.sku} would consist of more than {PARTS_MAX} plain SKUs")
+    wrong.refuse()
+
+
+def _owners(key: str, known: Mapping[str, Bundle]) -> list[Bundle]:
+    """Other bundles that contain a SKU."""
+    return [bundle for other, bundle in known.items() if other != key and key in _keys(bundle)]
+
+
+def _keys(bundle: Bundle) -> list[str]:
+    return [fold(component.sku) for component in bundle.components]
+
+
+def _nesting(own: str, key: str, known: Mapping[str, Bundle], *, contained: bool) -> str:
+    """Why a bundle can't have this component; empty when it can."""
+    if key == own:
+        return "a bundle can't contain itself"
+    if key not in known:
+        return ""
+    inner = _keys(known[key])
+    if own in inner:
+        return "contains this bundle"
+    if any(each in known for each in inner):
+        return "is a bundle of bundles, which no bundle contains"
+    if contained:
+        return "is a bundle, and this one is part of another bundle"
+    return ""
+
+
+def _flatten(bundle: Bundle, known: Mapping[str, Bundle], times: int = 1) -> dict[str, Units]:
+    """Plain SKUs of so many bundles, by folded SKU."""
+    parts: dict[str, Units] = {}
+    for component in bundle.components:
+        key, units = fold(component.sku), component.quantity * times
+        inner = known.get(key)
+        found = _flatten(inner, known, units) if inner else {key: Units(key, component.sku, units)}
+        for part in found.values():
+            _add(parts, part.key, part.sku, part.quantity)
+    return parts
+
+
+def _add(sums: dict[str, Units], key: str, sku: str, quantity: int) -> None:
+    earlier = sums.get(key)
+    sums[key] = Units(key, earlier.sku if earlier else sku, quantity + (earlier.quantity if earlier else 0))
+
+
+class Bundles:
+    """Bundles that were checked, taken apart once, and found by what they consist of.
+
+    SKUs are compared folded. A SKU that isn't among the bundles is plain: it consists of itself.
+    """
+
+    def __init__(self, bundles: Iterable[Bundle]) -> None:
+        known = {fold(bundle.sku): bundle for bundle in bundles}
+        self._parts = {key: tuple(_flatten(bundle, known).values()) for key, bundle in known.items()}
+        self._users: dict[str, set[str]] = {}
+        for key, parts in self._parts.items():
+            for part in parts:
+                self._users.setdefault(part.key, set()).add(key)
+
+    def parts(self, sku: str) -> tuple[Units, ...]:
+        """Plain SKUs of one unit, each once."""
+        key = fold(sku)
+        return self._parts.get(key) or (Units(key, sku, 1),)
+
+    def affected(self, keys: Iterable[str]) -> list[str]:
+        """Folded SKUs of the bundles that consist, at any depth, of one of these plain SKUs (folded)."""
+        return sorted({user for key in keys for user in self._users.get(key, ())})
+
+    def available(self, sku: str, available: Mapping[str, int]) -> int:
+        """Units that can be had, from what is available of plain SKUs (by folded SKU); of a bundle at least 0.
+
+        Of a plain SKU it is what was given, which may be below zero: it says how many are owed.
+        """
+        key = fold(sku)
+        if key not in self._parts:
+            return available.get(key, 0)
+        return max(0, min(available.get(part.key, 0) // part.quantity for part in self._parts[key]))
+
+    def explode(self, lines: Sequence[tuple[str, int]]) -> list[Part]:
+        """What each line (SKU, quantity) asks of plain SKUs, line by line."""
+        return [
+            Part(ref, part.key, part.sku, part.quantity * quantity)
+            for ref, (sku, quantity) in enumerate(lines)
+            for part in self.parts(sku)
+        ]
+
+    def demands(self, lines: Sequence[tuple[str, int]]) -> tuple[Units, ...]:
+        """What the lines ask of plain SKUs together, in the order of keys: the lines of one hold."""
+        sums: dict[str, Units] = {}
+        for part in self.explode(lines):
+            _add(sums, part.key, part.sku, part.quantity)
+        return tuple(sums[key] for key in sorted(sums))
+
+    def shortage(self, lines: Sequence[tuple[str, int]], available: Mapping[str, int]) -> BundleShortage | None:
+        """What is short when the lines are asked of what is available (by folded SKU); None when nothing is."""
+        demands = {demand.key: demand for demand in self.demands(lines)}
+        short = {key for key, demand in demands.items() if demand.quantity > available.get(key, 0)}
+        if not short:
+            return None
+        components = tuple(
+            ShortUnits(demands[key].sku, demands[key].quantity, max(available.get(key, 0), 0)) for key in sorted(short)
+        )
+        found = []
+        for ref, (sku, quantity) in enumerate(lines):
+            parts = self.parts(sku)
+            mine = tuple(demands[part.key].sku for part in parts if part.key in short)
+            if mine:
+                left = {p.key: available.get(p.key, 0) - demands[p.key].quantity + p.quantity * quantity for p in parts}
+                beside, alone = self._units(parts, left), self._units(parts, available)
+                found.append(ShortRequest(ref, sku, quantity, beside, alone, mine))
+        return BundleShortage(components, tuple(found))
+
+    @staticmethod
+    def _units(parts: Sequence[Units], available: Mapping[str, int]) -> int:
+        return max(0, min(available.get(part.key, 0) // part.quantity for part in parts))
