@@ -58,7 +58,7 @@ def _text(data: bytes) -> str:
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Rows that hold anything, with the number of the line on which each begins."""
-    first, _, _ = text.partition("\n")
+    first, _, _ = text.lstrip().partition("\n")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first else ",", strict=True)
     begins = 1
     try:

@@ -217,7 +217,8 @@ SELECT (SELECT count(*) FILTER (WHERE state <> 6) FROM chosen) AS orders,
        coalesce(sum(least(received - damaged, ordered)) FILTER (WHERE due), 0)::bigint AS units_filled,
        coalesce(sum(damaged), 0)::bigint AS units_damaged,
        coalesce(sum(rejected), 0)::bigint AS units_rejected,
-       round(avg(greatest(extract(epoch FROM completed_at - ordered_at), 0)) / 86400, 2)::text AS mean_lead_time_days
+       round(avg(greatest(extract(epoch FROM completed_at - ordered_at), 0))
+             FILTER (WHERE completed_at IS NOT NULL) / 86400, 2)::text AS mean_lead_time_days
 FROM line
 """)
 
