@@ -21,6 +21,8 @@ LETTERS_MIN = 4  # in shorter words, every second word is one slip from another
 LETTERS_FOR_TWO = 5
 LETTERS_MAX = 40  # longer ones are codes, or several words run together
 BEGINNING_LETTERS = 7  # digests of the whole word would be several times as many and hardly more selective
+#: One slip is forgiven in a word that isn't typed to its end: what is left of fewer letters is not among the digests.
+UNFINISHED_LETTERS_MIN = 6
 REMAINDER_LETTERS_MIN = LETTERS_MIN - 1
 #: With so many matches as typed, nobody asks for others.
 ENOUGH_MATCHES = 3
@@ -74,7 +76,7 @@ def asked(tenant: str, query: str) -> list[int]:
 
 def slips(typed: str, word: str) -> int | None:
     """How many slips lie between two words; None for more than SLIPS_MAX."""
-    if abs(len(typed) - len(word)) > SLIPS_MAX:
+    if abs(len(typed) - len(word)) > SLIPS_MAX or _misses(typed, word) or _misses(word, typed):
         return None
     start = 0
     for one, other in zip(typed, word, strict=False):  # what they begin and end with alike needs no table
@@ -86,6 +88,11 @@ def slips(typed: str, word: str) -> int | None:
         end += 1
     found = _distance(typed[start : len(typed) - end], word[start : len(word) - end])
     return found if found <= SLIPS_MAX else None
+
+
+def _misses(one: str, other: str) -> bool:
+    """Whether more letters of one are not in the other at all than slips explain: soon known, and nearly always so."""
+    return len(set(one).difference(other)) > SLIPS_MAX
 
 
 def _distance(one: str, other: str) -> int:
@@ -116,12 +123,28 @@ def _distance(one: str, other: str) -> int:
     return costs[-1][-1]
 
 
-def meanings(typed: str, known: Iterable[str]) -> dict[str, int]:
+def _slips_forgiven(typed: str, word: str, *, unfinished: bool) -> int | None:
+    """How many slips somebody would have made who meant a word; None: they didn't mean it."""
+    found = slips(typed, word)
+    if found is not None and found <= slips_forgiven(word):
+        return found
+    return 1 if unfinished and _begins(typed, word) else None
+
+
+def _begins(typed: str, word: str) -> bool:
+    """Whether what was typed is one slip from the beginning of a longer word."""
+    length = len(typed)
+    if not UNFINISHED_LETTERS_MIN <= length < len(word) <= LETTERS_MAX or not word.isalpha():
+        return False
+    return any(slips(typed, word[:end]) in {0, 1} for end in (length - 1, length, length + 1))
+
+
+def meanings(typed: str, known: Iterable[str], *, unfinished: bool = False) -> dict[str, int]:
     """The known words that may have been meant, and with how many slips, the likeliest first: at most MEANINGS_MAX."""
     if not _may_be_wrong(typed):
         return {}
-    measured = ((slips(typed, word), word) for word in known)
-    found = [(count, word) for count, word in measured if count is not None and count <= slips_forgiven(word)]
+    measured = ((_slips_forgiven(typed, word, unfinished=unfinished), word) for word in known)
+    found = [(count, word) for count, word in measured if count is not None]
     # The first letter is seldom wrong; the rest of the order only says which of too many are left out.
     found.sort(key=lambda each: (each[0], each[1][0] != typed[0], abs(len(each[1]) - len(typed)), each[1]))
     return {word: count for count, word in found[:MEANINGS_MAX]}
@@ -144,10 +167,12 @@ class Guess:
 def guess(tenant: str, query: str, known: Sequence[str]) -> Guess | None:
     """What a query may mean besides what it says. None: nothing. known: at least the words that `asked` finds."""
     typed = codes.words(query)
-    meant = [meanings(word, known) if index < WORDS_MAX else {} for index, word in enumerate(typed)]
+    last = len(typed) - 1
+    meant = [
+        meanings(word, known, unfinished=index == last) if index < WORDS_MAX else {} for index, word in enumerate(typed)
+    ]
     if not any(count for each in meant for count in each.values()):
         return None
-    last = len(typed) - 1
     as_typed = [
         codes.term(tenant, word, unfinished=index == last and codes.may_be_unfinished(word))
         for index, word in enumerate(typed)

@@ -1,6 +1,7 @@
 """What the catalogue's SQL shares: the tenant of the session, the database's clock, times of validity, violated keys.
 
-No beginning and no end are kept as infinities, which the driver can't read: they travel as NULL. Row-level security picks the tenant's rows in every statement; only inserts name it.
+No beginning and no end are kept as infinities, which the driver can't read: they travel as NULL. Row-level security picks
+the tenant's rows in every statement; only inserts name it.
 """
 
 from __future__ import annotations

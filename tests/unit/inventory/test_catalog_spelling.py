@@ -62,6 +62,24 @@ def test_a_word_is_found_by_what_was_typed_whatever_the_slips(word: str, edits: 
     assert spelling.meanings(typed, [word]) == {word: spelling.slips(typed, word)}
 
 
+@hypothesis.given(st.text("abcdefgh", min_size=8, max_size=14), st.integers(6, 13), st.randoms(use_true_random=False))
+def test_an_unfinished_word_is_found_with_one_slip(word: str, length: int, chance: random.Random) -> None:
+    typed = goods.slip(word[:length], 1, chance)
+    hypothesis.assume(len(typed) >= 6)
+
+    assert not set(spelling.digests(TENANT, word)).isdisjoint(spelling.asked(TENANT, typed))
+    assert word in spelling.meanings(typed, [word], unfinished=True)
+
+
+def test_only_the_last_word_of_a_query_may_be_unfinished_with_a_slip() -> None:
+    known = ["upholstered", "armchair"]
+
+    assert spelling.meanings("uphlos", known, unfinished=True) == {"upholstered": 1}
+    assert spelling.meanings("uphlo", known, unfinished=True) == {}
+    assert spelling.guess(TENANT, "uphlos armchair", known) is None
+    assert spelling.guess(TENANT, "armchair uphlos", known) is not None
+
+
 @pytest.mark.parametrize(
     ("word", "forgiven"),
     [("oak", 0), ("rose", 1), ("blush", 2), ("30ml", 0), ("spf30", 0), ("x" * 40, 2), ("x" * 41, 0), ("роза", 1)],

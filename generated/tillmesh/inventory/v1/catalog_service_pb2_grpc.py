@@ -217,8 +217,8 @@ class CatalogServiceServicer:
 
         In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
         category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
-        letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
-        fewer slips first. Words with a digit aren't corrected.
+        letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones, and
+        one in 6 or more letters of an unfinished word; fewer slips first. Words with a digit aren't corrected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,7 +238,7 @@ class CatalogServiceServicer:
         Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
         else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
         axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
-        same combination then.
+        same combination then. The version of the product rises, and that of each variant whose options change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -62,8 +62,8 @@ class CatalogServiceStub:
 
     In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
     category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
-    letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
-    fewer slips first. Words with a digit aren't corrected.
+    letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones, and
+    one in 6 or more letters of an unfinished word; fewer slips first. Words with a digit aren't corrected.
     """
     UpdateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateProductRequest, _catalog_pb2.Product]
     """Edits name, description, brand, category or attributes of a product. VERSION_MISMATCH, NOT_FOUND."""
@@ -74,7 +74,7 @@ class CatalogServiceStub:
     Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
     else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
     axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
-    same combination then.
+    same combination then. The version of the product rises, and that of each variant whose options change.
     """
     CreateVariant: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateVariantRequest, _catalog_pb2.Variant]
     """Adds a variant to a product. NOT_FOUND; ALREADY_EXISTS, with resource `SKU`, `barcode`, or `options` when another
@@ -140,8 +140,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
 
     In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
     category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
-    letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
-    fewer slips first. Words with a digit aren't corrected.
+    letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones, and
+    one in 6 or more letters of an unfinished word; fewer slips first. Words with a digit aren't corrected.
     """
     UpdateProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
     """Edits name, description, brand, category or attributes of a product. VERSION_MISMATCH, NOT_FOUND."""
@@ -152,7 +152,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
     else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
     axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
-    same combination then.
+    same combination then. The version of the product rises, and that of each variant whose options change.
     """
     CreateVariant: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateVariantRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
     """Adds a variant to a product. NOT_FOUND; ALREADY_EXISTS, with resource `SKU`, `barcode`, or `options` when another
@@ -269,8 +269,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
 
         In this order: the barcode or SKU itself, SKUs that begin so, whole words (of a name before a brand, option,
         category and attribute), unfinished words. Where these find fewer than three, words are forgiven slips of typing:
-        letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones;
-        fewer slips first. Words with a digit aren't corrected.
+        letters put in, left out, exchanged, or swapped with their neighbour, one in a word of 4 letters, two in longer ones, and
+        one in 6 or more letters of an unfinished word; fewer slips first. Words with a digit aren't corrected.
         """
 
     @_abc_1.abstractmethod
@@ -293,7 +293,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         Variants keep their values on axes that stay (by name). On an axis that is added each gets the value of variant_options,
         else the axis's default_value; INVALID_REQUEST names variants that would have none, or one that isn't allowed. On an
         axis that is taken away they lose theirs. ALREADY_EXISTS (409, resource `options`) when two variants would have the
-        same combination then.
+        same combination then. The version of the product rises, and that of each variant whose options change.
         """
 
     @_abc_1.abstractmethod

@@ -39,6 +39,14 @@ async def test_a_word_with_up_to_two_slips_is_found(brand: Brand, typed: str) ->
     assert list(await slips(brand, f"lipstick {typed}")) == ["A"]
 
 
+@pytest.mark.parametrize("typed", ["uphlos", "upholtser", "velvet upohls", "uphoolste"])
+async def test_an_unfinished_word_with_a_slip_is_found(brand: Brand, typed: str) -> None:
+    await brand.product("A", name="Velvet Upholstered Sofa")
+
+    assert await slips(brand, typed) == {"A": 1}
+    assert await slips(brand, f"{typed} sofa") == {}
+
+
 async def test_short_words_and_words_with_digits_are_not_corrected(brand: Brand) -> None:
     await brand.product("A", name="Oak Rose 100ml Cream")
 
