@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from edge import roles as edge_roles
 from services.kit import access, tokens
 from tillmesh.common.v1 import access_pb2, events_service_pb2
-from tillmesh.inventory.v1 import catalog_service_pb2, inventory_service_pb2
+from tillmesh.inventory.v1 import catalog_service_pb2, inventory_service_pb2, replenishment_service_pb2
 from tillmesh.marketing.v1 import marketing_service_pb2
 from tillmesh.orders.v1 import orders_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
@@ -25,6 +25,7 @@ MODULES = (
     inventory_service_pb2,
     marketing_service_pb2,
     orders_service_pb2,
+    replenishment_service_pb2,
     reviews_service_pb2,
 )
 SERVICES = [service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()]
@@ -33,6 +34,8 @@ FREE_LOCATIONS = {
     # May be empty, and that means more than one location: the servicer asks the principal in either case.
     "CatalogService.ListPrices": {"location_id"},
     "CatalogService.SetPrice": {"price.location_id"},
+    # Never edited: the handler asks the principal about the location of the order itself.
+    "ReplenishmentService.UpdatePurchaseOrder": {"purchase_order.location_id"},
     # Only services call it; the location is one that Orders has checked.
     "InventoryService.GetAppliedPosition": {"location_id"},
 }

@@ -98,8 +98,8 @@ class _PurchaseOrderStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pu
     """Given up before anything came."""
 
 class PurchaseOrderState(_PurchaseOrderState, metaclass=_PurchaseOrderStateEnumTypeWrapper):
-    """State of a purchase order. Moves: DRAFT to ORDERED or CANCELLED; ORDERED to PARTIALLY_RECEIVED, RECEIVED or CANCELLED;
-    PARTIALLY_RECEIVED to RECEIVED or CLOSED. RECEIVED, CLOSED and CANCELLED are ends.
+    """State of a purchase order. Moves: DRAFT to ORDERED or CANCELLED; ORDERED to PARTIALLY_RECEIVED, RECEIVED or
+    CANCELLED; PARTIALLY_RECEIVED to RECEIVED or CLOSED. RECEIVED, CLOSED and CANCELLED are ends.
     """
 
 PURCHASE_ORDER_STATE_UNSPECIFIED: PurchaseOrderState.ValueType  # 0
@@ -138,8 +138,8 @@ class _CycleCountStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cycle
     """Given up."""
 
 class CycleCountState(_CycleCountState, metaclass=_CycleCountStateEnumTypeWrapper):
-    """State of a cycle count. Moves: OPEN to COUNTED or CANCELLED; COUNTED to APPROVED, REJECTED or CANCELLED, or back to OPEN
-    when lines are to be counted again. APPROVED, REJECTED and CANCELLED are ends.
+    """State of a cycle count. Moves: OPEN to COUNTED or CANCELLED; COUNTED to APPROVED, REJECTED or CANCELLED, or back to
+    OPEN when lines are to be counted again. APPROVED, REJECTED and CANCELLED are ends.
     """
 
 CYCLE_COUNT_STATE_UNSPECIFIED: CycleCountState.ValueType  # 0
@@ -666,8 +666,8 @@ Global___OverReceipt: _TypeAlias = OverReceipt  # noqa: Y015
 
 @_typing.final
 class SupplierPerformance(_message.Message):
-    """Figures of a supplier over the orders placed in a period. Due lines are those of finished orders, complete ones, and
-    those whose promised date has passed; a promised date is the one expected when the order was placed.
+    """Figures of a supplier over the orders placed in a period. Due lines are those of finished orders, complete ones,
+    and those whose promised date has passed; a promised date is the one expected when the order was placed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -835,7 +835,7 @@ class CycleCount(_message.Message):
     decision_reason: _builtins.str
     """Why it was rejected or cancelled; output only."""
     version: _builtins.int
-    """Rises with each change of its state, and of stock_effect; output only."""
+    """Rises with each change, of its lines and of stock_effect too; output only."""
     @_builtins.property
     def scope(self) -> Global___CycleCountScope:
         """Needed."""
@@ -936,11 +936,13 @@ class CycleCountLine(_message.Message):
 
     @_builtins.property
     def variance_cost(self) -> _money_pb2.Money:
-        """The variance at the newest cost that a supplier's list has in the location's currency; approvers."""
+        """The variance at the newest cost that a supplier's list had in the location's currency when the count was opened;
+        not set when none had. Approvers.
+        """
 
     @_builtins.property
     def variance_value(self) -> _money_pb2.Money:
-        """The variance at the location's price; approvers."""
+        """The variance at the location's price when the count was opened; not set when there was none. Approvers."""
 
     def __init__(
         self,
