@@ -12,13 +12,19 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor, descriptor_pool, json_format, message_factory
 
 from tillmesh.common.v1 import access_pb2
-from tillmesh.inventory.v1 import bulk_data_service_pb2, catalog_service_pb2, inventory_service_pb2
+from tillmesh.inventory.v1 import (
+    bulk_data_service_pb2,
+    catalog_service_pb2,
+    inventory_service_pb2,
+    replenishment_service_pb2,
+)
 from tillmesh.marketing.v1 import marketing_service_pb2
 from tillmesh.orders.v1 import orders_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 FILES = (
-    catalog_service_pb2, inventory_service_pb2, bulk_data_service_pb2, orders_service_pb2, reviews_service_pb2,
+    catalog_service_pb2, inventory_service_pb2, replenishment_service_pb2, bulk_data_service_pb2, orders_service_pb2,
+    reviews_service_pb2,
     marketing_service_pb2,
 )  # fmt: skip
 NIL = "00000000000000000000000000"
@@ -88,6 +94,45 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ListStockAlerts": {"location_id": "{location}"},
     "ResolveStockException": {"location_id": "{location}", "exception_id": "{exception}", "resolution": "x"},
     "GetAppliedPosition": {"location_id": "{location}"},
+    "CreateSupplier": {"supplier": {"code": "{new}", "name": "x", "currency_code": "EUR"}},
+    "GetSupplier": {"supplier_id": "{supplier}"},
+    "ListSuppliers": {},
+    "UpdateSupplier": {"supplier": {"id": "{supplier}", "name": "Renamed"}, "update_mask": "name"},
+    "ListSupplierSkus": {"supplier_id": "{supplier}"},
+    "ListSkuSuppliers": {"sku": "{sku}"},
+    "BatchPutSupplierSkus": {"supplier_id": "{supplier}", "skus": [{"sku": "{sku}"}]},
+    "ImportSupplierSkus": {
+        "supplier_id": "{supplier}",
+        "file": {"content_type": "text/csv", "data": base64.b64encode(b"sku,cost\nSAME-SKU,1.25\n").decode()},
+    },
+    "GetSupplierPerformance": {"supplier_id": "{supplier}"},
+    "CreatePurchaseOrder": {
+        "purchase_order": {
+            "supplier_id": "{supplier}", "location_id": "{location}", "lines": [{"sku": "{sku}", "ordered": 5}],
+        },
+    },
+    "GetPurchaseOrder": {"purchase_order_id": "{purchase_order}"},
+    "ListPurchaseOrders": {"location_id": "{location}", "supplier_id": "{supplier}"},
+    "UpdatePurchaseOrder": {"purchase_order": {"id": "{purchase_order}", "note": "x"}, "update_mask": "note"},
+    "PlacePurchaseOrder": {"purchase_order_id": "{purchase_order}"},
+    "CreatePurchaseReceipt": {
+        "purchase_order_id": "{purchase_order}", "lines": [{"sku": "{sku}", "accepted": 1}],
+    },
+    "GetPurchaseReceipt": {"purchase_order_id": "{purchase_order}", "receipt_id": "{receipt}"},
+    "ListPurchaseReceipts": {"purchase_order_id": "{purchase_order}"},
+    "ClosePurchaseOrder": {"purchase_order_id": "{purchase_order}", "reason": "x"},
+    "CancelPurchaseOrder": {"purchase_order_id": "{purchase_order}", "reason": "x"},
+    "CreateCycleCount": {"cycle_count": {"location_id": "{location}", "scope": {"skus": ["{sku}"]}}},
+    "GetCycleCount": {"count_id": "{count}"},
+    "ListCycleCounts": {"location_id": "{location}"},
+    "ListCycleCountLines": {"count_id": "{count}"},
+    "RecordCycleCountLines": {"count_id": "{count}", "counts": [{"sku": "{sku}", "counted": 9}]},
+    "ListCycleCountPasses": {"count_id": "{count}", "sku": "{sku}"},
+    "SubmitCycleCount": {"count_id": "{count}"},
+    "RequestRecount": {"count_id": "{count}", "skus": ["{sku}"]},
+    "ApproveCycleCount": {"count_id": "{count}"},
+    "RejectCycleCount": {"count_id": "{count}", "reason": "x"},
+    "CancelCycleCount": {"count_id": "{count}", "reason": "x"},
     "InventoryService/ListDeadLetters": {},
     "InventoryService/ReplayDeadLetter": {"consumer": "inventory", "event_id": "evt_none"},
     "OrdersService/ListDeadLetters": {},
@@ -194,7 +239,8 @@ def rest_call(method: Method, route: Route, values: Mapping[str, str]) -> dict[s
     body = sample.pop(route.body) if route.body else None
     query = {key: part for key, part in sample.items() if not isinstance(part, Mapping)}
     if route.body and method.of.input_type.fields_by_name[route.body].message_type.full_name == "google.api.HttpBody":
-        return {"method": route.verb, "url": path, "params": query, "content": base64.b64decode(body["data"])}
+        content = {"content": base64.b64decode(body["data"]), "headers": {"content-type": body["content_type"]}}
+        return {"method": route.verb, "url": path, "params": query, **content}
     return {"method": route.verb, "url": path, "params": query, **({"json": body} if route.body else {})}
 
 

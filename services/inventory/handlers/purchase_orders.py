@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.inventory import document_effects
+from services.inventory.domain import catalog, catalog_locations, commands, stock_errors, suppliers
 from services.inventory.domain import catalog_codes as codes
-from services.inventory.domain import catalog_locations, commands, stock_errors, suppliers
 from services.inventory.domain import purchase_orders as domain
 from services.inventory.domain import purchase_receipts as receipts
 from services.inventory.handlers import suppliers as supplier_handlers
@@ -24,7 +24,7 @@ from services.kit import database, errors, events, ids, principal
 
 NUMBERS = "purchase_order"
 RECEIVE = "RECEIVE"
-Steps = Callable[[domain.PurchaseOrder, Any], domain.Step]
+Change = Callable[[database.WriteSession, domain.PurchaseOrder], Awaitable[domain.Step]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +136,13 @@ class PurchaseOrders:
         self,
         write: Write[domain.PurchaseOrder, M],
         order_id: uuid.UUID,
-        change: Callable[[database.WriteSession, domain.PurchaseOrder], Any],
+        change: Change,
     ) -> domain.PurchaseOrder:
         """Keeps a step, brings it into the stock, and answers the order as it stands then."""
 
         async def effect(session: database.WriteSession) -> tuple[domain.PurchaseOrder, Sequence[events.Event]]:
             order = await _found(session, order_id, lock=True)
-            step: domain.Step = await change(session, order)
+            step = await change(session, order)
             await store.update(session, step.order, order)
             await _tell(session, step.order, step.command, step.order.reference)
             return step.order, ()
@@ -222,7 +222,7 @@ def _tenant() -> str:
     return events.tenant_uuid(principal.current().tenant_id)
 
 
-async def located(session: common.Session, location_id: uuid.UUID) -> Any:
+async def located(session: common.Session, location_id: uuid.UUID) -> catalog.Location:
     """The location. NOT_FOUND."""
     location = await location_store.get(session, location_id)
     if location is None:

@@ -56,18 +56,29 @@ LEFT JOIN stock_level l ON l.tenant_id = h.tenant_id AND l.location_id = h.locat
 WHERE h.location_id = CAST(:location AS uuid)
 """)
 # What a line's on_hand lacks of what had happened when it was counted, and has of what had not: a sale of a till that was
-# offline is recorded late, and a count may be. Both by the time at which it happened.
+# offline is recorded late, and a count may be. Both by the time at which it happened. LATERAL with a LIMIT is a look-up
+# by key for each movement, whatever the statistics: otherwise every line is compared with every movement.
 EXPECTED = sa.text("""
-SELECT x.sku_key, x.on_hand + coalesce(sum(
-           CASE WHEN m.seq IS NULL THEN 0 WHEN m.to_state = 1 THEN -m.quantity ELSE m.quantity END
-           * CASE WHEN m.seq > x.seq THEN 1 ELSE -1 END), 0)::bigint AS expected
-FROM cycle_count_line x
-LEFT JOIN ledger m ON m.tenant_id = x.tenant_id AND m.location_id = x.location_id AND m.seq > :opened_seq
-    AND m.recorded_at >= :opened_at AND lower(m.sku COLLATE "C") = x.sku_key AND 1 IN (m.from_state, m.to_state)
-    AND CASE WHEN m.seq > x.seq THEN m.occurred_at <= x.counted_at
-             ELSE m.occurred_at > x.counted_at AND m.recorded_at > x.counted_at END
-WHERE x.count_id = CAST(:count AS uuid) AND x.counted IS NOT NULL AND x.sku_key = ANY (CAST(:keys AS text[]))
-GROUP BY x.sku_key, x.on_hand
+WITH moved AS MATERIALIZED (
+    SELECT lower(sku COLLATE "C") AS sku_key, seq, occurred_at, recorded_at,
+           CASE WHEN to_state = 1 THEN -quantity ELSE quantity END AS units
+    FROM ledger
+    WHERE location_id = CAST(:location AS uuid) AND seq > :opened_seq AND recorded_at >= :opened_at
+      AND 1 IN (from_state, to_state) AND lower(sku COLLATE "C") = ANY (CAST(:keys AS text[]))
+)
+SELECT u.sku_key, sum(u.units)::bigint AS expected FROM (
+    SELECT l.sku_key, l.on_hand AS units FROM cycle_count_line l
+    WHERE l.count_id = CAST(:count AS uuid) AND l.counted IS NOT NULL AND l.sku_key = ANY (CAST(:keys AS text[]))
+    UNION ALL
+    SELECT x.sku_key, CASE WHEN m.seq > x.seq THEN m.units ELSE -m.units END
+    FROM moved m CROSS JOIN LATERAL (
+        SELECT l.sku_key, l.seq FROM cycle_count_line l
+        WHERE l.count_id = CAST(:count AS uuid) AND l.sku_key = m.sku_key AND l.counted IS NOT NULL
+          AND CASE WHEN m.seq > l.seq THEN m.occurred_at <= l.counted_at
+                   ELSE m.occurred_at > l.counted_at AND m.recorded_at > l.counted_at END
+        LIMIT 1
+    ) x
+) u GROUP BY u.sku_key
 """)
 SUM_UP = sa.text("""
 UPDATE cycle_count c SET lines = s.lines, lines_counted = s.counted, lines_varying = s.varying, units_over = s.over,
@@ -215,6 +226,7 @@ async def expect(
     """These lines with what is expected of them by all that is recorded now, which is kept too."""
     given = {
         "count": count.id,
+        "location": count.location_id,
         "opened_seq": count.opened_seq,
         "opened_at": count.created_at - dt.timedelta(hours=1),  # which partitions to read
         "keys": list(lines),

@@ -98,8 +98,8 @@ class _PurchaseOrderStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pu
     """Given up before anything came."""
 
 class PurchaseOrderState(_PurchaseOrderState, metaclass=_PurchaseOrderStateEnumTypeWrapper):
-    """State of a purchase order. Moves: DRAFT to ORDERED or CANCELLED; ORDERED to PARTIALLY_RECEIVED, RECEIVED or CANCELLED;
-    PARTIALLY_RECEIVED to RECEIVED or CLOSED. RECEIVED, CLOSED and CANCELLED are ends.
+    """State of a purchase order. Moves: DRAFT to ORDERED or CANCELLED; ORDERED to PARTIALLY_RECEIVED, RECEIVED or
+    CANCELLED; PARTIALLY_RECEIVED to RECEIVED or CLOSED. RECEIVED, CLOSED and CANCELLED are ends.
     """
 
 PURCHASE_ORDER_STATE_UNSPECIFIED: PurchaseOrderState.ValueType  # 0
@@ -138,8 +138,8 @@ class _CycleCountStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cycle
     """Given up."""
 
 class CycleCountState(_CycleCountState, metaclass=_CycleCountStateEnumTypeWrapper):
-    """State of a cycle count. Moves: OPEN to COUNTED or CANCELLED; COUNTED to APPROVED, REJECTED or CANCELLED, or back to OPEN
-    when lines are to be counted again. APPROVED, REJECTED and CANCELLED are ends.
+    """State of a cycle count. Moves: OPEN to COUNTED or CANCELLED; COUNTED to APPROVED, REJECTED or CANCELLED, or back to
+    OPEN when lines are to be counted again. APPROVED, REJECTED and CANCELLED are ends.
     """
 
 CYCLE_COUNT_STATE_UNSPECIFIED: CycleCountState.ValueType  # 0
@@ -666,8 +666,8 @@ Global___OverReceipt: _TypeAlias = OverReceipt  # noqa: Y015
 
 @_typing.final
 class SupplierPerformance(_message.Message):
-    """Figures of a supplier over the orders placed in a period. Due lines are those of finished orders, complete ones, and
-    those whose promised date has passed; a promised date is the one expected when the order was placed.
+    """Figures of a supplier over the orders placed in a period. Due lines are those of finished orders, complete ones,
+    and those whose promised date has passed; a promised date is the one expected when the order was placed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

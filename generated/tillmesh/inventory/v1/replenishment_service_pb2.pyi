@@ -1074,8 +1074,8 @@ class RecordCycleCountLinesRequest(_message.Message):
         """Units that are there, whatever their state, 0 to 10^9."""
         @_builtins.property
         def counted_at(self) -> _timestamp_pb2.Timestamp:
-            """When it was counted, by the device; default: now. A time to come is taken for now, one before the count was opened
-            for its opening.
+            """When it was counted, by the device; default: now. A time to come is taken for now, one before the count was
+            opened for its opening.
             """
 
         def __init__(

@@ -27,10 +27,9 @@ if _version_not_supported:
 
 
 class ReplenishmentServiceStub:
-    """Suppliers, purchase orders with their receipts, and cycle counts.
-
-    Writes take an idempotency key, as InventoryService. Where an answer has a stock_effect, a repeat changes nothing and
-    answers the document as it stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
+    """Suppliers, purchase orders with their receipts, and cycle counts. Writes take an idempotency key, as
+    InventoryService. Where an answer has a stock_effect, a repeat changes nothing and answers the document as it
+    stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
     """
 
     def __init__(self, channel):
@@ -192,10 +191,9 @@ class ReplenishmentServiceStub:
 
 
 class ReplenishmentServiceServicer:
-    """Suppliers, purchase orders with their receipts, and cycle counts.
-
-    Writes take an idempotency key, as InventoryService. Where an answer has a stock_effect, a repeat changes nothing and
-    answers the document as it stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
+    """Suppliers, purchase orders with their receipts, and cycle counts. Writes take an idempotency key, as
+    InventoryService. Where an answer has a stock_effect, a repeat changes nothing and answers the document as it
+    stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
     """
 
     def CreateSupplier(self, request, context):
@@ -241,38 +239,38 @@ class ReplenishmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchPutSupplierSkus(self, request, context):
-        """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one with the
-        same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier line has). NOT_FOUND
-        (supplier).
+        """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one
+        with the same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier
+        line has). NOT_FOUND (supplier).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportSupplierSkus(self, request, context):
-        """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body. UTF-8, at
-        most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order:
-        `sku` (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit), `pack_size`,
-        `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`).
-        What a missing column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
-        catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole, NOT_FOUND
-        (supplier).
+        """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body.
+        UTF-8, at most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order: `sku`
+        (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit),
+        `pack_size`, `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`). What a missing
+        column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
+        catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole,
+        NOT_FOUND (supplier).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSupplierPerformance(self, request, context):
-        """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period that
-        ends before it begins. NOT_FOUND.
+        """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period
+        that ends before it begins. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreatePurchaseOrder(self, request, context):
-        """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in transit),
-        INVALID_REQUEST (a SKU twice, a cost in another currency).
+        """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
+        transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,34 +284,37 @@ class ReplenishmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPurchaseOrders(self, request, context):
-        """Lists purchase orders of the locations that the token covers, newest first, without lines. NOT_FOUND (location, supplier).
+        """Lists purchase orders of the locations that the token covers, newest first, without lines and total cost. NOT_FOUND (location,
+        supplier).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePurchaseOrder(self, request, context):
-        """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of all lines
-        that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other states), SKU_NOT_FOUND,
-        INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+        """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
+        all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
+        states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PlacePurchaseOrder(self, request, context):
-        """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has no line,
-        or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or a SKU is in 50
-        open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE, NOT_FOUND, LOCATION_SCOPE.
+        """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has
+        no line, or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or
+        a SKU is in 50 open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE,
+        NOT_FOUND, LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreatePurchaseReceipt(self, request, context):
-        """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step, with the
-        reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's tolerance,
-        INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step,
+        with the reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's
+        tolerance, INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
+        LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -334,8 +335,8 @@ class ReplenishmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClosePurchaseOrder(self, request, context):
-        """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
-        LOCATION_SCOPE.
+        """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH,
+        NOT_FOUND, LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -379,23 +380,25 @@ class ReplenishmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordCycleCountLines(self, request, context):
-        """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts. INVALID_REQUEST (a SKU
-        twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND, LOCATION_SCOPE.
+        """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts.
+        INVALID_REQUEST (a SKU twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND,
+        LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCycleCountPasses(self, request, context):
-        """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND, LOCATION_SCOPE.
+        """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND,
+        LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitCycleCount(self, request, context):
-        """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set: then they
-        leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set:
+        then they leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -410,9 +413,9 @@ class ReplenishmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveCycleCount(self, request, context):
-        """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was sold or
-        received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but an admin can.
-        ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was
+        sold or received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but
+        an admin can. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -594,10 +597,9 @@ def add_ReplenishmentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReplenishmentService:
-    """Suppliers, purchase orders with their receipts, and cycle counts.
-
-    Writes take an idempotency key, as InventoryService. Where an answer has a stock_effect, a repeat changes nothing and
-    answers the document as it stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
+    """Suppliers, purchase orders with their receipts, and cycle counts. Writes take an idempotency key, as
+    InventoryService. Where an answer has a stock_effect, a repeat changes nothing and answers the document as it
+    stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
     """
 
     @staticmethod

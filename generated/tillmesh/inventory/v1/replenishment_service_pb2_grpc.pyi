@@ -28,10 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReplenishmentServiceStub:
-    """Suppliers, purchase orders with their receipts, and cycle counts.
-
-    Writes take an idempotency key, as InventoryService. Where an answer has a stock_effect, a repeat changes nothing and
-    answers the document as it stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
+    """Suppliers, purchase orders with their receipts, and cycle counts. Writes take an idempotency key, as
+    InventoryService. Where an answer has a stock_effect, a repeat changes nothing and answers the document as it
+    stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
     """
 
     @_typing.overload
@@ -51,53 +50,57 @@ class ReplenishmentServiceStub:
     ListSkuSuppliers: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListSkuSuppliersRequest, _replenishment_service_pb2.ListSkuSuppliersResponse]
     """Lists who delivers a SKU, by supplier id. SKU_NOT_FOUND."""
     BatchPutSupplierSkus: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.BatchPutSupplierSkusRequest, _replenishment_service_pb2.PutSupplierSkusResponse]
-    """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one with the
-    same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier line has). NOT_FOUND
-    (supplier).
+    """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one
+    with the same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier
+    line has). NOT_FOUND (supplier).
     """
     ImportSupplierSkus: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ImportSupplierSkusRequest, _replenishment_service_pb2.PutSupplierSkusResponse]
-    """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body. UTF-8, at
-    most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order:
-    `sku` (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit), `pack_size`,
-    `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`).
-    What a missing column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
-    catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole, NOT_FOUND
-    (supplier).
+    """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body.
+    UTF-8, at most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order: `sku`
+    (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit),
+    `pack_size`, `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`). What a missing
+    column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
+    catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole,
+    NOT_FOUND (supplier).
     """
     GetSupplierPerformance: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetSupplierPerformanceRequest, _replenishment_pb2.SupplierPerformance]
-    """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period that
-    ends before it begins. NOT_FOUND.
+    """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period
+    that ends before it begins. NOT_FOUND.
     """
     CreatePurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
-    """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in transit),
-    INVALID_REQUEST (a SKU twice, a cost in another currency).
+    """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
+    transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
     """
     GetPurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetPurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
     """Reads a purchase order. NOT_FOUND, LOCATION_SCOPE."""
     ListPurchaseOrders: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListPurchaseOrdersRequest, _replenishment_service_pb2.ListPurchaseOrdersResponse]
-    """Lists purchase orders of the locations that the token covers, newest first, without lines. NOT_FOUND (location, supplier)."""
+    """Lists purchase orders of the locations that the token covers, newest first, without lines and total cost. NOT_FOUND (location,
+    supplier).
+    """
     UpdatePurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.UpdatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
-    """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of all lines
-    that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other states), SKU_NOT_FOUND,
-    INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+    """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
+    all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
+    states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
     """
     PlacePurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.PlacePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
-    """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has no line,
-    or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or a SKU is in 50
-    open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE, NOT_FOUND, LOCATION_SCOPE.
+    """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has
+    no line, or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or
+    a SKU is in 50 open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE,
+    NOT_FOUND, LOCATION_SCOPE.
     """
     CreatePurchaseReceipt: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreatePurchaseReceiptRequest, _replenishment_pb2.PurchaseReceipt]
-    """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step, with the
-    reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's tolerance,
-    INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step,
+    with the reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's
+    tolerance, INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
+    LOCATION_SCOPE.
     """
     GetPurchaseReceipt: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetPurchaseReceiptRequest, _replenishment_pb2.PurchaseReceipt]
     """Reads a receipt. NOT_FOUND, LOCATION_SCOPE."""
     ListPurchaseReceipts: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListPurchaseReceiptsRequest, _replenishment_service_pb2.ListPurchaseReceiptsResponse]
     """Lists the receipts of an order, in their order. NOT_FOUND, LOCATION_SCOPE."""
     ClosePurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ClosePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
-    """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
-    LOCATION_SCOPE.
+    """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH,
+    NOT_FOUND, LOCATION_SCOPE.
     """
     CancelPurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.CancelPurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
     """DRAFT or ORDERED to CANCELLED: its units are incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
@@ -114,23 +117,26 @@ class ReplenishmentServiceStub:
     ListCycleCountLines: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListCycleCountLinesRequest, _replenishment_service_pb2.ListCycleCountLinesResponse]
     """Lists the SKUs of a count, by SKU. NOT_FOUND, LOCATION_SCOPE."""
     RecordCycleCountLines: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.RecordCycleCountLinesRequest, _replenishment_service_pb2.RecordCycleCountLinesResponse]
-    """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts. INVALID_REQUEST (a SKU
-    twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND, LOCATION_SCOPE.
+    """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts.
+    INVALID_REQUEST (a SKU twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND,
+    LOCATION_SCOPE.
     """
     ListCycleCountPasses: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListCycleCountPassesRequest, _replenishment_service_pb2.ListCycleCountPassesResponse]
-    """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND, LOCATION_SCOPE."""
+    """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND,
+    LOCATION_SCOPE.
+    """
     SubmitCycleCount: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.SubmitCycleCountRequest, _replenishment_pb2.CycleCount]
-    """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set: then they
-    leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set:
+    then they leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     RequestRecount: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.RequestRecountRequest, _replenishment_pb2.CycleCount]
     """COUNTED to OPEN: these lines are to be counted again, and who counts doesn't see what was counted before.
     INVALID_REQUEST (a SKU that isn't of the count), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     ApproveCycleCount: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.ApproveCycleCountRequest, _replenishment_pb2.CycleCount]
-    """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was sold or
-    received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but an admin can.
-    ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was
+    sold or received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but
+    an admin can. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     RejectCycleCount: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.RejectCycleCountRequest, _replenishment_pb2.CycleCount]
     """COUNTED to REJECTED: the stock stays. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE."""
@@ -139,10 +145,9 @@ class ReplenishmentServiceStub:
 
 @_typing.type_check_only
 class ReplenishmentServiceAsyncStub(ReplenishmentServiceStub):
-    """Suppliers, purchase orders with their receipts, and cycle counts.
-
-    Writes take an idempotency key, as InventoryService. Where an answer has a stock_effect, a repeat changes nothing and
-    answers the document as it stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
+    """Suppliers, purchase orders with their receipts, and cycle counts. Writes take an idempotency key, as
+    InventoryService. Where an answer has a stock_effect, a repeat changes nothing and answers the document as it
+    stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -159,53 +164,57 @@ class ReplenishmentServiceAsyncStub(ReplenishmentServiceStub):
     ListSkuSuppliers: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListSkuSuppliersRequest, _replenishment_service_pb2.ListSkuSuppliersResponse]  # type: ignore[assignment]
     """Lists who delivers a SKU, by supplier id. SKU_NOT_FOUND."""
     BatchPutSupplierSkus: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.BatchPutSupplierSkusRequest, _replenishment_service_pb2.PutSupplierSkusResponse]  # type: ignore[assignment]
-    """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one with the
-    same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier line has). NOT_FOUND
-    (supplier).
+    """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one
+    with the same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier
+    line has). NOT_FOUND (supplier).
     """
     ImportSupplierSkus: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ImportSupplierSkusRequest, _replenishment_service_pb2.PutSupplierSkusResponse]  # type: ignore[assignment]
-    """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body. UTF-8, at
-    most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order:
-    `sku` (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit), `pack_size`,
-    `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`).
-    What a missing column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
-    catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole, NOT_FOUND
-    (supplier).
+    """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body.
+    UTF-8, at most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order: `sku`
+    (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit),
+    `pack_size`, `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`). What a missing
+    column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
+    catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole,
+    NOT_FOUND (supplier).
     """
     GetSupplierPerformance: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetSupplierPerformanceRequest, _replenishment_pb2.SupplierPerformance]  # type: ignore[assignment]
-    """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period that
-    ends before it begins. NOT_FOUND.
+    """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period
+    that ends before it begins. NOT_FOUND.
     """
     CreatePurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
-    """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in transit),
-    INVALID_REQUEST (a SKU twice, a cost in another currency).
+    """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
+    transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
     """
     GetPurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetPurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
     """Reads a purchase order. NOT_FOUND, LOCATION_SCOPE."""
     ListPurchaseOrders: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListPurchaseOrdersRequest, _replenishment_service_pb2.ListPurchaseOrdersResponse]  # type: ignore[assignment]
-    """Lists purchase orders of the locations that the token covers, newest first, without lines. NOT_FOUND (location, supplier)."""
+    """Lists purchase orders of the locations that the token covers, newest first, without lines and total cost. NOT_FOUND (location,
+    supplier).
+    """
     UpdatePurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.UpdatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
-    """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of all lines
-    that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other states), SKU_NOT_FOUND,
-    INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+    """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
+    all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
+    states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
     """
     PlacePurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.PlacePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
-    """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has no line,
-    or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or a SKU is in 50
-    open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE, NOT_FOUND, LOCATION_SCOPE.
+    """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has
+    no line, or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or
+    a SKU is in 50 open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE,
+    NOT_FOUND, LOCATION_SCOPE.
     """
     CreatePurchaseReceipt: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreatePurchaseReceiptRequest, _replenishment_pb2.PurchaseReceipt]  # type: ignore[assignment]
-    """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step, with the
-    reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's tolerance,
-    INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step,
+    with the reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's
+    tolerance, INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
+    LOCATION_SCOPE.
     """
     GetPurchaseReceipt: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetPurchaseReceiptRequest, _replenishment_pb2.PurchaseReceipt]  # type: ignore[assignment]
     """Reads a receipt. NOT_FOUND, LOCATION_SCOPE."""
     ListPurchaseReceipts: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListPurchaseReceiptsRequest, _replenishment_service_pb2.ListPurchaseReceiptsResponse]  # type: ignore[assignment]
     """Lists the receipts of an order, in their order. NOT_FOUND, LOCATION_SCOPE."""
     ClosePurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ClosePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
-    """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
-    LOCATION_SCOPE.
+    """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH,
+    NOT_FOUND, LOCATION_SCOPE.
     """
     CancelPurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.CancelPurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
     """DRAFT or ORDERED to CANCELLED: its units are incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
@@ -222,23 +231,26 @@ class ReplenishmentServiceAsyncStub(ReplenishmentServiceStub):
     ListCycleCountLines: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListCycleCountLinesRequest, _replenishment_service_pb2.ListCycleCountLinesResponse]  # type: ignore[assignment]
     """Lists the SKUs of a count, by SKU. NOT_FOUND, LOCATION_SCOPE."""
     RecordCycleCountLines: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.RecordCycleCountLinesRequest, _replenishment_service_pb2.RecordCycleCountLinesResponse]  # type: ignore[assignment]
-    """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts. INVALID_REQUEST (a SKU
-    twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND, LOCATION_SCOPE.
+    """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts.
+    INVALID_REQUEST (a SKU twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND,
+    LOCATION_SCOPE.
     """
     ListCycleCountPasses: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ListCycleCountPassesRequest, _replenishment_service_pb2.ListCycleCountPassesResponse]  # type: ignore[assignment]
-    """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND, LOCATION_SCOPE."""
+    """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND,
+    LOCATION_SCOPE.
+    """
     SubmitCycleCount: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.SubmitCycleCountRequest, _replenishment_pb2.CycleCount]  # type: ignore[assignment]
-    """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set: then they
-    leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set:
+    then they leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     RequestRecount: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.RequestRecountRequest, _replenishment_pb2.CycleCount]  # type: ignore[assignment]
     """COUNTED to OPEN: these lines are to be counted again, and who counts doesn't see what was counted before.
     INVALID_REQUEST (a SKU that isn't of the count), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     ApproveCycleCount: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.ApproveCycleCountRequest, _replenishment_pb2.CycleCount]  # type: ignore[assignment]
-    """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was sold or
-    received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but an admin can.
-    ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was
+    sold or received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but
+    an admin can. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     RejectCycleCount: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.RejectCycleCountRequest, _replenishment_pb2.CycleCount]  # type: ignore[assignment]
     """COUNTED to REJECTED: the stock stays. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE."""
@@ -246,10 +258,9 @@ class ReplenishmentServiceAsyncStub(ReplenishmentServiceStub):
     """OPEN or COUNTED to CANCELLED: the stock stays. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE."""
 
 class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Suppliers, purchase orders with their receipts, and cycle counts.
-
-    Writes take an idempotency key, as InventoryService. Where an answer has a stock_effect, a repeat changes nothing and
-    answers the document as it stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
+    """Suppliers, purchase orders with their receipts, and cycle counts. Writes take an idempotency key, as
+    InventoryService. Where an answer has a stock_effect, a repeat changes nothing and answers the document as it
+    stands by now. Documents of other locations than the token's: LOCATION_SCOPE.
     """
 
     @_abc_1.abstractmethod
@@ -306,9 +317,9 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.BatchPutSupplierSkusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_service_pb2.PutSupplierSkusResponse, _abc.Awaitable[_replenishment_service_pb2.PutSupplierSkusResponse]]:
-        """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one with the
-        same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier line has). NOT_FOUND
-        (supplier).
+        """Sets up to 1,000 rows of a supplier's list, each by itself, and answers each: a row takes the place of the one
+        with the same SKU. Refused lines tell why: SKU_NOT_FOUND, or INVALID_REQUEST (currency, a SKU that an earlier
+        line has). NOT_FOUND (supplier).
         """
 
     @_abc_1.abstractmethod
@@ -317,13 +328,13 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.ImportSupplierSkusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_service_pb2.PutSupplierSkusResponse, _abc.Awaitable[_replenishment_service_pb2.PutSupplierSkusResponse]]:
-        """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body. UTF-8, at
-        most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order:
-        `sku` (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit), `pack_size`,
-        `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`).
-        What a missing column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
-        catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole, NOT_FOUND
-        (supplier).
+        """Reads a supplier's list from a CSV file, each line by itself, and answers each; over REST the file is the body.
+        UTF-8, at most 1 MiB and 5,000 lines; commas or semicolons; the first line names the columns, in any order: `sku`
+        (needed), `supplier_sku`, `cost` (decimal with a point, in the supplier's currency, of one stock unit),
+        `pack_size`, `minimum_order_quantity`, `lead_time_days`, `discontinued` (`true` or `false`). What a missing
+        column says of a row stays as it was; an empty cell takes it back to its default. A SKU that isn't in the
+        catalogue, or stands there twice, refuses its line only. INVALID_REQUEST when the file can't be read as a whole,
+        NOT_FOUND (supplier).
         """
 
     @_abc_1.abstractmethod
@@ -332,8 +343,8 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.GetSupplierPerformanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.SupplierPerformance, _abc.Awaitable[_replenishment_pb2.SupplierPerformance]]:
-        """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period that
-        ends before it begins. NOT_FOUND.
+        """Sums up how a supplier delivers, over orders of the locations that the token covers. INVALID_REQUEST for a period
+        that ends before it begins. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -342,8 +353,8 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.CreatePurchaseOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.PurchaseOrder, _abc.Awaitable[_replenishment_pb2.PurchaseOrder]]:
-        """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in transit),
-        INVALID_REQUEST (a SKU twice, a cost in another currency).
+        """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
+        transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
         """
 
     @_abc_1.abstractmethod
@@ -360,7 +371,9 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.ListPurchaseOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_service_pb2.ListPurchaseOrdersResponse, _abc.Awaitable[_replenishment_service_pb2.ListPurchaseOrdersResponse]]:
-        """Lists purchase orders of the locations that the token covers, newest first, without lines. NOT_FOUND (location, supplier)."""
+        """Lists purchase orders of the locations that the token covers, newest first, without lines and total cost. NOT_FOUND (location,
+        supplier).
+        """
 
     @_abc_1.abstractmethod
     def UpdatePurchaseOrder(
@@ -368,9 +381,9 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.UpdatePurchaseOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.PurchaseOrder, _abc.Awaitable[_replenishment_pb2.PurchaseOrder]]:
-        """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of all lines
-        that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other states), SKU_NOT_FOUND,
-        INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+        """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
+        all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
+        states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod
@@ -379,9 +392,10 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.PlacePurchaseOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.PurchaseOrder, _abc.Awaitable[_replenishment_pb2.PurchaseOrder]]:
-        """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has no line,
-        or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or a SKU is in 50
-        open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE, NOT_FOUND, LOCATION_SCOPE.
+        """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has
+        no line, or one that breaks the supplier's list (pack size, minimum, discontinued), the supplier is inactive, or
+        a SKU is in 50 open orders of the location already. ILLEGAL_TRANSITION, VERSION_MISMATCH, LOCATION_NOT_CAPABLE,
+        NOT_FOUND, LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod
@@ -390,9 +404,10 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.CreatePurchaseReceiptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.PurchaseReceipt, _abc.Awaitable[_replenishment_pb2.PurchaseReceipt]]:
-        """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step, with the
-        reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's tolerance,
-        INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        """Receives a delivery, or a part of one, all lines or none. Its units enter the stock of the location in one step,
+        with the reason RECEIVED, and are incoming no longer. OVER_RECEIPT (409, lists the lines) beyond the order's
+        tolerance, INVALID_REQUEST (a SKU twice, or not of the order), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
+        LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod
@@ -417,8 +432,8 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.ClosePurchaseOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.PurchaseOrder, _abc.Awaitable[_replenishment_pb2.PurchaseOrder]]:
-        """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND,
-        LOCATION_SCOPE.
+        """PARTIALLY_RECEIVED to CLOSED: what has not come is incoming no longer. ILLEGAL_TRANSITION, VERSION_MISMATCH,
+        NOT_FOUND, LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod
@@ -471,8 +486,9 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.RecordCycleCountLinesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_service_pb2.RecordCycleCountLinesResponse, _abc.Awaitable[_replenishment_service_pb2.RecordCycleCountLinesResponse]]:
-        """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts. INVALID_REQUEST (a SKU
-        twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND, LOCATION_SCOPE.
+        """Notes what was counted, all lines or none; a SKU may be counted several times, the last pass counts.
+        INVALID_REQUEST (a SKU twice, or not of the count), ILLEGAL_TRANSITION when it isn't OPEN, NOT_FOUND,
+        LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod
@@ -481,7 +497,9 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.ListCycleCountPassesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_service_pb2.ListCycleCountPassesResponse, _abc.Awaitable[_replenishment_service_pb2.ListCycleCountPassesResponse]]:
-        """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND, LOCATION_SCOPE."""
+        """Lists every pass of one SKU, in order, at most the last 500. SKU_NOT_FOUND when it isn't of the count; NOT_FOUND,
+        LOCATION_SCOPE.
+        """
 
     @_abc_1.abstractmethod
     def SubmitCycleCount(
@@ -489,8 +507,8 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.SubmitCycleCountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.CycleCount, _abc.Awaitable[_replenishment_pb2.CycleCount]]:
-        """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set: then they
-        leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        """OPEN to COUNTED. INVALID_REQUEST when lines are not counted, or not counted again, unless leave_uncounted is set:
+        then they leave the stock as it is. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod
@@ -509,9 +527,9 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replenishment_service_pb2.ApproveCycleCountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.CycleCount, _abc.Awaitable[_replenishment_pb2.CycleCount]]:
-        """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was sold or
-        received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but an admin can.
-        ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        """COUNTED to APPROVED: each line's variance is added to the stock with the reason CYCLE_COUNT, so that what was
+        sold or received since it was counted stays. Who counted a line can't approve, SECOND_PERSON_REQUIRED (403), but
+        an admin can. ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from tillmesh.inventory.v1 import stock_pb2
 
 DRAFT, ORDERED, PARTLY, RECEIVED, CLOSED, CANCELLED = range(1, 7)
 PENDING, APPLIED = messages.DOCUMENT_EFFECT_PENDING, messages.DOCUMENT_EFFECT_APPLIED
+_numbers = itertools.count(1)
 SOON = dt.datetime(2031, 5, 4, 12, tzinfo=dt.UTC)
 
 
@@ -67,7 +69,7 @@ class BuyingWorld(worlds.StockWorld):
 
     async def draft(self, location_id: str, lines: dict[str, int], **fields: Any) -> messages.PurchaseOrder:
         """A draft to a supplier of its own unless one is named."""
-        supplier_id = fields.pop("supplier_id", "") or (await self.supplier(f"s-{len(self.heard)}-{id(fields)}")).id
+        supplier_id = fields.pop("supplier_id", "") or (await self.supplier(f"s-{next(_numbers)}")).id
         order = messages.PurchaseOrder(supplier_id=supplier_id, location_id=location_id, **fields)
         for sku, ordered in lines.items():
             order.lines.add(sku=sku, ordered=ordered)

@@ -99,6 +99,24 @@ async def test_an_approved_count_is_in_the_stock_exactly_once(
     await world.opened(location_id, "a", "b")  # the SKUs may be counted again
 
 
+async def test_the_task_of_a_running_process_finishes_what_is_due(
+    urls: tuple[str, str], world: buying.BuyingWorld
+) -> None:
+    location_id = await world.location(["a"])
+    order = await world.placed(location_id, {"a": 10})
+    await dies(urls, world, "before", order=order.id, lines={"a": 10})
+    await world.execute(DUE)
+
+    task = asyncio.create_task(world.resumer.run())
+    async with asyncio.timeout(60):  # another test's process may still hold the lease, for 15 seconds
+        while (await world.order(order.id)).stock_effect != APPLIED:
+            await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert (await world.level(location_id, "a")).on_hand == 10
+
+
 async def test_what_is_not_due_is_left_to_who_kept_it(world: buying.BuyingWorld) -> None:
     location_id = await world.location(["a"])
     order = await world.placed(location_id, {"a": 2})
