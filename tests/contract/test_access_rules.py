@@ -40,8 +40,6 @@ FREE_LOCATIONS = {
     # May be empty, and that means more than one location: the servicer asks the principal in either case.
     "CatalogService.ListPrices": {"location_id"},
     "CatalogService.SetPrice": {"price.location_id"},
-    # Never edited: the handler asks the principal about the location of the order itself.
-    "ReplenishmentService.UpdatePurchaseOrder": {"purchase_order.location_id"},
     # Only services call it; the location is one that Orders has checked.
     "InventoryService.GetAppliedPosition": {"location_id"},
 }

@@ -239,7 +239,10 @@ def rest_call(method: Method, route: Route, values: Mapping[str, str]) -> dict[s
     body = sample.pop(route.body) if route.body else None
     query = {key: part for key, part in sample.items() if not isinstance(part, Mapping)}
     if route.body and method.of.input_type.fields_by_name[route.body].message_type.full_name == "google.api.HttpBody":
-        content = {"content": base64.b64decode(body["data"]), "headers": {"content-type": body["content_type"]}}
+        content = {
+            "content": base64.b64decode(body["data"]),
+            "headers": {"content-type": body.get("content_type", "application/octet-stream")},
+        }
         return {"method": route.verb, "url": path, "params": query, **content}
     return {"method": route.verb, "url": path, "params": query, **({"json": body} if route.body else {})}
 
