@@ -46,6 +46,7 @@ RETRIES_MAX = 3
 LINGER_SECONDS = 0.002
 #: Mean size of the last batches from which waiting pays: others come in while one waits.
 COMPANY = 1.5
+SLOW_SECONDS = 0.025  # a batch that waits for another process's lock, or for a disk, holds up its tenant no longer
 LANES_MAX = 16  # of a batch: each has statements of its own in its trips
 BATCH_SIZE = prometheus_client.Histogram(
     "tillmesh_lane_batch_size", "Requests a batch.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -117,6 +118,7 @@ class Lanes(Generic[K, C, R]):
         self._in_flight = in_flight
         self._lanes: dict[K, _Lane[K, C, R]] = {}
         self._ready: dict[str, collections.deque[_Lane[K, C, R]]] = {}
+        self._running: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._name = name
@@ -165,12 +167,19 @@ class Lanes(Generic[K, C, R]):
         self._ready.setdefault(lane.key.tenant, collections.deque()).append(lane)
         self._woken.set()
 
+    def _free_tenant(self) -> str | None:
+        """A tenant with ready lanes and no batch in flight, or only a slow one: two at once would halve each other."""
+        slow = time.monotonic() - SLOW_SECONDS
+        for tenant in self._ready:
+            if self._running.get(tenant, slow) <= slow:
+                return tenant
+        return None
+
     async def _next(self) -> list[_Lane[K, C, R]]:
         """Waits for the lanes of the next batch. Tenants take turns."""
-        while not self._ready:
+        while (tenant := self._free_tenant()) is None:
             self._woken.clear()
             await self._woken.wait()
-        tenant = next(iter(self._ready))
         ready = self._ready.pop(tenant)
         taken, room = [ready.popleft()], self._batch_max
         room -= len(taken[0].entries)
@@ -184,6 +193,9 @@ class Lanes(Generic[K, C, R]):
     async def _work(self) -> None:
         while True:
             taken = await self._next()
+            tenant = taken[0].key.tenant
+            self._running[tenant] = began = time.monotonic()
+            asyncio.get_running_loop().call_later(SLOW_SECONDS, self._woken.set)
             entries = self._take(taken)
             try:
                 if entries:
@@ -192,6 +204,9 @@ class Lanes(Generic[K, C, R]):
             except Exception as error:  # a lane must go on, whatever a batch met
                 log.exception("lane.batch_failed", lane=self._name)
                 _fail(entries, error)
+            if self._running.get(tenant) == began:
+                del self._running[tenant]
+                self._woken.set()
             for lane in taken:
                 if lane.entries:
                     self._schedule(lane)

@@ -119,3 +119,27 @@ async def test_several_callers_end_up_in_one_batch(callers: int) -> None:
 
         await asyncio.gather(*map(call, range(callers)))
         assert sum(map(len, runner.batches[-20:])) >= 20 * callers / 2
+
+
+async def test_a_tenant_has_one_batch_in_flight_and_its_slow_one_holds_up_nobody_for_long() -> None:
+    runner = Runner()
+    engine: lanes.Lanes[Key, int, int] = lanes.Lanes("unit", runner, in_flight=3)
+    engine.start()
+    try:
+        runner.gate.clear()
+        calls = [asyncio.create_task(engine.submit(Key("a", number), number)) for number in range(2)]
+        calls.append(asyncio.create_task(engine.submit(Key("b", 1), 7)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        late = asyncio.create_task(engine.submit(Key("a", 9), 9))
+        await asyncio.sleep(0)
+        assert [sorted(command for _, command in batch) for batch in runner.batches] == [[0, 1], [7]]
+        async with asyncio.timeout(5):
+            while len(runner.batches) < 3:  # the first one counts as slow by now
+                await asyncio.sleep(0.001)
+        assert runner.batches[2] == [(Key("a", 9), 9)]
+        runner.gate.set()
+        assert await asyncio.gather(*calls, late) == [0, 1, 7, 9]
+    finally:
+        runner.gate.set()
+        await engine.stop()
