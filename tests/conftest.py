@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
-import pytest
+# A test process that has spoken gRPC makes clusters and programs later: gRPC's own handlers would run in the child before
+# it becomes another program, and have ended it there ("Epoll1Poller … Bad file descriptor"). Read when gRPC is loaded.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-from services.mesh import postgres, throwaway
+import pytest  # noqa: E402
+
+from services.mesh import postgres, throwaway  # noqa: E402
 
 
 @pytest.fixture(scope="session")
