@@ -9,9 +9,9 @@ from collections.abc import Iterator
 # it becomes another program, and have ended it there ("Epoll1Poller … Bad file descriptor"). Read when gRPC is loaded.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-import pytest  # noqa: E402
+import pytest
 
-from services.mesh import postgres, throwaway  # noqa: E402
+from services.mesh import postgres, throwaway
 
 
 @pytest.fixture(scope="session")
