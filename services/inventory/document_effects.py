@@ -81,13 +81,20 @@ class Effects:
             found = await store.evidence(session, effect)
         if found is None:
             return None
-        superseded = [sku for sku, *_ in effect.command.lines if sku not in found.skus]
+        variances = effect.command.lines if isinstance(effect.command, commands.ApplyVariances) else ()
+        superseded = [sku for sku, *_ in variances if sku not in found.skus]
         return Result(seq=found.seq, superseded_skus=superseded)
 
     async def _apply(self, tenant_id: str, effect: store.Effect) -> Result:
         lane_key = handlers.lane_key(tenant_id, mapping.location_text(effect.location))
         key = idempotency.Key(lane_key.tenant, "svc:inventory", "DocumentEffect", f"doc:{effect.id}", b"")
-        submission = Submission(effect.command, key, Result, _answer, telemetry.traceparent())
+        elsewhere = []
+        if (second := effect.elsewhere) is not None:
+            there = handlers.lane_key(tenant_id, mapping.location_text(second.location))
+            elsewhere.append((there, second.command))
+        submission = Submission(
+            effect.command, key, Result, _answer, telemetry.traceparent(), elsewhere=tuple(elsewhere)
+        )
         return await self._lanes.submit(lane_key, submission)  # type: ignore[return-value]  # the submission says so
 
 

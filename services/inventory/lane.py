@@ -47,7 +47,7 @@ class Submission:
     traceparent: str = ""
     causation_id: str = ""
     elsewhere: tuple[tuple[LaneKey, commands.Spreadable], ...] = ()
-    """What is done at further locations, all of it or nothing; then command is of the same kind."""
+    """What is done at further locations, all of it or nothing: parts of the same hold, or of the same document."""
 
     def parts(self, at: LaneKey) -> Sequence[tuple[LaneKey, commands.Command]]:
         """All that is to be done, location by location. at: where command belongs."""
@@ -180,12 +180,24 @@ class _Batch:
         return None
 
 
-def _spread(places: Sequence[Place], submission: Submission) -> list[tuple[str, values.Hold]]:
-    """A hold at several locations: checked everywhere, then done everywhere. (location id, its part) in order."""
+def _spread(places: Sequence[Place], submission: Submission) -> Any:
+    """What is done at several locations: checked everywhere, then done everywhere. Answers as a single place would."""
     first = submission.command
-    assert isinstance(first, commands.Reserve | commands.EndHold)
-    all_commands: list[commands.Spreadable] = [first, *(command for _, command in submission.elsewhere)]
-    parts = list(zip([place.working for place in places], all_commands, strict=True))
+    if isinstance(first, commands.Reserve | commands.EndHold):
+        held = [first, *(of for _, of in submission.elsewhere if isinstance(of, commands.Reserve | commands.EndHold))]
+        return _spread_hold(places, held)
+    documents = [first, *(command for _, command in submission.elsewhere)]
+    for place, command in zip(places, documents, strict=True):
+        stock_documents.check(place.working, command)  # type: ignore[arg-type]  # a document, as the first one is
+    answers = [place.apply(command) for place, command in zip(places, documents, strict=True)]
+    return answers[0]
+
+
+def _spread_hold(
+    places: Sequence[Place], held: Sequence[commands.Reserve | commands.EndHold]
+) -> list[tuple[str, values.Hold]]:
+    """A hold at several locations: (location id, its part) in order."""
+    parts = list(zip([place.working for place in places], held, strict=True))
     if short := [line for working, command in parts for line in working.check(command)]:
         raise stock_errors.InsufficientStock(lines=short)
     until = max(working.until(command.ttl_seconds) for working, command in parts)  # by one clock: they end together
@@ -239,7 +251,7 @@ class Place:
                 return working.rebuild(command)
             case commands.Expire():
                 return None
-            case commands.ReceiveStock() | commands.ExpectStock() | commands.ApplyVariances():
+            case _:
                 return stock_documents.apply(working, command)
 
     def _apply_sales(self, event: commands.ApplySales) -> bool:

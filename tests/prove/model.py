@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-COUNTERS: Final = ("on_hand", "reserved", "allocated", "damaged", "quality_control", "expired")
+COUNTERS: Final = ("on_hand", "reserved", "allocated", "damaged", "quality_control", "expired", "in_transit")
 _PLACES: Final = {name.upper(): number for number, name in enumerate(COUNTERS)}
 
 
@@ -22,6 +22,7 @@ class State(NamedTuple):
     damaged: int = 0
     quality_control: int = 0
     expired: int = 0
+    in_transit: int = 0
 
     @property
     def sellable(self) -> int:
@@ -34,13 +35,15 @@ class State(NamedTuple):
         return self.sellable - self.reserved - self.allocated
 
     def moved(self, source: str, target: str, quantity: int) -> State:
-        """After units went from one state of stock to another; EXTERNAL is outside, SELLABLE is what is left."""
+        """After units went from one state of stock to another; EXTERNAL is outside, SELLABLE is what is left of on hand."""
         counts = list(self)
         for state, sign in ((source, -1), (target, 1)):
             if state == "EXTERNAL":
                 counts[0] -= sign * quantity
             elif state != "SELLABLE":
                 counts[_PLACES[state]] += sign * quantity
+            if state == "IN_TRANSIT":  # on the road, so not on hand
+                counts[0] -= sign * quantity
         return State(*counts)
 
 

@@ -152,7 +152,17 @@ class Columns:
 STOCK: Final = Columns(
     ("location", "sku"),
     ("on_hand", "expected_on_hand", "delta", "reason", "reference", "occurred_at"),
-    ("location_code", "reserved", "allocated", "unsellable", "safety_stock", "available", "version", "updated_at"),
+    (
+        "location_code",
+        "reserved",
+        "allocated",
+        "unsellable",
+        "in_transit",
+        "safety_stock",
+        "available",
+        "version",
+        "updated_at",
+    ),
 )
 PRODUCTS: Final = Columns(
     ("sku", "product_name"),
@@ -165,7 +175,7 @@ COLUMNS: Final[Mapping[Kind, Columns]] = {Kind.STOCK: STOCK, Kind.PRODUCTS: PROD
 EXPORTED: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.STOCK: (
         "location", "location_code", "sku", "on_hand", "expected_on_hand", "reserved", "allocated", "unsellable",
-        "safety_stock", "available", "version", "updated_at",
+        "in_transit", "safety_stock", "available", "version", "updated_at",
     ),
     Kind.PRODUCTS: (
         "product_code", "product_name", "description", "brand", "category", "sku", "variant_name", "options",

@@ -37,6 +37,8 @@ class Reserve:
     ttl_seconds: float
     order_ref: str = ""
     first_line: int = 1
+    for_sale: bool = True
+    """False: for another location. Then it may be closed, and nothing is promised that isn't there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,38 @@ class ApplyVariances:
     ref_type: str = "count"
 
 
-Document = ReceiveStock | ExpectStock | ApplyVariances
+@dataclass(frozen=True, slots=True)
+class EndTransferHold:
+    """Turns the hold of a transfer into what became of it, at the origin."""
+
+    origin: Origin
+    hold_id: uuid.UUID
+    action: HoldState
+    """CONFIRMED: promised; CONSUMED: sent; RELEASED: given back."""
+    lines: tuple[tuple[str, int], ...]
+    """Every SKU of the hold. Sent: so many units of it; what is left of the hold is given back."""
+    reference: str
+    ref_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveInTransit:
+    """Moves units of a transfer into, or out of, transit at the destination; what is expected there is set anew."""
+
+    origin: Origin
+    moves: tuple[tuple[str, int, int, int, int], ...]
+    """SKU, from state, to state, quantity, reason."""
+    reference: str
+    ref_type: str
+    expected: tuple[tuple[str, int, dt.datetime | None], ...]
+    """SKU, quantity, when, of what is still on its way."""
+    expected_under: str
+
+
+Document = ReceiveStock | ExpectStock | ApplyVariances | EndTransferHold | MoveInTransit
 """What documents do to the stock (stock_documents.py). None of them is ever refused: a document is a fact."""
-Spreadable = Reserve | EndHold
-"""What may be done at several locations at once."""
+Spreadable = Reserve | EndHold | Document
+"""What may be done at several locations at once: parts of one hold, or of one document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +241,9 @@ def keys_of(command: Command) -> Iterable[str]:
             return [fold(count.sku) for count in command.counts]
         case ApplySales():
             return [key for sale in command.sales for key in (*(fold(sku) for sku, _ in sale.lines), *sale.hold_keys)]
-        case ReceiveStock() | ExpectStock() | ApplyVariances():
+        case MoveInTransit():
+            return [fold(line[0]) for line in command.moves] + [fold(line[0]) for line in command.expected]
+        case ReceiveStock() | ExpectStock() | ApplyVariances() | EndTransferHold():
             return [fold(sku) for sku, *_ in command.lines]
         case _:
             return (fold(command.sku),)
@@ -220,7 +252,7 @@ def keys_of(command: Command) -> Iterable[str]:
 def holds_of(command: Command) -> Sequence[uuid.UUID]:
     """Holds that a command needs."""
     match command:
-        case EndHold():
+        case EndHold() | EndTransferHold():
             return (command.hold_id,)
         case ApplySales():
             return [sale.hold_id for sale in command.sales if sale.hold_id]

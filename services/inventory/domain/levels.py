@@ -20,6 +20,8 @@ class State(enum.IntEnum):
     DAMAGED = 5
     QUALITY_CONTROL = 6
     EXPIRED = 7
+    IN_TRANSIT = 8
+    """On their way to the location: a counter of its level, but neither on hand nor available."""
 
 
 class Reason(enum.IntEnum):
@@ -32,6 +34,10 @@ class Reason(enum.IntEnum):
     HOLD_RELEASED = 15
     HOLD_EXPIRED = 16
     HOLD_CONFIRMED = 17
+    TRANSFER_OUT = 19
+    TRANSFER_IN = 20
+    TRANSFER_RECEIVED = 21
+    LOST_IN_TRANSIT = 22
 
 
 class HoldState(enum.IntEnum):
@@ -129,6 +135,7 @@ class Level:
     damaged: int = 0
     quality_control: int = 0
     expired: int = 0
+    in_transit: int = 0
     safety_stock: int = 0
     backorder_limit: int = 0
     incoming: tuple[Incoming, ...] = ()
@@ -165,7 +172,7 @@ class Level:
         return self.available + sum(delivery.quantity for delivery in self.incoming if delivery.eta <= at)
 
     def move(self, source: int, target: int, quantity: int) -> None:
-        """Double entry: takes from one state, adds to another. EXTERNAL on one side changes on_hand."""
+        """Double entry: takes from one state, adds to another. What comes from outside, or off the road, is on hand."""
         self._add(source, -quantity)
         self._add(target, quantity)
 
@@ -182,9 +189,12 @@ class Level:
             self.quality_control += quantity
         elif state == State.EXPIRED:
             self.expired += quantity
+        elif state == State.IN_TRANSIT:
+            self.in_transit += quantity
+            self.on_hand -= quantity
 
     def in_state(self, state: int) -> int:
-        """Units in a state that is on hand; SELLABLE counts what is physically fit to sell, promised or not."""
+        """Units in a state that the location has; SELLABLE counts what is physically fit to sell, promised or not."""
         if state == State.SELLABLE:
             return self.on_hand - self.unsellable
         return int(getattr(self, State(state).name.lower()))
@@ -226,6 +236,7 @@ class Counters(NamedTuple):
     damaged: int = 0
     quality_control: int = 0
     expired: int = 0
+    in_transit: int = 0
 
 
 class RaisedException(NamedTuple):

@@ -24,7 +24,6 @@ from services.inventory.domain.commands import (
     Sale,
     SetCounts,
     SetPolicy,
-    Spreadable,
 )
 from services.inventory.domain.levels import (
     Counters,
@@ -179,12 +178,12 @@ class Stock:
 
     def shortages(self, command: Reserve) -> list[Shortage]:
         """Every line of a reservation that can't be had in full. SKU_NOT_FOUND; LOCATION_NOT_CAPABLE."""
-        if self.closed:
+        if self.closed and command.for_sale:
             raise LocationNotCapable("SELL")
         short = []
         for sku, quantity in _added_up(command.lines):
             level = self.level(sku)
-            promise = level.available + level.backorder_limit
+            promise = level.available + (level.backorder_limit if command.for_sale else 0)
             if promise < quantity:
                 eta = min((i.eta for i in level.incoming), default=None)
                 short.append(Shortage(sku, self.location_id, quantity, max(promise, 0), eta))
@@ -216,14 +215,14 @@ class Stock:
         self.new_holds.append(hold)
         return hold
 
-    def check(self, command: Spreadable) -> list[Shortage]:
+    def check(self, command: Reserve | EndHold) -> list[Shortage]:
         """Whether a part of something larger can be done here: what is short; refusals of other kinds are raised."""
         if isinstance(command, Reserve):
             return self.shortages(command)
         self.check_end(command)
         return []
 
-    def hold(self, command: Spreadable, until: dt.datetime) -> Hold:
+    def hold(self, command: Reserve | EndHold, until: dt.datetime) -> Hold:
         """Does a part of something larger."""
         return self.reserve(command, until) if isinstance(command, Reserve) else self.end_hold(command, until)
 
@@ -385,9 +384,20 @@ class Stock:
 
     def apply_sale(self, sale: Sale) -> None:
         """Takes what was sold, whatever the stock says: first from the sale's own hold, then from what is there."""
-        ref = ("sale", sale.order_id)
-        held = self._consume(sale)
-        for sku, quantity in sale.lines:
+        hold = self.holds.get(sale.hold_id) if sale.hold_id else None
+        self.take(sale.lines, hold, Reason.SALE, ("sale", sale.order_id), sale.origin)
+
+    def take(
+        self,
+        lines: Sequence[tuple[str, int]],
+        hold: Hold | None,
+        reason: Reason,
+        ref: tuple[str, str],
+        origin: Origin,
+    ) -> None:
+        """Units have left: of the hold first, then of what is there; what is left of the hold is given back."""
+        held = self._use_up(hold)
+        for sku, quantity in lines:
             key = fold(sku)
             level = self.find(key)
             if level is None:
@@ -396,18 +406,17 @@ class Stock:
             source, have = held.get(key, (State.SELLABLE, 0))
             from_hold = min(have, quantity)
             if from_hold:
-                self.move(key, level, source, State.EXTERNAL, from_hold, Reason.SALE, ref, sale.origin)
+                self.move(key, level, source, State.EXTERNAL, from_hold, reason, ref, origin)
                 held[key] = (source, have - from_hold)
             if rest := quantity - from_hold:
-                self.move(key, level, State.SELLABLE, State.EXTERNAL, rest, Reason.SALE, ref, sale.origin)
+                self.move(key, level, State.SELLABLE, State.EXTERNAL, rest, reason, ref, origin)
                 self._warn_if_oversold(level, rest, ref)
         for key, (source, left) in held.items():
             if left:  # held at the scan, not sold in the end
-                self.move(key, self.levels[key], source, State.SELLABLE, left, Reason.HOLD_RELEASED, ref, sale.origin)
+                self.move(key, self.levels[key], source, State.SELLABLE, left, Reason.HOLD_RELEASED, ref, origin)
 
-    def _consume(self, sale: Sale) -> dict[str, tuple[State, int]]:
-        """Uses up the sale's hold: where its units are, by folded SKU. A hold that has ended gives nothing."""
-        hold = self.holds.get(sale.hold_id) if sale.hold_id else None
+    def _use_up(self, hold: Hold | None) -> dict[str, tuple[State, int]]:
+        """Uses up a hold: where its units are, by folded SKU. A hold that has ended gives nothing."""
         if hold is None:
             return {}
         state = hold.state_at(self.now)

@@ -1,4 +1,5 @@
-"""What documents do to the stock of a location: deliveries come in, units are expected, counts are corrected.
+"""What documents do to the stock of a location: deliveries come in, units are expected, counts are corrected, transfers
+leave, travel and arrive.
 
 Documents were decided on before they come here, so nothing of this is refused for what the stock says by now. What
 else may happen to stock is in stock.py.
@@ -7,11 +8,31 @@ else may happen to stock is in stock.py.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 
 from services.inventory.domain import stock
-from services.inventory.domain.commands import ApplyVariances, Document, ExpectStock, ReceiveStock
-from services.inventory.domain.levels import ExceptionKind, Incoming, Level, Reason, State, fold
+from services.inventory.domain.commands import (
+    ApplyVariances,
+    Document,
+    EndHold,
+    EndTransferHold,
+    ExpectStock,
+    MoveInTransit,
+    ReceiveStock,
+    keys_of,
+)
+from services.inventory.domain.levels import (
+    ExceptionKind,
+    Hold,
+    HoldState,
+    Incoming,
+    Level,
+    Reason,
+    State,
+    fold,
+)
+from services.inventory.domain.stock_errors import SkuNotFound
 
 
 def apply(working: stock.Stock, command: Document) -> Sequence[str]:
@@ -23,7 +44,18 @@ def apply(working: stock.Stock, command: Document) -> Sequence[str]:
             _expect(working, command)
         case ApplyVariances():
             return _apply_variances(working, command)
+        case EndTransferHold():
+            _end_transfer_hold(working, command)
+        case MoveInTransit():
+            _move_in_transit(working, command)
     return ()
+
+
+def check(working: stock.Stock, command: Document) -> None:
+    """Whether all its SKUs are known, before a part of it is done somewhere. SKU_NOT_FOUND."""
+    for key in keys_of(command):
+        if working.find(key) is None:
+            raise SkuNotFound(key)
 
 
 def _receive(working: stock.Stock, command: ReceiveStock) -> None:
@@ -52,10 +84,14 @@ def _less(entries: Sequence[Incoming], quantity: int) -> list[Incoming]:
 
 
 def _expect(working: stock.Stock, command: ExpectStock) -> None:
-    levels = [working.level(sku) for sku, *_ in command.lines]
-    for level, (_, quantity, eta) in zip(levels, command.lines, strict=True):
-        wanted = [Incoming(quantity, eta, command.reference)] if quantity and eta is not None else []
-        _replace(working, level, command.reference, wanted)
+    _set_expected(working, command.lines, command.reference)
+
+
+def _set_expected(working: stock.Stock, lines: Sequence[tuple[str, int, dt.datetime | None]], reference: str) -> None:
+    levels = [working.level(sku) for sku, *_ in lines]
+    for level, (_, quantity, eta) in zip(levels, lines, strict=True):
+        wanted = [Incoming(quantity, eta, reference)] if quantity and eta is not None else []
+        _replace(working, level, reference, wanted)
 
 
 def _replace(working: stock.Stock, level: Level, reference: str, wanted: Sequence[Incoming]) -> None:
@@ -85,3 +121,42 @@ def _apply_variances(working: stock.Stock, command: ApplyVariances) -> list[str]
         level.observed_at = counted_at
         level.policy_changed = True
     return superseded
+
+
+def _end_transfer_hold(working: stock.Stock, command: EndTransferHold) -> None:
+    """What was promised leaves whatever became of its hold meanwhile: a person may have given that back."""
+    hold = working.holds.get(command.hold_id)
+    state = hold.state_at(working.now) if hold is not None else None
+    if command.action == HoldState.CONSUMED:
+        ref = (command.ref_type, command.reference)
+        lines = [line for line in command.lines if line[1]]
+        working.take(lines, hold, Reason.TRANSFER_OUT, ref, command.origin)
+    elif command.action == HoldState.RELEASED and state not in (HoldState.ACTIVE, HoldState.CONFIRMED):
+        return
+    elif state != HoldState.ACTIVE and command.action == HoldState.CONFIRMED:
+        if hold is not None and state != HoldState.CONFIRMED:
+            _promise_again(working, command, hold)
+    else:
+        working.end_hold(EndHold(command.origin, command.hold_id, tuple(keys_of(command)), command.action))
+
+
+def _promise_again(working: stock.Stock, command: EndTransferHold, hold: Hold) -> None:
+    """Nobody came in time to confirm the hold, and what it held may be gone: it is promised all the same."""
+    ref = (command.ref_type, command.reference)
+    for line in hold.lines:
+        level = working.levels[line.key]
+        working.move(
+            line.key, level, State.SELLABLE, State.ALLOCATED, line.quantity, Reason.HOLD_CONFIRMED, ref, command.origin
+        )
+        if level.free < 0:
+            working.warn(ExceptionKind.OVERSOLD, level.sku, min(line.quantity, -level.free), ref)
+    hold.state = HoldState.CONFIRMED
+    working.changed_holds[hold.id] = hold
+
+
+def _move_in_transit(working: stock.Stock, command: MoveInTransit) -> None:
+    check(working, command)
+    ref = (command.ref_type, command.reference)
+    for sku, source, target, quantity, reason in command.moves:
+        working.move(fold(sku), working.level(sku), source, target, quantity, reason, ref, command.origin)
+    _set_expected(working, command.expected, command.expected_under)

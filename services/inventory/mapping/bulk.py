@@ -111,7 +111,7 @@ def is_location_id(text: str) -> bool:
 
 def stock_row(level: Any) -> dict[str, str]:
     """A row of an export. expected_on_hand says what was there: imported again, a row that is outdated is refused."""
-    copied = ("on_hand", "reserved", "allocated", "unsellable", "safety_stock", "available", "version")
+    copied = ("on_hand", "reserved", "allocated", "unsellable", "in_transit", "safety_stock", "available", "version")
     return {
         "location": stock_mapping.location_text(level.location_id),
         "location_code": level.code,

@@ -203,6 +203,7 @@ def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel
         backorder_limit=level.backorder_limit,
         low_stock_threshold=level.low_stock_threshold,
         rearm_threshold=level.rearm_threshold,
+        in_transit=level.in_transit,
     )
 
 
@@ -313,7 +314,7 @@ def level_page(placed: Sequence[store.Placed]) -> list[stock_pb.StockLevel]:
 
 
 def totals_to_proto(sums: Sequence[int]) -> pb.StockTotals:
-    names = ("on_hand", "reserved", "allocated", "unsellable", "available", "locations")
+    names = ("on_hand", "reserved", "allocated", "unsellable", "available", "in_transit", "locations")
     return pb.StockTotals(**dict(zip(names, sums, strict=True)))
 
 

@@ -57,7 +57,7 @@ FORGET = sa.text("DELETE FROM bulk_job WHERE tenant_id = :tenant AND id = :id")
 CODES = sa.text("SELECT id, code_key FROM location WHERE code_key = ANY(:codes)")
 LEVELS = sa.text("""
 SELECT v.location_id, l.code, v.sku_key, v.sku, v.on_hand, v.reserved, v.allocated,
-    v.damaged + v.quality_control + v.expired AS unsellable, v.safety_stock, v.available, v.version, v.updated_at
+    v.damaged + v.quality_control + v.expired AS unsellable, v.in_transit, v.safety_stock, v.available, v.version, v.updated_at
 FROM stock_level v JOIN location l ON l.tenant_id = v.tenant_id AND l.id = v.location_id
 WHERE (v.location_id, v.sku_key) > (CAST(:location AS uuid), CAST(:sku AS text) COLLATE "C")
   AND (CAST(:only AS uuid[]) IS NULL OR v.location_id = ANY(CAST(:only AS uuid[])))

@@ -6,12 +6,12 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.inventory.domain import commands
+from services.inventory.domain import commands, levels
 from services.inventory.store import catalog as common
 from services.inventory.tables import replenishment as tables
 from services.inventory.tables import stock
@@ -35,6 +35,13 @@ RETURNING e.tenant_id, e.document_id
 """)
 
 
+class Elsewhere(NamedTuple):
+    """What a step does at a second location, along with the first."""
+
+    location: uuid.UUID
+    command: commands.Document
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """A step that is not known to be done. number: its place among those of the document. old: maybe forgotten."""
@@ -46,6 +53,7 @@ class Effect:
     ref_type: str
     ref_id: str
     command: commands.Document
+    elsewhere: Elsewhere | None
     created_at: dt.datetime
     old: bool
 
@@ -75,6 +83,7 @@ async def add(
     number: int,
     location: uuid.UUID,
     ref: tuple[str, str],
+    elsewhere: Elsewhere | None = None,
 ) -> None:
     """Keeps a step of a document that is locked, to be done after the transaction. ref: type, and what movements name."""
     await session.execute(
@@ -87,6 +96,8 @@ async def add(
             ref_type=ref[0],
             ref_id=ref[1],
             command=_to_json(command),
+            elsewhere_id=elsewhere.location if elsewhere else None,
+            elsewhere=_to_json(elsewhere.command) if elsewhere else None,
             created_at=NOW,
             due_at=NOW + dt.timedelta(seconds=DUE_SECONDS),
         )
@@ -112,6 +123,7 @@ async def next_pending(session: common.Session, document_id: uuid.UUID) -> Effec
         row.ref_type,
         row.ref_id,
         _of_json(row.command),
+        None if row.elsewhere is None else Elsewhere(row.elsewhere_id, _of_json(row.elsewhere)),
         row.created_at,
         row.old,
     )
@@ -135,7 +147,7 @@ async def settle(session: database.WriteSession, effect: Effect, seq: int) -> bo
     update = (
         sa.update(tables.document_effect)
         .where(EFFECT.document_id == effect.document_id, EFFECT.number == effect.number, EFFECT.applied_at.is_(None))
-        .values(applied_at=NOW, seq=seq, command=None)
+        .values(applied_at=NOW, seq=seq, command=None, elsewhere=None)
     )
     return (await session.execute(update)).rowcount == 1
 
@@ -170,6 +182,26 @@ def _to_json(command: commands.Document) -> dict[str, Any]:
                 "lines": [(sku, delta, at.isoformat()) for sku, delta, at in command.lines],
                 "reference": command.reference,
             }
+        case commands.EndTransferHold():
+            return {
+                "kind": "transfer_hold",
+                "origin": _origin(command.origin),
+                "hold": str(command.hold_id),
+                "action": int(command.action),
+                "lines": command.lines,
+                "reference": command.reference,
+                "ref_type": command.ref_type,
+            }
+        case commands.MoveInTransit():
+            return {
+                "kind": "transit",
+                "origin": _origin(command.origin),
+                "moves": command.moves,
+                "reference": command.reference,
+                "ref_type": command.ref_type,
+                "expected": [(sku, quantity, _text(eta)) for sku, quantity, eta in command.expected],
+                "expected_under": command.expected_under,
+            }
 
 
 def _of_json(kept: Mapping[str, Any]) -> commands.Document:
@@ -189,6 +221,24 @@ def _of_json(kept: Mapping[str, Any]) -> commands.Document:
         case "variances":
             deltas = tuple((sku, delta, dt.datetime.fromisoformat(at)) for sku, delta, at in kept["lines"])
             return commands.ApplyVariances(_origin_of(kept["origin"]), deltas, kept["reference"])
+        case "transfer_hold":
+            return commands.EndTransferHold(
+                _origin_of(kept["origin"]),
+                uuid.UUID(kept["hold"]),
+                levels.HoldState(kept["action"]),
+                tuple((sku, quantity) for sku, quantity in kept["lines"]),
+                kept["reference"],
+                kept["ref_type"],
+            )
+        case "transit":
+            return commands.MoveInTransit(
+                _origin_of(kept["origin"]),
+                tuple((sku, source, target, units, reason) for sku, source, target, units, reason in kept["moves"]),
+                kept["reference"],
+                kept["ref_type"],
+                tuple((sku, quantity, _moment(eta)) for sku, quantity, eta in kept["expected"]),
+                kept["expected_under"],
+            )
         case other:
             raise ValueError(f"no document does {other}")
 

@@ -22,8 +22,8 @@ SELECT h.seq, h.epoch, l.closed FROM stock_head h JOIN location l ON l.tenant_id
 WHERE h.tenant_id = $1 AND h.location_id = $2 FOR UPDATE OF h
 """)
 LEVELS = pipeline.Statement("""
-SELECT sku_key, sku, on_hand, reserved, allocated, damaged, quality_control, expired, safety_stock, backorder_limit,
-       incoming, version, observed_at, updated_at, low_stock_threshold, rearm_threshold, alert
+SELECT sku_key, sku, on_hand, reserved, allocated, damaged, quality_control, expired, in_transit, safety_stock,
+       backorder_limit, incoming, version, observed_at, updated_at, low_stock_threshold, rearm_threshold, alert
 FROM stock_level WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[]) ORDER BY sku_key FOR UPDATE
 """)
 HOLDS = pipeline.Statement("""
@@ -157,12 +157,12 @@ def _clock(rows: Sequence[Sequence[Any]]) -> tuple[dt.datetime, dict[str, int]]:
 
 
 def level_of(row: Sequence[Any]) -> values.Level:
-    level = values.Level(*row[1:10])
+    level = values.Level(*row[1:11])
     level.incoming = tuple(
-        values.Incoming(i["quantity"], dt.datetime.fromisoformat(i["eta"]), i["reference"]) for i in row[10]
+        values.Incoming(i["quantity"], dt.datetime.fromisoformat(i["eta"]), i["reference"]) for i in row[11]
     )
-    level.version, level.observed_at, level.updated_at = row[11], row[12], row[13]
-    level.low_stock_threshold, level.rearm_threshold, level.alert = row[14], row[15], row[16]
+    level.version, level.observed_at, level.updated_at = row[12:15]
+    level.low_stock_threshold, level.rearm_threshold, level.alert = row[15:18]
     return level
 
 
@@ -185,25 +185,27 @@ PARTS: Mapping[str, str] = {
     "head": "UPDATE stock_head SET seq = %(seq)s::bigint WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid",
     "levels": """
         UPDATE stock_level x SET on_hand = u.on_hand, reserved = u.reserved, allocated = u.allocated, damaged = u.damaged,
-            quality_control = u.quality_control, expired = u.expired, version = u.version, updated_at = %(now)s::timestamptz
+            quality_control = u.quality_control, expired = u.expired, in_transit = u.in_transit, version = u.version,
+            updated_at = %(now)s::timestamptz
         FROM unnest(%(l_key)s::text[], %(l_on_hand)s::bigint[], %(l_reserved)s::bigint[], %(l_allocated)s::bigint[],
-            %(l_damaged)s::bigint[], %(l_quality_control)s::bigint[], %(l_expired)s::bigint[], %(l_version)s::bigint[])
-            u (sku_key, on_hand, reserved, allocated, damaged, quality_control, expired, version)
+            %(l_damaged)s::bigint[], %(l_quality_control)s::bigint[], %(l_expired)s::bigint[], %(l_in_transit)s::bigint[],
+            %(l_version)s::bigint[])
+            u (sku_key, on_hand, reserved, allocated, damaged, quality_control, expired, in_transit, version)
         WHERE x.tenant_id = %(tenant)s::uuid AND x.location_id = %(location)s::uuid AND x.sku_key = u.sku_key""",
     "whole_levels": """
         INSERT INTO stock_level AS x (tenant_id, location_id, sku_key, sku, on_hand, reserved, allocated, damaged,
-            quality_control, expired, safety_stock, backorder_limit, incoming, version, observed_at, low_stock_threshold,
-            rearm_threshold, alert, updated_at)
+            quality_control, expired, in_transit, safety_stock, backorder_limit, incoming, version, observed_at,
+            low_stock_threshold, rearm_threshold, alert, updated_at)
         SELECT %(tenant)s::uuid, %(location)s::uuid, u.*, %(now)s::timestamptz
         FROM unnest(%(w_key)s::text[], %(w_sku)s::text[], %(w_on_hand)s::bigint[], %(w_reserved)s::bigint[],
             %(w_allocated)s::bigint[], %(w_damaged)s::bigint[], %(w_quality_control)s::bigint[], %(w_expired)s::bigint[],
-            %(w_safety_stock)s::bigint[], %(w_backorder_limit)s::bigint[], %(w_incoming)s::jsonb[], %(w_version)s::bigint[],
+            %(w_in_transit)s::bigint[], %(w_safety_stock)s::bigint[], %(w_backorder_limit)s::bigint[], %(w_incoming)s::jsonb[], %(w_version)s::bigint[],
             %(w_observed_at)s::timestamptz[], %(w_low_stock_threshold)s::bigint[], %(w_rearm_threshold)s::bigint[],
             %(w_alert)s::bigint[]) u
         ON CONFLICT (tenant_id, location_id, sku_key) DO UPDATE SET on_hand = excluded.on_hand,
             reserved = excluded.reserved, allocated = excluded.allocated, damaged = excluded.damaged,
-            quality_control = excluded.quality_control, expired = excluded.expired, safety_stock = excluded.safety_stock,
-            backorder_limit = excluded.backorder_limit, incoming = excluded.incoming, version = excluded.version,
+            quality_control = excluded.quality_control, expired = excluded.expired, in_transit = excluded.in_transit,
+            safety_stock = excluded.safety_stock, backorder_limit = excluded.backorder_limit, incoming = excluded.incoming, version = excluded.version,
             observed_at = excluded.observed_at, low_stock_threshold = excluded.low_stock_threshold,
             rearm_threshold = excluded.rearm_threshold, alert = excluded.alert, updated_at = excluded.updated_at""",
     "ledger": """
@@ -282,10 +284,21 @@ class Writes:
                 "l_damaged",
                 "l_quality_control",
                 "l_expired",
+                "l_in_transit",
                 "l_version",
             ),
             [
-                (key, v.on_hand, v.reserved, v.allocated, v.damaged, v.quality_control, v.expired, v.version)
+                (
+                    key,
+                    v.on_hand,
+                    v.reserved,
+                    v.allocated,
+                    v.damaged,
+                    v.quality_control,
+                    v.expired,
+                    v.in_transit,
+                    v.version,
+                )
                 for key, v in touched.items()
                 if key not in whole
             ],
@@ -293,11 +306,11 @@ class Writes:
         self._add(
             "whole_levels",
             ("w_key", "w_sku", "w_on_hand", "w_reserved", "w_allocated", "w_damaged", "w_quality_control", "w_expired",
-             "w_safety_stock", "w_backorder_limit", "w_incoming", "w_version", "w_observed_at", "w_low_stock_threshold",
+             "w_in_transit", "w_safety_stock", "w_backorder_limit", "w_incoming", "w_version", "w_observed_at", "w_low_stock_threshold",
              "w_rearm_threshold", "w_alert"),
             [
-                (key, v.sku, v.on_hand, v.reserved, v.allocated, v.damaged, v.quality_control, v.expired, v.safety_stock,
-                 v.backorder_limit, _incoming_json(v.incoming), v.version, v.observed_at, v.low_stock_threshold,
+                (key, v.sku, v.on_hand, v.reserved, v.allocated, v.damaged, v.quality_control, v.expired, v.in_transit,
+                 v.safety_stock, v.backorder_limit, _incoming_json(v.incoming), v.version, v.observed_at, v.low_stock_threshold,
                  v.rearm_threshold, int(v.alert))
                 for key, v in whole.items()
             ],

@@ -18,13 +18,14 @@ from services.kit import binary, database, pipeline
 DIFFERENCES_MAX = 1000
 STATEMENT_TIMEOUT = "30min"  # a ledger of years is added up in one statement, which locks nothing
 
+# On hand is what came in from outside (1) or off the road (8), less what left for there.
 _SUMS = ", ".join(
     f"coalesce(sum(quantity * ((to_state = {state:d})::int - (from_state = {state:d})::int)), 0)::bigint AS {name}"
     for name, state in zip(values.Counters._fields[1:], list(values.State)[2:], strict=True)
 )
 _MOVED = f"""
 SELECT lower(sku) COLLATE "C" AS sku_key,
-    coalesce(sum(quantity * ((from_state = 1)::int - (to_state = 1)::int)), 0)::bigint AS on_hand, {_SUMS}
+    coalesce(sum(quantity * ((from_state IN (1, 8))::int - (to_state IN (1, 8))::int)), 0)::bigint AS on_hand, {_SUMS}
 FROM ledger WHERE {{where}} GROUP BY 1
 """
 _PAIRS = ", ".join(f"('{name}', coalesce(m.{name}, 0), coalesce(l.{name}, 0))" for name in values.Counters._fields)

@@ -24,7 +24,7 @@ NOW_ONCE = sa.select(NOW).scalar_subquery()
 # One statement for all reads that wait: a level each, with what has run out by the database's clock added back.
 READ = pipeline.Statement("""
 SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allocated, l.damaged, l.quality_control,
-       l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at, l.updated_at,
+       l.expired, l.in_transit, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at, l.updated_at,
        l.low_stock_threshold, l.rearm_threshold, l.alert
 FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
 JOIN stock_level l ON l.tenant_id = $1 AND l.location_id = q.location_id AND l.sku_key = q.sku_key
@@ -86,7 +86,7 @@ def _levels() -> sa.Select[Any]:
     live = (LEVEL.reserved - _due()).label("live")
     return sa.select(
         LEVEL.sku_key, LEVEL.sku, LEVEL.on_hand, live, LEVEL.allocated, LEVEL.damaged, LEVEL.quality_control,
-        LEVEL.expired, LEVEL.safety_stock, LEVEL.backorder_limit, LEVEL.incoming, LEVEL.version, LEVEL.observed_at,
+        LEVEL.expired, LEVEL.in_transit, LEVEL.safety_stock, LEVEL.backorder_limit, LEVEL.incoming, LEVEL.version, LEVEL.observed_at,
         LEVEL.updated_at, LEVEL.low_stock_threshold, LEVEL.rearm_threshold, LEVEL.alert, LEVEL.location_id,
         LEVEL.available,
     )  # fmt: skip
@@ -102,7 +102,7 @@ class Placed:
 
 
 def _placed(rows: Sequence[Any]) -> list[Placed]:
-    return [Placed(row.location_id, lane.level_of(row[:17]), row.available) for row in rows]
+    return [Placed(row.location_id, lane.level_of(row[:18]), row.available) for row in rows]
 
 
 def levels_page(
@@ -156,7 +156,7 @@ async def list_sku(
 
 
 async def sum_sku(session: database.ReadSession, key: str, locations: Sequence[uuid.UUID] | None) -> tuple[int, ...]:
-    """on_hand, reserved, allocated, unsellable, available (each location's at least 0) and the number of locations."""
+    """on_hand, reserved, allocated, unsellable, available (each location's at least 0), in transit, number of locations."""
     due = _due()
     columns = [
         LEVEL.on_hand,
@@ -164,6 +164,7 @@ async def sum_sku(session: database.ReadSession, key: str, locations: Sequence[u
         LEVEL.allocated,
         LEVEL.damaged + LEVEL.quality_control + LEVEL.expired,
         sa.func.greatest(LEVEL.available + due, 0),
+        LEVEL.in_transit,
     ]
     sums = [sa.func.coalesce(sa.cast(sa.func.sum(column), sa.BigInteger), 0) for column in columns]
     query = _of_sku(sa.select(*sums, sa.func.count()).select_from(tables.stock_level), key, locations)

@@ -36,8 +36,8 @@ SELECT seq_to, epoch, recorded_at, data FROM (
 # What has run out by the database's clock is added back, for the SKUs of the chunk in one go.
 _CHUNK = """
 SELECT l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0) AS reserved, l.allocated, l.damaged,
-       l.quality_control, l.expired, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at,
-       l.updated_at, l.low_stock_threshold, l.rearm_threshold, l.alert
+       l.quality_control, l.expired, l.in_transit, l.safety_stock, l.backorder_limit, l.incoming, l.version,
+       l.observed_at, l.updated_at, l.low_stock_threshold, l.rearm_threshold, l.alert
 FROM (
     SELECT * FROM stock_level
     WHERE tenant_id = {tenant} AND location_id = {location} AND sku_key > {after}

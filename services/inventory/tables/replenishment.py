@@ -46,6 +46,8 @@ document_effect = sa.Table(
     sa.Column("location_id", pg.UUID),
     *_texts("ref_type", "ref_id"),
     sa.Column("command", pg.JSONB(none_as_null=True)),
+    sa.Column("elsewhere_id", pg.UUID),
+    sa.Column("elsewhere", pg.JSONB(none_as_null=True)),
     sa.Column("attempts", sa.Integer),
     *_times("created_at", "due_at", "applied_at"),
     *_numbers("seq"),

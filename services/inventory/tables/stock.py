@@ -29,7 +29,7 @@ stock_level = sa.Table(
     *(
         sa.Column(name, sa.BigInteger)
         for name in (
-            "on_hand", "reserved", "allocated", "damaged", "quality_control", "expired", "safety_stock",
+            "on_hand", "reserved", "allocated", "damaged", "quality_control", "expired", "in_transit", "safety_stock",
             "backorder_limit", "available", "version", "low_stock_threshold", "rearm_threshold",
         )
     ),

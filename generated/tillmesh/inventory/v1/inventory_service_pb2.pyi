@@ -388,6 +388,7 @@ class StockTotals(_message.Message):
     UNSELLABLE_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     LOCATIONS_FIELD_NUMBER: _builtins.int
+    IN_TRANSIT_FIELD_NUMBER: _builtins.int
     on_hand: _builtins.int
     """Sum of on_hand."""
     reserved: _builtins.int
@@ -400,6 +401,8 @@ class StockTotals(_message.Message):
     """Sum of max(available, 0): a shortage in one shop doesn't make stock of another unavailable."""
     locations: _builtins.int
     """Locations that were added up."""
+    in_transit: _builtins.int
+    """Sum of in_transit."""
     def __init__(
         self,
         *,
@@ -409,10 +412,11 @@ class StockTotals(_message.Message):
         unsellable: _builtins.int = ...,
         available: _builtins.int = ...,
         locations: _builtins.int = ...,
+        in_transit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "available", b"available", "locations", b"locations", "on_hand", b"on_hand", "reserved", b"reserved", "unsellable", b"unsellable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "available", b"available", "in_transit", b"in_transit", "locations", b"locations", "on_hand", b"on_hand", "reserved", b"reserved", "unsellable", b"unsellable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -542,7 +546,7 @@ class AdjustStockRequest(_message.Message):
     delta: _builtins.int
     """Units added or, negative, removed; not 0; at most 10^9 either way."""
     reason: _stock_pb2.MovementReason.ValueType
-    """Why. Needed; HOLD* reasons belong to reservations and are refused."""
+    """Why. Needed; HOLD* reasons belong to reservations, TRANSFER_* and LOST_IN_TRANSIT to transfers: they are refused."""
     reference: _builtins.str
     """Document, at most 128 characters."""
     request_id: _builtins.str

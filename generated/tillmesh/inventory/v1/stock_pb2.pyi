@@ -43,6 +43,8 @@ class _StockStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StockState
     """On hand, waiting for quality control."""
     STOCK_STATE_EXPIRED: _StockState.ValueType  # 7
     """On hand, past its date."""
+    STOCK_STATE_IN_TRANSIT: _StockState.ValueType  # 8
+    """On their way here from another location of the tenant: neither on hand nor available."""
 
 class StockState(_StockState, metaclass=_StockStateEnumTypeWrapper):
     """A state of stock at a location. Every movement takes a quantity out of one state and puts it into another."""
@@ -63,6 +65,8 @@ STOCK_STATE_QUALITY_CONTROL: StockState.ValueType  # 6
 """On hand, waiting for quality control."""
 STOCK_STATE_EXPIRED: StockState.ValueType  # 7
 """On hand, past its date."""
+STOCK_STATE_IN_TRANSIT: StockState.ValueType  # 8
+"""On their way here from another location of the tenant: neither on hand nor available."""
 Global___StockState: _TypeAlias = StockState  # noqa: Y015
 
 class _MovementReason:
@@ -109,6 +113,14 @@ class _MovementReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Moveme
     """A reservation became an allocation."""
     MOVEMENT_REASON_OPENING: _MovementReason.ValueType  # 18
     """Stock the system starts with."""
+    MOVEMENT_REASON_TRANSFER_OUT: _MovementReason.ValueType  # 19
+    """Sent to another location by a transfer. Only transfers have this reason and the three below."""
+    MOVEMENT_REASON_TRANSFER_IN: _MovementReason.ValueType  # 20
+    """Under way from another location; or more came of a transfer than was sent."""
+    MOVEMENT_REASON_TRANSFER_RECEIVED: _MovementReason.ValueType  # 21
+    """Came from another location."""
+    MOVEMENT_REASON_LOST_IN_TRANSIT: _MovementReason.ValueType  # 22
+    """Sent to this location and never came."""
 
 class MovementReason(_MovementReason, metaclass=_MovementReasonEnumTypeWrapper):
     """Why stock moved."""
@@ -151,6 +163,14 @@ MOVEMENT_REASON_HOLD_CONFIRMED: MovementReason.ValueType  # 17
 """A reservation became an allocation."""
 MOVEMENT_REASON_OPENING: MovementReason.ValueType  # 18
 """Stock the system starts with."""
+MOVEMENT_REASON_TRANSFER_OUT: MovementReason.ValueType  # 19
+"""Sent to another location by a transfer. Only transfers have this reason and the three below."""
+MOVEMENT_REASON_TRANSFER_IN: MovementReason.ValueType  # 20
+"""Under way from another location; or more came of a transfer than was sent."""
+MOVEMENT_REASON_TRANSFER_RECEIVED: MovementReason.ValueType  # 21
+"""Came from another location."""
+MOVEMENT_REASON_LOST_IN_TRANSIT: MovementReason.ValueType  # 22
+"""Sent to this location and never came."""
 Global___MovementReason: _TypeAlias = MovementReason  # noqa: Y015
 
 class _StockAlertKind:
@@ -375,6 +395,7 @@ class StockLevel(_message.Message):
     LOW_STOCK_THRESHOLD_FIELD_NUMBER: _builtins.int
     REARM_THRESHOLD_FIELD_NUMBER: _builtins.int
     EXPECTED_AVAILABLE_FIELD_NUMBER: _builtins.int
+    IN_TRANSIT_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -409,6 +430,8 @@ class StockLevel(_message.Message):
     """available and the deliveries that are expected until the `at` of the request; one that is late is still expected.
     Only in answers to requests with `at`.
     """
+    in_transit: _builtins.int
+    """On their way here by transfers, and part of incoming. Neither on hand nor available."""
     @_builtins.property
     def incoming(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncomingStock]:
         """Expected, by date, at most 50."""
@@ -438,10 +461,11 @@ class StockLevel(_message.Message):
         low_stock_threshold: _builtins.int | None = ...,
         rearm_threshold: _builtins.int | None = ...,
         expected_available: _builtins.int | None = ...,
+        in_transit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "expected_available", b"expected_available", "low_stock_threshold", b"low_stock_threshold", "rearm_threshold", b"rearm_threshold", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expected_available", b"expected_available", "expired", b"expired", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "on_hand", b"on_hand", "quality_control", b"quality_control", "rearm_threshold", b"rearm_threshold", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expected_available", b"expected_available", "expired", b"expired", "in_transit", b"in_transit", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "on_hand", b"on_hand", "quality_control", b"quality_control", "rearm_threshold", b"rearm_threshold", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_available: _TypeAlias = _typing.Literal["expected_available"]  # noqa: Y015
     _WhichOneofArgType__expected_available: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available"]  # noqa: Y015
