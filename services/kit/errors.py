@@ -84,6 +84,8 @@ TABLE: Mapping[str, Row] = {
     "SALE_UNBALANCED": Row(Code.INVALID_ARGUMENT, 400, ("due", "tendered")),
     "CURRENCY_MISMATCH": Row(Code.INVALID_ARGUMENT, 400, ("expected",)),
     "SALE_ID_REUSED": Row(Code.INVALID_ARGUMENT, 422, ("order_id",)),
+    "REFUND_TOO_LARGE": Row(Code.FAILED_PRECONDITION, 409, ("line", "asked", "left")),
+    "TRANSITION_RESERVED": Row(Code.PERMISSION_DENIED, 403, ("from", "to", "by")),
     "EDGE_UNAUTHENTICATED": Row(Code.UNAUTHENTICATED, 401),
     "EDGE_FORBIDDEN": Row(Code.PERMISSION_DENIED, 403),
     "EDGE_NOT_FOUND": Row(Code.NOT_FOUND, 404),

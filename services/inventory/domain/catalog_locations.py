@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.inventory.domain import catalog
-from services.inventory.domain import catalog_currency as currency
+from services.kit import currencies
 
 IN_TRANSIT = 3
 CAPABILITIES = (1, 2, 3, 4)  # SELL, PICKUP, SHIP_FROM, RETURNS
@@ -32,7 +32,7 @@ def check_location(draft: catalog.LocationDraft, path: str) -> catalog.LocationD
         wrong.check_texts(address="".join((*place.lines, place.city, place.region, place.postal_code)))
     if draft.timezone not in _timezones():
         wrong.add("timezone", "is not a name of the IANA time zone database")
-    if not currency.is_known(draft.currency_code):
+    if not currencies.is_known(draft.currency_code):
         wrong.add("currency_code", "is not a currency of ISO 4217")
     if draft.type == IN_TRANSIT and draft.capabilities:
         wrong.add("capabilities", "a location in transit can do nothing")

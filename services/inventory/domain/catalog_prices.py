@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.inventory.domain import catalog
-from services.inventory.domain import catalog_currency as currency
-from services.kit import errors
+from services.kit import currencies, errors
 
 
 def _check_time(draft: catalog.PriceListDraft | catalog.PriceDraft, wrong: catalog.Violations) -> None:
@@ -60,7 +59,7 @@ def edit_price_list(
 def check_price(draft: catalog.PriceDraft, path: str = "price") -> catalog.PriceDraft:
     """The price, if it may be. INVALID_REQUEST names fields below path."""
     wrong = catalog.Violations(path)
-    if not currency.is_known(draft.currency_code):
+    if not currencies.is_known(draft.currency_code):
         wrong.add("amount.currency_code", "is not a currency of ISO 4217")
     _check_time(draft, wrong)
     wrong.refuse()

@@ -11,9 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from services.inventory.domain import catalog_currency as currency
 from services.inventory.domain import suppliers as values
-from services.kit import errors
+from services.kit import currencies, errors
 
 LINES_MAX: Final = 5000
 AMOUNT_MAX: Final = 10**15  # of Money, in the contract
@@ -94,7 +93,7 @@ def _line(number: int, columns: Sequence[str], row: Sequence[str], parsers: Mapp
 
 def _parsers(currency_code: str) -> Mapping[str, Parse]:
     """How each column is read. An empty cell is the column's default."""
-    places = currency.EXPONENTS[currency_code]
+    places = currencies.EXPONENTS[currency_code]
     return {
         "sku": _sku,
         "supplier_sku": _code,

@@ -12,8 +12,7 @@ from typing import Any
 
 from services.inventory.domain import catalog, stock_errors
 from services.inventory.domain import catalog_codes as codes
-from services.inventory.domain import catalog_currency as currency
-from services.kit import errors
+from services.kit import currencies, errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,7 @@ def check_supplier(draft: SupplierDraft, path: str = "supplier") -> None:
     texts = (contact.name, contact.email, contact.phone, contact.website)
     parts = () if place is None else (*place.lines, place.city, place.region, place.postal_code)
     wrong.check_texts(name=draft.name, contact="".join((*texts, *parts)))
-    if not currency.is_known(draft.currency_code):
+    if not currencies.is_known(draft.currency_code):
         wrong.add("currency_code", "is not a currency of ISO 4217")
     wrong.refuse()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from services.inventory.domain import catalog_codes as codes
-from services.inventory.domain import catalog_currency as currency
+from services.kit import currencies
 
 BODY = st.sampled_from([7, 11, 12, 13]).flatmap(lambda n: st.text("0123456789", min_size=n, max_size=n))
 OTHER_DIGIT = st.integers(1, 9)
@@ -142,9 +142,9 @@ def test_a_query_names_a_variant_by_its_sku_or_a_barcode(query: str, named: bool
 
 
 def test_currencies_have_the_exponents_of_iso_4217() -> None:
-    assert (currency.EXPONENTS["EUR"], currency.EXPONENTS["JPY"], currency.EXPONENTS["KWD"]) == (2, 0, 3)
+    assert (currencies.EXPONENTS["EUR"], currencies.EXPONENTS["JPY"], currencies.EXPONENTS["KWD"]) == (2, 0, 3)
 
 
 @pytest.mark.parametrize("code", ["XXX", "XTS", "XAU", "eur", "EURO", "ABC"])
 def test_what_nobody_pays_with_is_no_currency(code: str) -> None:
-    assert not currency.is_known(code)
+    assert not currencies.is_known(code)

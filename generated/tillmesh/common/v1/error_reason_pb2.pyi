@@ -112,6 +112,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The sale's currency is not the location's. INVALID_ARGUMENT, 400. Metadata: expected."""
     ERROR_REASON_SALE_ID_REUSED: _ErrorReason.ValueType  # 73
     """The till used this client_sale_id for another sale. INVALID_ARGUMENT, 422. Metadata: order_id."""
+    ERROR_REASON_REFUND_TOO_LARGE: _ErrorReason.ValueType  # 74
+    """More units or money than is left to refund; line is empty for money of no line. FAILED_PRECONDITION, 409. Metadata: line, asked, left."""
+    ERROR_REASON_TRANSITION_RESERVED: _ErrorReason.ValueType  # 75
+    """The edge between two states exists, but not for who asks; by lists who may. PERMISSION_DENIED, 403. Metadata: from, to, by."""
     ERROR_REASON_EDGE_UNAUTHENTICATED: _ErrorReason.ValueType  # 90
     """--- Envoy's own replies ---
     No token, or one that Envoy could not verify. 401.
@@ -229,6 +233,10 @@ ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 72
 """The sale's currency is not the location's. INVALID_ARGUMENT, 400. Metadata: expected."""
 ERROR_REASON_SALE_ID_REUSED: ErrorReason.ValueType  # 73
 """The till used this client_sale_id for another sale. INVALID_ARGUMENT, 422. Metadata: order_id."""
+ERROR_REASON_REFUND_TOO_LARGE: ErrorReason.ValueType  # 74
+"""More units or money than is left to refund; line is empty for money of no line. FAILED_PRECONDITION, 409. Metadata: line, asked, left."""
+ERROR_REASON_TRANSITION_RESERVED: ErrorReason.ValueType  # 75
+"""The edge between two states exists, but not for who asks; by lists who may. PERMISSION_DENIED, 403. Metadata: from, to, by."""
 ERROR_REASON_EDGE_UNAUTHENTICATED: ErrorReason.ValueType  # 90
 """--- Envoy's own replies ---
 No token, or one that Envoy could not verify. 401.
