@@ -30,6 +30,8 @@ class Environment:
             }
         if part in parts.SERVICES:
             told |= self._identity(part)
+        if part == "orders":
+            told.setdefault("TILLMESH_ORDERS_PAYMENTS", "simulated")  # an embedded stack is for trying things out
         if part in parts.WITH_DATABASE:
             told |= dict(zip(settings_module.variables(part), self.database(part), strict=True))
         return told

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import pydantic
 
 from services.kit import database, dead_letters, lanes, process, settings
 from services.orders import catalogue, handlers, lane, positions
+from services.orders.domain import payments as domain
 from services.orders.mapping import inventory
+from services.orders.payments import operations, resuming
+from services.orders.payments.providers import registry, simulated
 from services.orders.servicer import OrdersServicer
 from tillmesh.orders.v1 import orders_service_pb2_grpc as orders_rpc
 
@@ -20,6 +26,9 @@ class Settings(settings.ServiceSettings):
     worker_database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_ORDERS_WORKER_DATABASE_URL")
     owner_database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_ORDERS_OWNER_DATABASE_URL")
     lane_batches: int = pydantic.Field(default=2, ge=1, validation_alias="TILLMESH_ORDERS_LANE_BATCHES")
+    data: Path = Path(".data")
+    payments: Literal["simulated", "none"] = pydantic.Field(default="none", validation_alias="TILLMESH_ORDERS_PAYMENTS")
+    """Where card payments of tenants without a provider of their own go. `simulated` gives goods away: not for real."""
 
 
 class Orders:
@@ -36,6 +45,11 @@ class Orders:
         runner = lane.SalesRunner(self.db, self._committed)
         self.lanes: handlers.SalesLanes = lanes.Lanes("sales", runner, in_flight=config.lane_batches)
         self.orders = handlers.Orders(self.db, self.lanes, self.catalogue, positions.AppliedPositions(client))
+        self._bank = simulated.SimulatedBank(config.data / "bank" / "simulated.sqlite3")
+        simulates = config.payments == "simulated"
+        self._providers = registry.Registry((domain.Provider.SIMULATED, self._bank) if simulates else None)
+        self.payments = operations.Operations(self.db, self._providers, self.process.pings.send)
+        self.process.open("bank", self._bank.close)
         self.process.open("catalogue", self.catalogue.close)
         self.process.open("lanes", self.lanes.stop, self.lanes.start)
 
@@ -48,6 +62,8 @@ class Orders:
         letters = dead_letters.DeadLetters(self.db, SERVICE, [])
         self.process.server.add(orders_rpc.add_OrdersServiceServicer_to_server, OrdersServicer(self.orders, letters))
         self.process.add_events()
+        notifier = (domain.Provider.SIMULATED, self._bank) if self._providers.simulates else None
+        self.process.start(resuming.Resumer(self.db, self.payments, notifier).run(), "payments")
 
     def add_consumers(self) -> None:
         """Orders needs no events of others yet: such a process waits for its end."""

@@ -116,6 +116,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """More units or money than is left to refund; line is empty for money of no line. FAILED_PRECONDITION, 409. Metadata: line, asked, left."""
     ERROR_REASON_TRANSITION_RESERVED: _ErrorReason.ValueType  # 75
     """The edge between two states exists, but not for who asks; by lists who may. PERMISSION_DENIED, 403. Metadata: from, to, by."""
+    ERROR_REASON_PAYMENT_DECLINED: _ErrorReason.ValueType  # 80
+    """--- payments ---
+    The provider declined the payment, or nobody takes it. FAILED_PRECONDITION, 402. Metadata: code.
+    """
+    ERROR_REASON_PAYMENT_AMOUNT_EXCEEDED: _ErrorReason.ValueType  # 81
+    """More than is left to capture, to give back or to pay. FAILED_PRECONDITION, 409. Metadata: available."""
+    ERROR_REASON_PAYMENT_IN_PROGRESS: _ErrorReason.ValueType  # 82
+    """Another operation on the payment has to end first. ABORTED, 409; RetryInfo."""
+    ERROR_REASON_STORED_VALUE_ENDED: _ErrorReason.ValueType  # 83
+    """The gift card was voided or has run out. FAILED_PRECONDITION, 409. Metadata: state."""
+    ERROR_REASON_STORED_VALUE_TOO_LOW: _ErrorReason.ValueType  # 84
+    """The balance of a gift card or store credit doesn't cover the amount. FAILED_PRECONDITION, 409. Metadata: available."""
+    ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 85
+    """A webhook's signature doesn't verify, or is too old. INVALID_ARGUMENT, 400."""
     ERROR_REASON_EDGE_UNAUTHENTICATED: _ErrorReason.ValueType  # 90
     """--- Envoy's own replies ---
     No token, or one that Envoy could not verify. 401.
@@ -237,6 +251,20 @@ ERROR_REASON_REFUND_TOO_LARGE: ErrorReason.ValueType  # 74
 """More units or money than is left to refund; line is empty for money of no line. FAILED_PRECONDITION, 409. Metadata: line, asked, left."""
 ERROR_REASON_TRANSITION_RESERVED: ErrorReason.ValueType  # 75
 """The edge between two states exists, but not for who asks; by lists who may. PERMISSION_DENIED, 403. Metadata: from, to, by."""
+ERROR_REASON_PAYMENT_DECLINED: ErrorReason.ValueType  # 80
+"""--- payments ---
+The provider declined the payment, or nobody takes it. FAILED_PRECONDITION, 402. Metadata: code.
+"""
+ERROR_REASON_PAYMENT_AMOUNT_EXCEEDED: ErrorReason.ValueType  # 81
+"""More than is left to capture, to give back or to pay. FAILED_PRECONDITION, 409. Metadata: available."""
+ERROR_REASON_PAYMENT_IN_PROGRESS: ErrorReason.ValueType  # 82
+"""Another operation on the payment has to end first. ABORTED, 409; RetryInfo."""
+ERROR_REASON_STORED_VALUE_ENDED: ErrorReason.ValueType  # 83
+"""The gift card was voided or has run out. FAILED_PRECONDITION, 409. Metadata: state."""
+ERROR_REASON_STORED_VALUE_TOO_LOW: ErrorReason.ValueType  # 84
+"""The balance of a gift card or store credit doesn't cover the amount. FAILED_PRECONDITION, 409. Metadata: available."""
+ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 85
+"""A webhook's signature doesn't verify, or is too old. INVALID_ARGUMENT, 400."""
 ERROR_REASON_EDGE_UNAUTHENTICATED: ErrorReason.ValueType  # 90
 """--- Envoy's own replies ---
 No token, or one that Envoy could not verify. 401.

@@ -1,0 +1,68 @@
+"""Payments whose books are ours: gift cards, store credit, and what was taken by hand. In the caller's transaction."""
+
+from __future__ import annotations
+
+from services.kit import database, ids
+from services.orders.domain import payments as domain
+from services.orders.domain import stored_value
+from services.orders.payments import port
+from services.orders.store import stored_value as store
+
+KINDS = {
+    domain.Provider.GIFT_CARD: stored_value.AccountKind.GIFT_CARD,
+    domain.Provider.STORE_CREDIT: stored_value.AccountKind.STORE_CREDIT,
+}
+
+
+def _declined(code: str) -> port.Outcome:
+    return port.Outcome(port.Status.DECLINED, code=code)
+
+
+async def authorise(session: database.WriteSession, payment: domain.Payment) -> port.Outcome:
+    """Sets an amount aside in the account that the payment's method names."""
+    if payment.provider is domain.Provider.OFFLINE:
+        return port.Outcome(port.Status.SUCCEEDED, amount=payment.amount)
+    account = await _account(session, payment)
+    if account is None or account.kind is not KINDS[payment.provider]:
+        return _declined("unknown_account")
+    if account.currency_code != payment.currency_code:
+        return _declined("currency_mismatch")
+    try:
+        moved, entries = stored_value.hold(account, payment.amount, await store.now(session))
+    except stored_value.Ended:
+        return _declined("account_ended")
+    except stored_value.BalanceTooLow:
+        return _declined("insufficient_funds")
+    await store.save(session, moved, entries, payment_id=payment.id, actor=payment.actor)
+    return port.Outcome(port.Status.SUCCEEDED, amount=payment.amount)
+
+
+async def move(session: database.WriteSession, payment: domain.Payment, operation: domain.Operation) -> port.Outcome:
+    """Captures, releases or gives back. payment: with the operation's amount set aside."""
+    done = port.Outcome(port.Status.SUCCEEDED, amount=operation.amount)
+    account = None if payment.provider is domain.Provider.OFFLINE else await _account(session, payment)
+    if account is None:
+        return done
+    now = await store.now(session)
+    rest = payment.authorised - payment.captured - payment.capturing - payment.voided
+    entries: list[stored_value.Entry] = []
+    if operation.kind is domain.Kind.CAPTURE:
+        account, entries = stored_value.redeem(account, operation.amount)
+    if rest and (operation.kind is domain.Kind.VOID or operation.final):
+        account, released = stored_value.release(account, rest, now)
+        entries = [*entries, *released]
+    if operation.kind is domain.Kind.REFUND:
+        try:
+            account, entries = stored_value.refund(account, operation.amount, now)
+        except stored_value.Ended:
+            return _declined("account_ended")
+    await store.save(session, account, entries, payment_id=payment.id, actor=operation.actor)
+    return done
+
+
+async def _account(session: database.WriteSession, payment: domain.Payment) -> stored_value.Account | None:
+    try:
+        account_id = ids.decode("gft", payment.method)
+    except ValueError:
+        return None
+    return await store.get(session, account_id, lock=True)

@@ -1,0 +1,192 @@
+"""SQL of payments, their operations and their exceptions. Row-level security picks the tenant's rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+from services.kit import database, ids
+from services.orders.domain import payments as domain
+from services.orders.tables_payments import payment, payment_exception, payment_operation
+
+Session = sa_asyncio.AsyncConnection
+TENANT: Final = sa.text("current_setting('app.tenant_id')::uuid")
+NOW: Final = sa.func.clock_timestamp()
+DUE_SECONDS: Final = 30.0
+"""Who began an operation ends it; others look it up so much later. Longer than a provider is waited for."""
+_FIELDS: Final = tuple(field.name for field in dataclasses.fields(domain.Payment))
+_OPERATION: Final = tuple(field.name for field in dataclasses.fields(domain.Operation))
+_CHANGING: Final = (
+    "state", "authorised", "captured", "refunded", "voided", "capturing", "refunding", "voiding",
+    "declined_reason", "reference", "version",
+)  # fmt: skip
+# One process claims an operation at a time, and each attempt waits twice as long for the next.
+CLAIM = sa.text("""
+UPDATE payment_operation o
+SET attempts = o.attempts + 1,
+    due_at = clock_timestamp() + least(interval '15 min', interval '5 s' * power(2, least(o.attempts, 10)))
+FROM (SELECT tenant_id, id FROM payment_operation
+      WHERE progress IN (1, 4) AND due_at <= clock_timestamp() ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) due
+WHERE o.tenant_id = due.tenant_id AND o.id = due.id
+RETURNING o.tenant_id, o.id, o.attempts
+""")
+
+
+async def insert(session: database.WriteSession, made: domain.Payment) -> None:
+    """A new payment. Times that aren't given are now."""
+    values = {name: getattr(made, name) for name in _FIELDS if name not in ("occurred_at", "created_at")}
+    occurred = NOW if made.occurred_at is None else made.occurred_at
+    times = {"occurred_at": occurred, "created_at": NOW, "updated_at": NOW}
+    await session.execute(sa.insert(payment).values(tenant_id=TENANT, **values, **times))
+
+
+async def get(session: Session, payment_id: uuid.UUID, *, lock: bool = False) -> domain.Payment | None:
+    """A payment; locked, it is the first lock that an operation takes."""
+    query = sa.select(*(payment.c[name] for name in _FIELDS)).where(payment.c.id == payment_id)
+    row = (await session.execute(query.with_for_update() if lock else query)).one_or_none()
+    return None if row is None else _payment(row)
+
+
+async def by_reference(session: Session, provider: domain.Provider, reference: str) -> domain.Payment | None:
+    """The payment that a provider calls so."""
+    query = sa.select(*(payment.c[name] for name in _FIELDS))
+    query = query.where(payment.c.provider == int(provider), payment.c.reference == reference)
+    row = (await session.execute(query)).one_or_none()
+    return None if row is None else _payment(row)
+
+
+async def of_order(
+    session: Session, order_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int = 500
+) -> list[domain.Payment]:
+    """Payments of an order, the oldest first."""
+    query = sa.select(*(payment.c[name] for name in _FIELDS)).where(payment.c.order_id == order_id)
+    if after is not None:
+        query = query.where(payment.c.id > after)
+    return [_payment(row) for row in await session.execute(query.order_by(payment.c.id).limit(limit))]
+
+
+async def save(session: database.WriteSession, changed: domain.Payment) -> None:
+    """What operations change of a payment that is locked."""
+    values = {name: getattr(changed, name) for name in _CHANGING}
+    await session.execute(sa.update(payment).where(payment.c.id == changed.id).values(**values, updated_at=NOW))
+
+
+def _payment(row: sa.Row[Any]) -> domain.Payment:
+    values = row._asdict()
+    values["provider"] = domain.Provider(row.provider)
+    values["state"] = domain.State(row.state)
+    return domain.Payment(**values)
+
+
+# --- operations ---
+
+
+async def add_operation(session: database.WriteSession, made: domain.Operation) -> bool:
+    """A new operation; False when its kind and key are taken: waits for who is taking them."""
+    values = {name: getattr(made, name) for name in _OPERATION if name not in ("created_at", "settled_at")}
+    times = {
+        "created_at": NOW,
+        "due_at": NOW + dt.timedelta(seconds=DUE_SECONDS),
+        "settled_at": None if made.progress in domain.OPEN else NOW,
+    }
+    insert_ = pg.insert(payment_operation).values(tenant_id=TENANT, **values, **times)
+    insert_ = insert_.on_conflict_do_nothing(index_elements=["tenant_id", "kind", "key"])
+    return (await session.execute(insert_.returning(payment_operation.c.id))).one_or_none() is not None
+
+
+async def operation(session: Session, operation_id: uuid.UUID) -> domain.Operation | None:
+    """An operation."""
+    return await _one(session, payment_operation.c.id == operation_id)
+
+
+async def by_key(session: Session, kind: domain.Kind, key: str) -> domain.Operation | None:
+    """The operation that a caller's key stands for."""
+    c = payment_operation.c
+    return await _one(session, sa.and_(c.kind == int(kind), c.key == key))
+
+
+async def operations(session: Session, payment_id: uuid.UUID, limit: int = 500) -> list[domain.Operation]:
+    """Operations of a payment, the oldest first."""
+    c = payment_operation.c
+    query = sa.select(*(c[name] for name in _OPERATION)).where(c.payment_id == payment_id).order_by(c.id).limit(limit)
+    return [_operation(row) for row in await session.execute(query)]
+
+
+async def open_operations(session: Session, payment_id: uuid.UUID) -> list[domain.Operation]:
+    """Those whose outcome isn't known, the oldest first. At most 500: an amount that is set aside has to end first."""
+    c = payment_operation.c
+    query = sa.select(*(c[name] for name in _OPERATION))
+    query = query.where(c.payment_id == payment_id, c.progress.in_([int(each) for each in domain.OPEN]))
+    return [_operation(row) for row in await session.execute(query.order_by(c.id).limit(500))]
+
+
+async def save_operation(session: database.WriteSession, changed: domain.Operation) -> None:
+    """Progress of an operation whose payment is locked."""
+    values = {
+        "progress": int(changed.progress),
+        "reference": changed.reference,
+        "code": changed.code,
+        "settled_at": None if changed.progress in domain.OPEN else NOW,
+    }
+    await session.execute(sa.update(payment_operation).where(payment_operation.c.id == changed.id).values(**values))
+
+
+async def postpone(session: database.WriteSession, operation_id: uuid.UUID, seconds: float) -> None:
+    """No answer: it is looked up so much later, unless the resumer is at it. What was settled meanwhile stays."""
+    c = payment_operation.c
+    pending = c.progress.in_([int(domain.Progress.PENDING), int(domain.Progress.UNKNOWN)])
+    soon = sa.case((c.attempts == 0, NOW + dt.timedelta(seconds=seconds)), else_=c.due_at)
+    values = {"progress": int(domain.Progress.UNKNOWN), "due_at": soon}
+    await session.execute(sa.update(payment_operation).where(c.id == operation_id, pending).values(**values))
+
+
+async def claim_due(session: database.WorkerSession, limit: int) -> Sequence[Any]:
+    """Operations of all tenants that nobody has ended in time: tenant_id, id, attempts."""
+    return (await session.execute(CLAIM, {"limit": limit})).all()
+
+
+async def _one(session: Session, condition: sa.ColumnElement[bool]) -> domain.Operation | None:
+    query = sa.select(*(payment_operation.c[name] for name in _OPERATION)).where(condition)
+    row = (await session.execute(query)).one_or_none()
+    return None if row is None else _operation(row)
+
+
+def _operation(row: sa.Row[Any]) -> domain.Operation:
+    values = row._asdict()
+    values["kind"] = domain.Kind(row.kind)
+    values["progress"] = domain.Progress(row.progress)
+    return domain.Operation(**values)
+
+
+# --- exceptions ---
+
+
+async def raise_exception(
+    session: database.WriteSession,
+    payment_id: uuid.UUID,
+    kind: domain.ExceptionKind,
+    *,
+    operation_id: uuid.UUID | None = None,
+    expected: int = 0,
+    found: int = 0,
+) -> None:
+    """Something for a person. The same once more, while it is open, is the same."""
+    values = {
+        "id": ids.new_uuid(),
+        "payment_id": payment_id,
+        "operation_id": operation_id,
+        "kind": int(kind),
+        "expected": expected,
+        "found": found,
+        "raised_at": NOW,
+        "resolved_by": "",
+        "note": "",
+    }
+    await session.execute(pg.insert(payment_exception).values(tenant_id=TENANT, **values).on_conflict_do_nothing())
