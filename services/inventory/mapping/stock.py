@@ -38,7 +38,7 @@ BulkResult = pb.BulkUpdateStockResponse.Result
 
 def ttl(request: Any) -> float:
     """A hold's time to live in seconds."""
-    return request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else TTL_DEFAULT_SECONDS
+    return request.ttl.seconds + request.ttl.nanos / 1e9 if request.HasField("ttl") else TTL_DEFAULT_SECONDS
 
 
 def origin(caller: principal.Principal, request: Any = None) -> commands.Origin:
