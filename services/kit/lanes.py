@@ -2,9 +2,9 @@
 
 One lane a key, e.g. (tenant, location). A fixed number of batches is in flight in a process, whatever the number of
 lanes: waiting for a place is what fills a batch. A batch costs the process as much as ten requests, so while several
-callers are there a lane waits 2 ms for company before it takes a place, and 4 ms in a crowd; a lone caller never waits.
-Lanes of one tenant that are ready travel in one batch. Lanes hold no state: row locks and checks guard. What a batch does is the service's
-Runner. Here: order, bounds, deadlines, failures.
+callers are there a tenant's lanes wait 2 ms for company before they take a place together, and 4 ms in a crowd; a lone
+caller never waits. Lanes hold no state: row locks and checks guard. What a batch does is the service's Runner. Here:
+order, bounds, deadlines, failures.
 """
 
 from __future__ import annotations
@@ -98,6 +98,16 @@ class _Lane(Generic[K, C, R]):
         self.scheduled = False
 
 
+class _Ready(Generic[K, C, R]):
+    """Lanes of a tenant that have entries and are in no batch. open: they have waited for company long enough."""
+
+    __slots__ = ("lanes", "open")
+
+    def __init__(self) -> None:
+        self.lanes: collections.deque[_Lane[K, C, R]] = collections.deque()
+        self.open = False
+
+
 class Lanes(Generic[K, C, R]):
     """All lanes of a kind in this process."""
 
@@ -119,7 +129,7 @@ class Lanes(Generic[K, C, R]):
         self._queue_max = queue_max
         self._in_flight = in_flight
         self._lanes: dict[K, _Lane[K, C, R]] = {}
-        self._ready: dict[str, collections.deque[_Lane[K, C, R]]] = {}
+        self._ready: dict[str, _Ready[K, C, R]] = {}
         self._running: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -159,22 +169,29 @@ class Lanes(Generic[K, C, R]):
         return await future
 
     def _schedule(self, lane: _Lane[K, C, R]) -> None:
-        """Lets a lane take a place as soon as it is worth it."""
-        if self._company >= COMPANY and len(lane.entries) < self._batch_max:
-            seconds = self._linger_seconds if self._company < CROWD else 2 * self._linger_seconds
-            asyncio.get_running_loop().call_later(seconds, self._be_ready, lane)
-        else:
-            self._be_ready(lane)
+        """Lets a lane take a place, along with its tenant's others, as soon as it is worth it."""
+        ready = self._ready.get(lane.key.tenant)
+        if ready is None:
+            ready = self._ready[lane.key.tenant] = _Ready()
+            if self._company < COMPANY:
+                self._open(ready)
+            else:
+                seconds = self._linger_seconds if self._company < CROWD else 2 * self._linger_seconds
+                asyncio.get_running_loop().call_later(seconds, self._open, ready)
+        ready.lanes.append(lane)
+        if len(lane.entries) >= self._batch_max:
+            self._open(ready)
 
-    def _be_ready(self, lane: _Lane[K, C, R]) -> None:
-        self._ready.setdefault(lane.key.tenant, collections.deque()).append(lane)
-        self._woken.set()
+    def _open(self, ready: _Ready[K, C, R]) -> None:
+        if not ready.open:
+            ready.open = True
+            self._woken.set()
 
     def _free_tenant(self) -> str | None:
         """A tenant with ready lanes and no batch in flight, or only a slow one: two at once would halve each other."""
         slow = time.monotonic() - SLOW_SECONDS
-        for tenant in self._ready:
-            if self._running.get(tenant, slow) <= slow:
+        for tenant, ready in self._ready.items():
+            if ready.open and self._running.get(tenant, slow) <= slow:
                 return tenant
         return None
 
@@ -184,12 +201,13 @@ class Lanes(Generic[K, C, R]):
             self._woken.clear()
             await self._woken.wait()
         ready = self._ready.pop(tenant)
-        taken, room = [ready.popleft()], self._batch_max
+        lanes = ready.lanes
+        taken, room = [lanes.popleft()], self._batch_max
         room -= len(taken[0].entries)
-        while ready and room > 0 and len(taken) < LANES_MAX:
-            taken.append(ready.popleft())
+        while lanes and room > 0 and len(taken) < LANES_MAX:
+            taken.append(lanes.popleft())
             room -= len(taken[-1].entries)
-        if ready:
+        if lanes:
             self._ready[tenant] = ready
         return taken
 

@@ -33,10 +33,13 @@ FROM unnest(CAST(:keys AS text[]), CAST(:seq_froms AS bigint[]), CAST(:seq_tos A
 # For a lane, as one WITH query of its pipeline.Named statement or by itself; parameters from lane_parameters().
 LANE_INSERT: Final = f"""
 INSERT INTO outbox ({events.COLUMNS})
-VALUES (current_setting('app.tenant_id')::uuid, %(outbox_key)s::text, %(outbox_seq_from)s::bigint,
-        %(outbox_seq_to)s::bigint, %(outbox_epoch)s::bigint, %(outbox_id)s::uuid, %(outbox_shard)s::bigint,
-        %(outbox_type)s::text, %(outbox_occurred_at)s::timestamptz, %(outbox_recorded_at)s::timestamptz,
-        %(outbox_traceparent)s::text, %(outbox_causation_id)s::text, %(outbox_data)s::bytea)
+SELECT current_setting('app.tenant_id')::uuid, e.key, e.seq_from, e.seq_to, e.epoch, e.id, e.shard, e.type,
+       e.occurred_at, %(outbox_recorded_at)s::timestamptz, e.traceparent, e.causation_id, e.data
+FROM unnest(%(outbox_keys)s::text[], %(outbox_seq_froms)s::bigint[], %(outbox_seq_tos)s::bigint[],
+            %(outbox_epochs)s::bigint[], %(outbox_ids)s::uuid[], %(outbox_shards)s::bigint[], %(outbox_types)s::text[],
+            %(outbox_occurred)s::timestamptz[], %(outbox_traceparents)s::text[], %(outbox_causations)s::text[],
+            %(outbox_datas)s::bytea[])
+     AS e (key, seq_from, seq_to, epoch, id, shard, type, occurred_at, traceparent, causation_id, data)
 """
 
 # The bytes are bounded in the statement: a page of large events would not fit in memory or in an answer. The first
@@ -64,40 +67,31 @@ async def append(
     """
     if not new:
         return
-    await session.execute(
-        APPEND,
-        {
-            "recorded_at": recorded_at,
-            "keys": [event.key for event in new],
-            "seq_froms": [event.seq_from for event in new],
-            "seq_tos": [event.seq_to for event in new],
-            "epochs": [event.epoch for event in new],
-            "ids": [event.id for event in new],
-            "shards": [subjects.shard(event.key) for event in new],
-            "types": [event.type for event in new],
-            "occurred": [event.occurred_at for event in new],
-            "traceparents": [event.traceparent for event in new],
-            "causations": [event.causation_id for event in new],
-            "datas": [event.serialised() for event in new],
-        },
-    )
+    await session.execute(APPEND, {"recorded_at": recorded_at, **_columns(new)})
 
 
-def lane_parameters(event: events.Event, recorded_at: dt.datetime) -> dict[str, Any]:
-    """Parameters of LANE_INSERT. recorded_at: clock_timestamp() of a statement after the lane's locks."""
+def lane_parameters(new: Sequence[events.Event], recorded_at: dt.datetime) -> dict[str, Any]:
+    """Parameters of LANE_INSERT. recorded_at: clock_timestamp() of a statement after the lane's locks.
+
+    ValueError when an event is too large to travel.
+    """
+    columns = {f"outbox_{name}": values for name, values in _columns(new).items()}
+    return {"outbox_recorded_at": recorded_at, **columns}
+
+
+def _columns(new: Sequence[events.Event]) -> dict[str, list[Any]]:
     return {
-        "outbox_key": event.key,
-        "outbox_seq_from": event.seq_from,
-        "outbox_seq_to": event.seq_to,
-        "outbox_epoch": event.epoch,
-        "outbox_id": event.id,
-        "outbox_shard": subjects.shard(event.key),
-        "outbox_type": event.type,
-        "outbox_occurred_at": event.occurred_at,
-        "outbox_recorded_at": recorded_at,
-        "outbox_traceparent": event.traceparent,
-        "outbox_causation_id": event.causation_id,
-        "outbox_data": event.serialised(),
+        "keys": [event.key for event in new],
+        "seq_froms": [event.seq_from for event in new],
+        "seq_tos": [event.seq_to for event in new],
+        "epochs": [event.epoch for event in new],
+        "ids": [event.id for event in new],
+        "shards": [subjects.shard(event.key) for event in new],
+        "types": [event.type for event in new],
+        "occurred": [event.occurred_at for event in new],
+        "traceparents": [event.traceparent for event in new],
+        "causations": [event.causation_id for event in new],
+        "datas": [event.serialised() for event in new],
     }
 
 

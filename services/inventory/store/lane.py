@@ -368,7 +368,7 @@ class Writes:
     def event(self, event: events.Event) -> None:
         """The outbox row: all changes of the batch."""
         self._parts.append("event")
-        self._values |= outbox.lane_parameters(event, self._values["now"])
+        self._values |= outbox.lane_parameters([event], self._values["now"])
 
     def query(self) -> pipeline.Query | None:
         """The statement of all parts; None when there are none."""

@@ -33,37 +33,40 @@ FROM (SELECT 1) one LEFT JOIN LATERAL (
     ) o WHERE o.client_sale_id = u.client_sale_id
 ) x ON true
 """)
+# All locations of a batch in one statement: a statement costs as much as ten of its rows.
 WRITE = pipeline.Named(f"""
 WITH head AS (
-    UPDATE order_head SET seq = %(seq)s::bigint WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid
+    UPDATE order_head h SET seq = u.seq FROM unnest(%(locations)s::uuid[], %(seqs)s::bigint[]) u (location_id, seq)
+    WHERE h.tenant_id = %(tenant)s::uuid AND h.location_id = u.location_id
 ), orders AS (
-    INSERT INTO sales_order (tenant_id, location_id, recorded_at, channel, state, id, seq, terminal_id, client_sale_id,
+    INSERT INTO sales_order (tenant_id, recorded_at, channel, state, location_id, id, seq, terminal_id, client_sale_id,
         fingerprint, currency_code, tax_inclusive, net_total, tax_total, discount_total, total, line_count, unit_count,
         customer_id, campaign_id, reservation_id, business_date, business_hour, occurred_at, clock_skewed, actor)
-    SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, {domain.Channel.POS:d},
-        {domain.OrderState.COMPLETED:d}, u.*
-    FROM unnest(%(o_id)s::uuid[], %(o_seq)s::bigint[], %(o_terminal)s::text[], %(o_sale)s::text[], %(o_print)s::bytea[],
-        %(o_currency)s::text[], %(o_inclusive)s::boolean[], %(o_net)s::bigint[], %(o_tax)s::bigint[],
-        %(o_discount)s::bigint[], %(o_total)s::bigint[], %(o_lines)s::bigint[], %(o_units)s::bigint[],
-        %(o_customer)s::uuid[], %(o_campaign)s::text[], %(o_reservation)s::uuid[], %(o_date)s::date[],
-        %(o_hour)s::bigint[], %(o_occurred)s::timestamptz[], %(o_skewed)s::boolean[], %(o_actor)s::text[]) u
+    SELECT %(tenant)s::uuid, %(now)s::timestamptz, {domain.Channel.POS:d}, {domain.OrderState.COMPLETED:d}, u.*
+    FROM unnest(%(o_location)s::uuid[], %(o_id)s::uuid[], %(o_seq)s::bigint[], %(o_terminal)s::text[],
+        %(o_sale)s::text[], %(o_print)s::bytea[], %(o_currency)s::text[], %(o_inclusive)s::boolean[],
+        %(o_net)s::bigint[], %(o_tax)s::bigint[], %(o_discount)s::bigint[], %(o_total)s::bigint[],
+        %(o_lines)s::bigint[], %(o_units)s::bigint[], %(o_customer)s::uuid[], %(o_campaign)s::text[],
+        %(o_reservation)s::uuid[], %(o_date)s::date[], %(o_hour)s::bigint[], %(o_occurred)s::timestamptz[],
+        %(o_skewed)s::boolean[], %(o_actor)s::text[]) u
 ), lines AS (
     INSERT INTO order_line (tenant_id, location_id, order_id, business_date, business_hour, currency_code, campaign_id,
         id, number, kind, unresolved, quantity, unit_price, net_amount, tax_amount, discount_amount, product_id, sku,
         name, category, price_id, taxes, discounts)
-    SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
-    FROM unnest(%(l_order)s::uuid[], %(l_date)s::date[], %(l_hour)s::bigint[], %(l_currency)s::text[],
-        %(l_campaign)s::text[], %(l_id)s::uuid[], %(l_number)s::bigint[], %(l_kind)s::bigint[],
-        %(l_unresolved)s::boolean[], %(l_quantity)s::bigint[], %(l_price)s::bigint[], %(l_net)s::bigint[],
-        %(l_tax)s::bigint[], %(l_discount)s::bigint[], %(l_product)s::uuid[], %(l_sku)s::text[], %(l_name)s::text[],
-        %(l_category)s::text[], %(l_price_id)s::text[], %(l_taxes)s::jsonb[], %(l_discounts)s::jsonb[]) u
+    SELECT %(tenant)s::uuid, u.*
+    FROM unnest(%(l_location)s::uuid[], %(l_order)s::uuid[], %(l_date)s::date[], %(l_hour)s::bigint[],
+        %(l_currency)s::text[], %(l_campaign)s::text[], %(l_id)s::uuid[], %(l_number)s::bigint[],
+        %(l_kind)s::bigint[], %(l_unresolved)s::boolean[], %(l_quantity)s::bigint[], %(l_price)s::bigint[],
+        %(l_net)s::bigint[], %(l_tax)s::bigint[], %(l_discount)s::bigint[], %(l_product)s::uuid[], %(l_sku)s::text[],
+        %(l_name)s::text[], %(l_category)s::text[], %(l_price_id)s::text[], %(l_taxes)s::jsonb[],
+        %(l_discounts)s::jsonb[]) u
 ), tenders AS (
     INSERT INTO order_tender (tenant_id, location_id, order_id, business_date, business_hour, currency_code,
         campaign_id, number, type, amount, details)
-    SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
-    FROM unnest(%(t_order)s::uuid[], %(t_date)s::date[], %(t_hour)s::bigint[], %(t_currency)s::text[],
-        %(t_campaign)s::text[], %(t_number)s::bigint[], %(t_type)s::bigint[], %(t_amount)s::bigint[],
-        %(t_details)s::text[]) u
+    SELECT %(tenant)s::uuid, u.*
+    FROM unnest(%(t_location)s::uuid[], %(t_order)s::uuid[], %(t_date)s::date[], %(t_hour)s::bigint[],
+        %(t_currency)s::text[], %(t_campaign)s::text[], %(t_number)s::bigint[], %(t_type)s::bigint[],
+        %(t_amount)s::bigint[], %(t_details)s::text[]) u
 )
 {outbox.LANE_INSERT}
 """)
@@ -147,20 +150,28 @@ async def write(
     now: dt.datetime,
 ) -> None:
     """Writes a batch and commits, in one round trip. At least one location."""
-    queries = [_written(of, now) for of in writes]
+    tenant = uuid.UUID(writes[0].key.tenant)
+    queries = [WRITE.bind({"tenant": tenant, "now": now, **_written(writes, now)})]
     if answers:
-        queries.append(idempotency.remember(uuid.UUID(writes[0].key.tenant), answers, now))
+        queries.append(idempotency.remember(tenant, answers, now))
     await connection.commit_with(*queries)
 
 
-def _written(of: Writes, now: dt.datetime) -> pipeline.Query:
-    scope = {"tenant": uuid.UUID(of.key.tenant), "location": of.key.location, "now": now, "seq": of.event.seq_to}
-    tables = _orders(of.orders, of.fingerprints) | _lines(of.orders) | _tenders(of.orders)
-    return WRITE.bind(scope | tables | outbox.lane_parameters(of.event, now))
+def _written(writes: Sequence[Writes], now: dt.datetime) -> dict[str, Any]:
+    orders = [order for of in writes for order in of.orders]
+    return {
+        "locations": [of.key.location for of in writes],
+        "seqs": [of.event.seq_to for of in writes],
+        **_orders(orders, [fingerprint for of in writes for fingerprint in of.fingerprints]),
+        **_lines(orders),
+        **_tenders(orders),
+        **outbox.lane_parameters([of.event for of in writes], now),
+    }
 
 
 def _orders(orders: Sequence[domain.Order], fingerprints: Sequence[bytes]) -> dict[str, Sequence[Any]]:
     return {
+        "o_location": [o.location_id for o in orders],
         "o_id": [o.id for o in orders],
         "o_seq": [o.seq for o in orders],
         "o_terminal": [o.terminal_id for o in orders],
@@ -188,6 +199,7 @@ def _orders(orders: Sequence[domain.Order], fingerprints: Sequence[bytes]) -> di
 def _owners(prefix: str, owners: Sequence[domain.Order]) -> dict[str, Sequence[Any]]:
     """What every line or tender repeats of its order."""
     return {
+        f"{prefix}_location": [o.location_id for o in owners],
         f"{prefix}_order": [o.id for o in owners],
         f"{prefix}_date": [o.business_date for o in owners],
         f"{prefix}_hour": [o.business_hour for o in owners],

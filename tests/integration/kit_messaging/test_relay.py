@@ -222,7 +222,7 @@ async def test_a_lane_writes_the_same_row_in_its_own_statement(world: worlds.Wor
     async with world.owner.lane_connection() as lane:
         ((now,),) = (await lane.begin(world.tenant, (pipeline.Statement("SELECT clock_timestamp()"), ())))[0]
         insert = pipeline.Named(f"WITH o AS ({outbox.LANE_INSERT}) SELECT 1")
-        await lane.commit_with(insert.bind(outbox.lane_parameters(event, now)))
+        await lane.commit_with(insert.bind(outbox.lane_parameters([event], now)))
     world.spawn(world.relay().run())
     await world.until_published()
     (envelope,) = await world.in_stream()
