@@ -119,7 +119,7 @@ class _FulfillmentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fulf
     FULFILLMENT_STATE_CANCELLED: _FulfillmentState.ValueType  # 9
     """Will not be served."""
     FULFILLMENT_STATE_FAILED: _FulfillmentState.ValueType  # 10
-    """Couldn't be served; opened again or cancelled by a person."""
+    """Couldn't be served, or its parcels were lost; opened again or cancelled by a person."""
 
 class FulfillmentState(_FulfillmentState, metaclass=_FulfillmentStateEnumTypeWrapper):
     """What we did with a fulfilment group: lines of an order that one location serves. Says nothing of the carrier."""
@@ -145,7 +145,7 @@ FULFILLMENT_STATE_DELIVERED: FulfillmentState.ValueType  # 8
 FULFILLMENT_STATE_CANCELLED: FulfillmentState.ValueType  # 9
 """Will not be served."""
 FULFILLMENT_STATE_FAILED: FulfillmentState.ValueType  # 10
-"""Couldn't be served; opened again or cancelled by a person."""
+"""Couldn't be served, or its parcels were lost; opened again or cancelled by a person."""
 Global___FulfillmentState: _TypeAlias = FulfillmentState  # noqa: Y015
 
 class _ParcelState:
@@ -169,12 +169,14 @@ class _ParcelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParcelSta
     PARCEL_STATE_DELIVERED: _ParcelState.ValueType  # 6
     """With the customer."""
     PARCEL_STATE_RETURN_TO_SENDER: _ParcelState.ValueType  # 7
-    """On its way back."""
+    """On its way back, e.g. refused. A later delivery is one to the sender."""
     PARCEL_STATE_FAILURE: _ParcelState.ValueType  # 8
-    """Lost, damaged or refused."""
+    """Lost or damaged; it may be found again."""
 
 class ParcelState(_ParcelState, metaclass=_ParcelStateEnumTypeWrapper):
-    """What the carrier says of a parcel. Carriers skip, repeat and correct themselves, so only the ends are final."""
+    """What the carrier says of a parcel. Carriers skip, repeat and correct themselves; only DELIVERED and RETURN_TO_SENDER are
+    final.
+    """
 
 PARCEL_STATE_UNSPECIFIED: ParcelState.ValueType  # 0
 """Not set."""
@@ -191,7 +193,7 @@ PARCEL_STATE_AVAILABLE_FOR_PICKUP: ParcelState.ValueType  # 5
 PARCEL_STATE_DELIVERED: ParcelState.ValueType  # 6
 """With the customer."""
 PARCEL_STATE_RETURN_TO_SENDER: ParcelState.ValueType  # 7
-"""On its way back."""
+"""On its way back, e.g. refused. A later delivery is one to the sender."""
 PARCEL_STATE_FAILURE: ParcelState.ValueType  # 8
-"""Lost, damaged or refused."""
+"""Lost or damaged; it may be found again."""
 Global___ParcelState: _TypeAlias = ParcelState  # noqa: Y015
