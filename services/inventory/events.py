@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+
 from google.protobuf import timestamp_pb2
 
+from services.inventory.domain import bundles, stock
 from services.inventory.domain import levels as values
-from services.inventory.domain import stock
 from services.inventory.mapping import stock as mapping
 from services.kit import clock
+from services.kit import events as events_kit
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
+
+
+def bundles_changed(
+    location: uuid.UUID,
+    seq: int,
+    epoch: int,
+    levels: Sequence[values.Level | bundles.BundleLevel],
+    now: dt.datetime,
+) -> events_kit.Event:
+    """Bundles were set, so that a location has these levels from now on. seq: its new position."""
+    location_id = mapping.location_text(location)
+    change = events_pb.StockChanged.Change(seq=seq, levels=[mapping.any_level(location_id, level) for level in levels])
+    message = events_pb.StockChanged(location_id=location_id, changes=[change])
+    return events_kit.Event(key=location_id, epoch=epoch, seq_from=seq, seq_to=seq, message=message, occurred_at=now)
 
 
 def change(

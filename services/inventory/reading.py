@@ -13,7 +13,6 @@ import uuid
 import psycopg
 import psycopg_pool
 
-from services.inventory.domain import levels as values
 from services.inventory.store import stock as store
 from services.kit import database, errors, lanes
 
@@ -24,7 +23,7 @@ COMPANY = 1.5
 QUEUE_MAX = 10_000
 
 Wanted = tuple[uuid.UUID, str]
-Answer = values.Level | store.Missing
+Answer = store.Answer
 
 
 class LevelReader:

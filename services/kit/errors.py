@@ -75,6 +75,8 @@ TABLE: Mapping[str, Row] = {
     "QUANTITY_BELOW_ZERO": Row(Code.FAILED_PRECONDITION, 409, ("sku", "state", "quantity")),
     "OBSERVATION_OUTDATED": Row(Code.ABORTED, 409, ("sku", "recorded_occurred_at")),
     "LOCATION_NOT_CAPABLE": Row(Code.FAILED_PRECONDITION, 409, ("capability",)),
+    "BUNDLE_HAS_NO_STOCK": Row(Code.FAILED_PRECONDITION, 409, ("sku",)),
+    "SKU_HAS_STOCK": Row(Code.FAILED_PRECONDITION, 409, ("sku",)),
     "OVER_RECEIPT": Row(Code.FAILED_PRECONDITION, 409),
     "SECOND_PERSON_REQUIRED": Row(Code.PERMISSION_DENIED, 403),
     "JOB_ENDED": Row(Code.FAILED_PRECONDITION, 409, ("state",)),

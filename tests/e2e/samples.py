@@ -46,6 +46,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ListVariants": {"product_id": "{product}"},
     "GetVariant": {"sku": "{sku}"},
     "UpdateVariant": {"variant": {"sku": "{sku}", "name": "Renamed"}, "update_mask": "name"},
+    "SetBundle": {"sku": "{sku}"},
     "CreatePriceList": {"price_list": {"code": "{new}", "name": "x"}},
     "GetPriceList": {"code": "{price_list}"},
     "ListPriceLists": {},

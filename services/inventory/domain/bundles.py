@@ -8,12 +8,14 @@ compared with what is available.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.inventory.domain import catalog
-from services.inventory.domain.levels import fold
+from services.inventory.domain.levels import Incoming, fold
+from services.kit import errors
 
 COMPONENTS_MAX = 50
 """Of a bundle, as defined: what a person assembles from a list."""
@@ -21,6 +23,30 @@ PARTS_MAX = 100
 """Of a bundle, plain SKUs in the end: a request's lines times this is what its lane has to lock."""
 QUANTITY_MAX = 10_000
 """Of a component in a bundle. Nested, 10^8 units a bundle: with any quantity of the contract far from 2^63."""
+USERS_MAX = 100
+"""Bundles that a plain SKU is in, at any depth: each of its changes tells as many levels."""
+BUNDLES_MAX = 10_000
+"""Of a tenant: every process keeps in mind what they consist of."""
+VERSION_BITS = 40
+"""Of a level's version, for the sum of its components' versions; above them stands the definition's."""
+
+
+class BundleHasNoStock(errors.Error):
+    """A bundle has no stock of its own: its components do."""
+
+    reason = "BUNDLE_HAS_NO_STOCK"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(metadata={"sku": sku})
+
+
+class SkuHasStock(errors.Error):
+    """The SKU has stock, expected deliveries or running documents, so it can't become a bundle."""
+
+    reason = "SKU_HAS_STOCK"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(metadata={"sku": sku})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +59,11 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A SKU and what it consists of."""
+    """A SKU and what it consists of; nothing: it is plain. version: of the tenant's definitions, when it was set."""
 
     sku: str
     components: tuple[Component, ...]
+    version: int = 0
 
 
 class Units(NamedTuple):
@@ -79,6 +106,51 @@ class ShortRequest(NamedTuple):
     components: tuple[str, ...]
 
 
+class PartLevel(NamedTuple):
+    """What a location has of a plain SKU, of which `quantity` units are in a bundle. version 0: it never had it."""
+
+    quantity: int
+    available: int
+    version: int
+    updated_at: dt.datetime | None
+    incoming: tuple[Incoming, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BundleLevel:
+    """What a location has of a bundle, by what it has of each part. defined: version of the bundle's definition."""
+
+    sku: str
+    defined: int
+    parts: tuple[PartLevel, ...]
+
+    @property
+    def available(self) -> int:
+        """Bundles that can be had, at least 0. store/bundles.py has the formula in SQL, and tests hold them equal."""
+        return _whole((part.available, part.quantity) for part in self.parts)
+
+    def expected_by(self, at: dt.datetime) -> int:
+        """Bundles that can be had when what is to come until then has come."""
+        coming = [sum(each.quantity for each in part.incoming if each.eta <= at) for part in self.parts]
+        return _whole((p.available + more, p.quantity) for p, more in zip(self.parts, coming, strict=True))
+
+    @property
+    def version(self) -> int:
+        """Rises with each change of a part and of the definition."""
+        # A SKU that was a bundle itself goes on above that one's versions; of those only the changes since then count.
+        return (self.defined << VERSION_BITS) + sum(part.version % (1 << VERSION_BITS) for part in self.parts)
+
+    @property
+    def updated_at(self) -> dt.datetime | None:
+        """When a part last changed."""
+        return max((part.updated_at for part in self.parts if part.updated_at is not None), default=None)
+
+
+def _whole(parts: Iterable[tuple[int, int]]) -> int:
+    """Bundles that can be had of (units available, units in one bundle)."""
+    return max(0, min(available // quantity for available, quantity in parts))
+
+
 class BundleShortage(NamedTuple):
     """Plain SKUs of which the lines of a request ask too many together, and the lines that ask for them."""
 
@@ -112,6 +184,28 @@ def check_bundle(bundle: Bundle, known: Mapping[str, Bundle], path: str = "bundl
         if len(_flatten(grown, {**known, own: bundle})) > PARTS_MAX:
             wrong.add("components", f"{grown.sku} would consist of more than {PARTS_MAX} plain SKUs")
     wrong.refuse()
+
+
+def check_numbers(others: int, users: Mapping[str, int], path: str = "bundle") -> None:
+    """Whether there may be one more. INVALID_REQUEST. others: bundles there are; users: those of a plain SKU, by it."""
+    wrong = catalog.Violations(path)
+    if others >= BUNDLES_MAX:
+        wrong.add("sku", f"there are {BUNDLES_MAX} bundles already")
+    for key, count in sorted(users.items()):
+        if count > USERS_MAX:
+            wrong.add("components", f"{key} would be in more than {USERS_MAX} bundles")
+    wrong.refuse()
+
+
+def owners(sku: str, known: Mapping[str, Bundle]) -> list[Bundle]:
+    """Bundles that have a SKU among their components."""
+    return _owners(fold(sku), known)
+
+
+def plain(bundle: Bundle, known: Mapping[str, Bundle]) -> tuple[Component, ...]:
+    """What it consists of in the end, by folded SKU; known are the bundles that it contains."""
+    parts = _flatten(bundle, known)
+    return tuple(Component(parts[key].sku, parts[key].quantity) for key in sorted(parts))
 
 
 def _owners(key: str, known: Mapping[str, Bundle]) -> list[Bundle]:
@@ -162,13 +256,34 @@ class Bundles:
     SKUs are compared folded. A SKU that isn't among the bundles is plain: it consists of itself.
     """
 
-    def __init__(self, bundles: Iterable[Bundle]) -> None:
+    def __init__(self, bundles: Iterable[Bundle] = (), version: int = 0, others: Bundles | None = None) -> None:
+        """version: of the tenant's definitions. others: what there is besides; they aren't taken apart again."""
         known = {fold(bundle.sku): bundle for bundle in bundles}
-        self._parts = {key: tuple(_flatten(bundle, known).values()) for key, bundle in known.items()}
-        self._users: dict[str, set[str]] = {}
-        for key, parts in self._parts.items():
-            for part in parts:
-                self._users.setdefault(part.key, set()).add(key)
+        self.version = version
+        self._known: dict[str, Bundle] = {}
+        self._parts: dict[str, tuple[Units, ...]] = {}
+        self._users: dict[str, frozenset[str]] = {}
+        if others is not None:
+            self.__dict__.update({name: dict(of) for name, of in vars(others).items() if name != "version"})
+        for key, bundle in known.items():
+            self._take(key, bundle, tuple(_flatten(bundle, known).values()))
+
+    def _take(self, key: str, bundle: Bundle, parts: tuple[Units, ...]) -> None:
+        for part in self._parts.pop(key, ()):
+            self._users[part.key] -= {key}
+        self._known.pop(key, None)
+        if parts:
+            self._known[key], self._parts[key] = bundle, parts
+        for part in parts:
+            self._users[part.key] = self._users.get(part.key, frozenset()) | {key}
+
+    def changed(self, bundles: Iterable[Bundle], version: int) -> Bundles:
+        """These with some defined anew, of plain SKUs; one without components is plain from then on."""
+        return Bundles(bundles, version, self)
+
+    def __contains__(self, sku: str) -> bool:
+        """Whether a SKU is a bundle."""
+        return fold(sku) in self._parts
 
     def parts(self, sku: str) -> tuple[Units, ...]:
         """Plain SKUs of one unit, each once."""
@@ -187,7 +302,14 @@ class Bundles:
         key = fold(sku)
         if key not in self._parts:
             return available.get(key, 0)
-        return max(0, min(available.get(part.key, 0) // part.quantity for part in self._parts[key]))
+        return self._units(self._parts[key], available)
+
+    def level(self, key: str, levels: Mapping[str, PartLevel]) -> BundleLevel:
+        """What a location has of a bundle (folded SKU). levels: of plain SKUs (folded) that it ever had."""
+        parts = self._parts[key]
+        nothing = PartLevel(1, 0, 0, None)
+        found = tuple(levels.get(part.key, nothing)._replace(quantity=part.quantity) for part in parts)
+        return BundleLevel(self._known[key].sku, self._known[key].version, found)
 
     def explode(self, lines: Sequence[tuple[str, int]]) -> list[Part]:
         """What each line (SKU, quantity) asks of plain SKUs, line by line."""
@@ -225,4 +347,4 @@ class Bundles:
 
     @staticmethod
     def _units(parts: Sequence[Units], available: Mapping[str, int]) -> int:
-        return max(0, min(available.get(part.key, 0) // part.quantity for part in parts))
+        return _whole((available.get(part.key, 0), part.quantity) for part in parts)

@@ -25,6 +25,8 @@ Options: TypeAlias = tuple[tuple[str, str], ...]
 AttributeValue: TypeAlias = str | float | bool
 Attributes: TypeAlias = tuple[tuple[str, AttributeValue], ...]
 """(name, value) pairs."""
+Components: TypeAlias = tuple[tuple[str, int], ...]
+"""(SKU, units) pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Variant(VariantDraft):
 
     product_id: uuid.UUID
     version: int
+    components: Components = ()
+    """What it consists of, if it is a bundle."""
 
     @property
     def sku_key(self) -> str:
@@ -190,6 +194,8 @@ class Item:
     price_id: uuid.UUID | None
     minor_units: int | None
     price_list: str | None
+    components: Components = ()
+    """Of a bundle: the plain SKUs of one unit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from services.inventory import document_effects
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import commands, stock_errors
 from services.inventory.domain import cycle_counts as domain
-from services.inventory.handlers import purchase_orders
+from services.inventory.handlers import bundles, purchase_orders
 from services.inventory.handlers.catalog import M, Write, Writer
 from services.inventory.mapping import catalog_messages as names
 from services.inventory.store import catalog as common
@@ -257,9 +257,10 @@ async def _found(session: common.Session, count_id: uuid.UUID, *, lock: bool = F
     return count
 
 
-async def _in_scope(session: common.Session, draft: domain.Draft) -> list[str]:
-    """The SKUs to count, one more than may be when there are more. SKU_NOT_FOUND."""
+async def _in_scope(session: database.WriteSession, draft: domain.Draft) -> list[str]:
+    """The SKUs to count, one more than may be when there are more. SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK."""
     scope = draft.scope
+    await bundles.refuse(session, scope.skus)  # and none becomes one until the count is kept
     if not scope.skus:
         category = codes.category_range(scope.category)
         if scope.category and category is None:

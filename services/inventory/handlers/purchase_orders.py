@@ -12,6 +12,7 @@ from services.inventory.domain import catalog, catalog_locations, commands, stoc
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import purchase_orders as domain
 from services.inventory.domain import purchase_receipts as receipts
+from services.inventory.handlers import bundles
 from services.inventory.handlers import suppliers as supplier_handlers
 from services.inventory.handlers.catalog import M, Write, Writer
 from services.inventory.mapping import catalog_messages as names
@@ -246,8 +247,10 @@ async def _found(session: common.Session, order_id: uuid.UUID, *, lock: bool = F
     return order
 
 
-async def _known(session: common.Session, supplier_id: uuid.UUID, skus: Iterable[str]) -> domain.Known:
+async def _known(session: database.WriteSession, supplier_id: uuid.UUID, skus: Iterable[str]) -> domain.Known:
+    """What is known of SKUs that an order names. BUNDLE_HAS_NO_STOCK."""
     keys = {codes.sku_key(sku) for sku in skus}
+    await bundles.refuse(session, keys)
     rows: Mapping[str, suppliers.SupplierSku] = await supplier_store.rows_of(session, supplier_id, keys)
     return domain.Known(await supplier_store.spellings(session, keys), rows)
 

@@ -102,8 +102,8 @@ class StockHandlers:
 
     # --- reads ---
 
-    async def get_level(self, location_id: str, sku: str) -> values.Level:
-        """The level of a SKU; zeros where the location never had it. NOT_FOUND, SKU_NOT_FOUND."""
+    async def get_level(self, location_id: str, sku: str) -> mapping.AnyLevel:
+        """The level of a SKU, or of a bundle; zeros where the location never had it. NOT_FOUND, SKU_NOT_FOUND."""
         key = lane_key(principal.current().tenant_id, location_id)
         answer = await self._reader.read(key.tenant, key.location, values.fold(sku))
         if isinstance(answer, store.Missing):

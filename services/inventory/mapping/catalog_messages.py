@@ -66,6 +66,10 @@ def _attribute(name: str, value: values.AttributeValue) -> catalog_pb2.Attribute
             return catalog_pb2.Attribute(name=name, number=value)
 
 
+def _components(pairs: values.Components) -> list[catalog_pb2.BundleComponent]:
+    return [catalog_pb2.BundleComponent(sku=sku, quantity=quantity) for sku, quantity in pairs]
+
+
 def variant(value: values.Variant) -> catalog_pb2.Variant:
     """A variant."""
     message = catalog_pb2.Variant(
@@ -80,6 +84,7 @@ def variant(value: values.Variant) -> catalog_pb2.Variant:
         discontinued=value.discontinued,
         attributes=_attributes(value.attributes),
         version=value.version,
+        components=_components(value.components),
     )
     if value.package is not None:
         length, width, height, weight = value.package
@@ -176,6 +181,7 @@ def _item(value: values.Item, currency_code: str) -> catalog_pb2.ItemSnapshot:
         stock_unit=value.stock_unit,  # type: ignore[arg-type]
         options=_options(value.options),
         discontinued=value.discontinued,
+        components=_components(value.components),
     )
     if value.price_id is not None and value.minor_units is not None:
         message.price_id = str(value.price_id)

@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_features as features
+from services.inventory.domain.bundles import Component
+from services.inventory.handlers import bundles
 from services.inventory.handlers import catalog as handlers
 from services.inventory.handlers import catalog_locations as locations
 from services.inventory.handlers import catalog_prices as prices
@@ -190,6 +192,12 @@ def axes_edit(request: pb.SetProductAxesRequest) -> products.AxesEdit:
         options=[(each.sku, each.option.axis, each.option.value) for each in request.variant_options],
         expected_version=request.expected_version,
     )
+
+
+def bundle_edit(request: pb.SetBundleRequest) -> bundles.Edit:
+    """What a SKU is to consist of."""
+    components = tuple(Component(each.sku, each.quantity) for each in request.components)
+    return bundles.Edit(sku=request.sku, components=components, expected_version=request.expected_version)
 
 
 def variant_edit(request: pb.UpdateVariantRequest) -> products.VariantEdit:

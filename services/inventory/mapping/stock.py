@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 
-from services.inventory.domain import commands, stock, stock_errors
+from services.inventory.domain import bundles, commands, stock, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.store import stock as store
 from services.kit import clock, errors, idempotency, ids, principal, status, validation
@@ -21,6 +21,7 @@ from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
 TTL_DEFAULT_SECONDS = 900.0
 PLACES_MAX = 16  # locations of one reservation: they are locked together
+AnyLevel = values.Level | bundles.BundleLevel
 Reply = Callable[[stock.Stock, Any], Message]
 
 # Ids of tenants and locations come with every request: decoding them once each is enough.
@@ -207,9 +208,27 @@ def level_to_proto(location_id: str, level: values.Level) -> stock_pb.StockLevel
     )
 
 
-def level_at(location_id: str, level: values.Level, at: dt.datetime | None) -> stock_pb.StockLevel:
+def bundle_to_proto(location_id: str, level: bundles.BundleLevel) -> stock_pb.StockLevel:
+    return stock_pb.StockLevel(
+        location_id=location_id,
+        sku=level.sku,
+        available=level.available,
+        version=level.version,
+        updated_at=None if level.updated_at is None else clock.timestamp(level.updated_at),
+        bundle=True,
+    )
+
+
+def any_level(location_id: str, level: AnyLevel) -> stock_pb.StockLevel:
+    """A level, of a bundle or of a plain SKU."""
+    if isinstance(level, bundles.BundleLevel):
+        return bundle_to_proto(location_id, level)
+    return level_to_proto(location_id, level)
+
+
+def level_at(location_id: str, level: AnyLevel, at: dt.datetime | None) -> stock_pb.StockLevel:
     """A level with what is expected of it by a date, if one is asked for."""
-    message = level_to_proto(location_id, level)
+    message = any_level(location_id, level)
     if at is not None:
         message.expected_available = level.expected_by(at)
     return message
@@ -310,7 +329,7 @@ def stream_results(results: Sequence[BulkResult], done: int) -> pb.StreamStockUp
 
 
 def level_page(placed: Sequence[store.Placed]) -> list[stock_pb.StockLevel]:
-    return [level_to_proto(location_text(p.location), p.level) for p in placed]
+    return [any_level(location_text(p.location), p.level) for p in placed]
 
 
 def totals_to_proto(sums: Sequence[int]) -> pb.StockTotals:

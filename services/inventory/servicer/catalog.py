@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.inventory.domain import catalog_codes as codes
+from services.inventory.handlers import bundles, catalog_locations, catalog_prices, catalog_products
 from services.inventory.handlers import catalog as handlers
-from services.inventory.handlers import catalog_locations, catalog_prices, catalog_products
 from services.inventory.mapping import catalog_messages as messages
 from services.inventory.mapping import catalog_requests as requests
 from services.kit import database, principal
@@ -30,6 +30,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         writer = handlers.Writer(db, ping)
         self._locations = catalog_locations.Locations(db, writer)
         self._products = catalog_products.Products(db, writer)
+        self._bundles = bundles.Bundles(writer)
         self._prices = catalog_prices.Prices(db, writer)
 
     async def CreateLocation(self, request: pb.CreateLocationRequest, context: Context) -> catalog_pb2.Location:
@@ -100,6 +101,10 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def UpdateVariant(self, request: pb.UpdateVariantRequest, context: Context) -> catalog_pb2.Variant:
         write = requests.write("UpdateVariant", request, catalog_pb2.Variant, messages.variant)
         return await self._products.update_variant(write, requests.variant_edit(request))
+
+    async def SetBundle(self, request: pb.SetBundleRequest, context: Context) -> catalog_pb2.Variant:
+        write = requests.write("SetBundle", request, catalog_pb2.Variant, messages.variant)
+        return await self._bundles.set(write, requests.bundle_edit(request))
 
     async def CreatePriceList(self, request: pb.CreatePriceListRequest, context: Context) -> catalog_pb2.PriceList:
         write = requests.write("CreatePriceList", request, catalog_pb2.PriceList, messages.price_list)

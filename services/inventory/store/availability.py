@@ -11,17 +11,43 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from services.inventory.store import bundles
 from services.kit import database
 
 LOCATIONS_MAX: Final = 400  # what a caller may name; 20,000 cells are a second of an edge's patience in JSON
 _ID_BYTES: Final = 16
 _NUMBER_BYTES: Final = 8
 
+# What has run out of a level, and what is to come of it; x is the level. The clock is read once, so that only buckets that
+# have run out are looked at, and those only of a SKU that somebody holds: to find none for each of a thousand levels took
+# most of the time.
+_DUE: Final = """CASE WHEN x.reserved > 0 THEN (SELECT coalesce(sum(b.quantity)::bigint, 0) FROM hold_bucket b
+    WHERE b.location_id = x.location_id AND b.sku_key = x.sku_key AND b.expires_at <= (SELECT clock_timestamp())) ELSE 0 END"""
+_COMING: Final = """CASE WHEN CAST(:at AS timestamptz) IS NULL THEN 0 ELSE (
+    SELECT coalesce(sum(CAST(d ->> 'quantity' AS bigint))::bigint, 0) FROM jsonb_array_elements(x.incoming) d
+    WHERE CAST(d ->> 'eta' AS timestamptz) <= CAST(:at AS timestamptz)) END"""
+_PLACED: Final = "x.location_id = ANY (ARRAY(SELECT id FROM place))"
+_UNITS: Final = bundles.UNITS.replace("p.quantity", "y.quantity")
+# A bundle has no level: where there are all of its parts it has what they come to. OFFSET keeps the planner from adding
+# up once a column.
+_CELLS: Final = f"""
+SELECT l.location_id, l.on_hand, l.available + l.due AS available, l.available + l.due + l.coming AS expected FROM (
+    SELECT x.location_id, x.on_hand, x.available, {_DUE} AS due, {_COMING} AS coming
+    FROM stock_level x WHERE x.sku_key = v.sku_key AND {_PLACED} OFFSET 0
+) l
+UNION ALL
+SELECT y.location_id, 0, {_UNITS.format(available="y.available + y.due")},
+       {_UNITS.format(available="y.available + y.due + y.coming")}
+FROM (
+    SELECT x.location_id, p.quantity, x.available, {_DUE} AS due, {_COMING} AS coming
+    FROM bundle_part p JOIN stock_level x ON x.tenant_id = p.tenant_id AND x.sku_key = p.sku_key
+    WHERE p.bundle_key = v.sku_key AND {_PLACED} OFFSET 0
+) y
+GROUP BY y.location_id HAVING count(*) = (SELECT count(*) FROM bundle_part WHERE bundle_key = v.sku_key)
+"""
 # The first row tells the columns, the others a SKU each: where it has levels, and their numbers. Ids and numbers come as
-# bytes joined together: 20,000 cells as Python values of their own would take longer than the statement. The clock is
-# read once, so that only buckets that have run out are looked at, and those only of a SKU that somebody holds: to find none
-# for each of a thousand levels took most of the time. OFFSET keeps the planner from doing it once a column.
-AVAILABILITY: Final = sa.text("""
+# bytes joined together: 20,000 cells as Python values of their own would take longer than the statement.
+AVAILABILITY: Final = sa.text(f"""
 WITH place AS MATERIALIZED (
     SELECT id FROM location
     WHERE (CAST(:within AS uuid[]) IS NULL OR id = ANY (CAST(:within AS uuid[])))
@@ -37,21 +63,10 @@ SELECT q.n, v.sku, c.places, NULL, c.available, c.on_hand, c.expected
 FROM unnest(CAST(:keys AS text[])) WITH ORDINALITY q (sku_key, n) JOIN variant v ON v.sku_key = q.sku_key
 CROSS JOIN LATERAL (
     SELECT string_agg(uuid_send(l.location_id), '') AS places,
-           string_agg(int8send(l.available + l.due), '') AS available,
+           string_agg(int8send(l.available), '') AS available,
            string_agg(int8send(l.on_hand), '') AS on_hand,
-           CASE WHEN CAST(:at AS timestamptz) IS NOT NULL
-               THEN string_agg(int8send(l.available + l.due + l.coming), '') END AS expected
-    FROM (
-        SELECT location_id, on_hand, available,
-               CASE WHEN reserved > 0 THEN (SELECT coalesce(sum(b.quantity)::bigint, 0) FROM hold_bucket b
-                   WHERE b.location_id = x.location_id AND b.sku_key = x.sku_key
-                     AND b.expires_at <= (SELECT clock_timestamp())) ELSE 0 END AS due,
-               CASE WHEN CAST(:at AS timestamptz) IS NULL THEN 0 ELSE (
-                   SELECT coalesce(sum(CAST(d ->> 'quantity' AS bigint))::bigint, 0) FROM jsonb_array_elements(x.incoming) d
-                   WHERE CAST(d ->> 'eta' AS timestamptz) <= CAST(:at AS timestamptz)) END AS coming
-        FROM stock_level x WHERE x.sku_key = v.sku_key AND x.location_id = ANY (ARRAY(SELECT id FROM place))
-        OFFSET 0
-    ) l
+           CASE WHEN CAST(:at AS timestamptz) IS NOT NULL THEN string_agg(int8send(l.expected), '') END AS expected
+    FROM ({_CELLS}) l
 ) c
 ORDER BY n
 """)

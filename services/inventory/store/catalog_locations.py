@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import catalog_products as products
+from services.inventory.store import bundle_definitions
 from services.inventory.store import catalog as common
 from services.inventory.tables import catalog as tables
 from services.inventory.tables import stock
@@ -27,7 +28,9 @@ async def insert(session: database.WriteSession, location: values.Location) -> N
     made = await session.execute(statement.on_conflict_do_nothing(constraint="location_code").returning(LOCATION.c.id))
     if made.first() is None:
         raise products.already_exists("code", location.code)
-    await session.execute(sa.insert(stock.stock_head).values(tenant_id=common.TENANT, location_id=location.id))
+    bundles = await bundle_definitions.lock(session)  # or it could miss those that are set meanwhile
+    head = {"tenant_id": common.TENANT, "location_id": location.id, "bundles": bundles}
+    await session.execute(sa.insert(stock.stock_head).values(**head))
 
 
 async def update(session: database.WriteSession, location: values.Location) -> None:

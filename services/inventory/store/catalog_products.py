@@ -16,10 +16,12 @@ from services.inventory.domain import catalog_features as features
 from services.inventory.domain import catalog_products as products
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_words
+from services.inventory.tables import bundles
 from services.inventory.tables import catalog as tables
 from services.kit import database
 
 PRODUCT, VARIANT, BARCODE = tables.product, tables.variant, tables.barcode
+COMPONENT = bundles.bundle_component
 
 TAKEN = sa.text("""
 SELECT 'code' AS kind, code_key AS key FROM product WHERE code_key = ANY(CAST(:codes AS text[]))
@@ -74,6 +76,13 @@ _BARCODES = (
     .correlate(VARIANT)
     .scalar_subquery()
 )
+_COMPONENTS = (
+    sa.select(sa.func.json_build_array(COMPONENT.c.sku, COMPONENT.c.quantity))
+    .where(COMPONENT.c.tenant_id == VARIANT.c.tenant_id, COMPONENT.c.bundle_key == VARIANT.c.sku_key)
+    .order_by(COMPONENT.c.position)
+    .correlate(VARIANT)
+    .scalar_subquery()
+)
 VARIANT_COLUMNS = (
     VARIANT.c.sku,
     VARIANT.c.product_id,
@@ -87,6 +96,7 @@ VARIANT_COLUMNS = (
     VARIANT.c.attributes,
     VARIANT.c.version,
     sa.func.array(_BARCODES).label("barcodes"),
+    sa.func.array(_COMPONENTS).label("components"),
 )
 
 
@@ -271,6 +281,7 @@ def variant_of(row: Any) -> values.Variant:
         discontinued=row.discontinued,
         attributes=pairs(row.attributes),
         version=row.version,
+        components=pairs(row.components),
     )
 
 

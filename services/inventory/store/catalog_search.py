@@ -102,6 +102,7 @@ class ItemRow(NamedTuple):
     price_id: uuid.UUID | None
     minor_units: int | None
     price_list: str | None
+    components: Any
 
 
 _STANDARD = f"'{values.STANDARD}'"
@@ -126,7 +127,9 @@ WITH v AS (
     WHERE b.tenant_id = %(tenant)s::uuid AND b.barcode = ANY(%(barcodes)s::text[])
 )
 SELECT v.by_sku, v.code, v.sku, v.product_id, v.name, v.options, v.stock_unit, v.tax_category, v.discontinued,
-       p.name AS product_name, p.category, {prices}
+       p.name AS product_name, p.category, {prices},
+       ARRAY(SELECT json_build_array(c.sku, c.quantity) FROM bundle_part c
+             WHERE c.tenant_id = %(tenant)s::uuid AND c.bundle_key = v.sku_key ORDER BY c.sku_key) AS components
 FROM v JOIN product p ON p.tenant_id = %(tenant)s::uuid AND p.id = v.product_id
 {places}
 """
@@ -258,4 +261,5 @@ def _item(row: ItemRow) -> values.Item:
         price_id=row.price_id,
         minor_units=row.minor_units,
         price_list=row.price_list,
+        components=products.pairs(row.components),
     )

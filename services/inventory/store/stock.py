@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from services.inventory.domain import levels as values
-from services.inventory.store import lane
+from services.inventory.domain.bundles import BundleLevel
+from services.inventory.store import bundles, lane
 from services.inventory.tables import stock as tables
 from services.kit import binary, database, pipeline
 
@@ -34,7 +35,8 @@ LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
 """)
 # What is missing above: a SKU that the location never had reads as zeros, unless catalogue or location don't know it.
 KNOWN = pipeline.Statement("""
-SELECT q.n, v.sku, EXISTS (SELECT FROM location x WHERE x.tenant_id = $1 AND x.id = q.location_id)
+SELECT q.n, v.sku, EXISTS (SELECT FROM location x WHERE x.tenant_id = $1 AND x.id = q.location_id),
+       EXISTS (SELECT FROM bundle_part p WHERE p.tenant_id = $1 AND p.bundle_key = q.sku_key)
 FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
 LEFT JOIN variant v ON v.tenant_id = $1 AND v.sku_key = q.sku_key
 """)
@@ -47,20 +49,31 @@ class Missing:
     location_known: bool
 
 
+Answer = values.Level | BundleLevel | Missing
+
+
 async def read_levels(
     connection: pipeline.LaneConnection, tenant: str, wanted: Sequence[tuple[uuid.UUID, str]]
-) -> list[values.Level | Missing]:
-    """Levels of (location, folded SKU), in order; one round trip unless some are not there."""
+) -> list[Answer]:
+    """Levels of (location, folded SKU), in order; one round trip unless some are not there, or are bundles."""
     owner = uuid.UUID(tenant).bytes
     (found,) = await connection.ask(tenant, (READ, (owner, *_pairs(wanted))))
-    levels: list[values.Level | Missing | None] = [None] * len(wanted)
+    levels: list[Answer | None] = [None] * len(wanted)
     for row in found:
         levels[row[0] - 1] = lane.level_of(row[1:])
     missing = [n for n, level in enumerate(levels) if level is None]
     if missing:
         (known,) = await connection.ask(tenant, (KNOWN, (owner, *_pairs([wanted[n] for n in missing]))))
+        composed = []
         for row in known:
-            levels[missing[row[0] - 1]] = values.Level(row[1]) if row[1] is not None and row[2] else Missing(row[2])
+            n = missing[row[0] - 1]
+            levels[n] = values.Level(row[1]) if row[1] is not None and row[2] else Missing(row[2])
+            if row[2] and row[3]:
+                composed.append(n)
+        if composed:
+            read = await bundles.read(connection, tenant, [wanted[n] for n in composed])
+            for at, level in read.items():
+                levels[composed[at]] = level
     return levels  # type: ignore[return-value]  # each is filled by now
 
 
@@ -97,7 +110,7 @@ class Placed:
     """A level and where it is; sort_available is what it was sorted by."""
 
     location: uuid.UUID
-    level: values.Level
+    level: values.Level | BundleLevel
     sort_available: int
 
 
@@ -148,7 +161,10 @@ async def list_alerts(
 async def list_sku(
     session: database.ReadSession, key: str, locations: Sequence[uuid.UUID] | None, after: uuid.UUID | None, limit: int
 ) -> list[Placed]:
-    """Levels of a folded SKU by location; locations None: all."""
+    """Levels of a folded SKU by location; locations None: all. Of a bundle, where there is any part of it."""
+    if await bundles.is_bundle(session, key):
+        found = await bundles.by_location(session, key, locations, after, limit)
+        return [Placed(location, level, level.available) for location, level in found.items()]
     query = _of_sku(_levels(), key, locations)
     if after is not None:
         query = query.where(LEVEL.location_id > after)
@@ -157,6 +173,9 @@ async def list_sku(
 
 async def sum_sku(session: database.ReadSession, key: str, locations: Sequence[uuid.UUID] | None) -> tuple[int, ...]:
     """on_hand, reserved, allocated, unsellable, available (each location's at least 0), in transit, number of locations."""
+    if await bundles.is_bundle(session, key):
+        available, count = await bundles.sum_locations(session, key, locations)
+        return 0, 0, 0, 0, available, 0, count
     due = _due()
     columns = [
         LEVEL.on_hand,

@@ -17,7 +17,10 @@ def _at(name: str, *, nullable: bool = False) -> sa.Column[object]:
 
 
 stock_head = sa.Table(
-    "stock_head", metadata, *_key(), sa.Column("seq", sa.BigInteger), sa.Column("epoch", sa.BigInteger)
+    "stock_head",
+    metadata,
+    *_key(),
+    *(sa.Column(name, sa.BigInteger) for name in ("seq", "epoch", "bundles")),
 )
 
 stock_level = sa.Table(

@@ -90,6 +90,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A later observation of the same stock is already recorded. ABORTED, 409. Metadata: sku, recorded_occurred_at."""
     ERROR_REASON_LOCATION_NOT_CAPABLE: _ErrorReason.ValueType  # 56
     """The location is closed or cannot do this. FAILED_PRECONDITION, 409. Metadata: capability."""
+    ERROR_REASON_BUNDLE_HAS_NO_STOCK: _ErrorReason.ValueType  # 58
+    """A bundle has no stock of its own: its components do. FAILED_PRECONDITION, 409. Metadata: sku."""
+    ERROR_REASON_SKU_HAS_STOCK: _ErrorReason.ValueType  # 59
+    """A SKU with stock, expected deliveries or running documents can't become a bundle. FAILED_PRECONDITION, 409.
+    Metadata: sku.
+    """
     ERROR_REASON_OVER_RECEIPT: _ErrorReason.ValueType  # 60
     """More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
     ERROR_REASON_SECOND_PERSON_REQUIRED: _ErrorReason.ValueType  # 61
@@ -225,6 +231,12 @@ ERROR_REASON_OBSERVATION_OUTDATED: ErrorReason.ValueType  # 55
 """A later observation of the same stock is already recorded. ABORTED, 409. Metadata: sku, recorded_occurred_at."""
 ERROR_REASON_LOCATION_NOT_CAPABLE: ErrorReason.ValueType  # 56
 """The location is closed or cannot do this. FAILED_PRECONDITION, 409. Metadata: capability."""
+ERROR_REASON_BUNDLE_HAS_NO_STOCK: ErrorReason.ValueType  # 58
+"""A bundle has no stock of its own: its components do. FAILED_PRECONDITION, 409. Metadata: sku."""
+ERROR_REASON_SKU_HAS_STOCK: ErrorReason.ValueType  # 59
+"""A SKU with stock, expected deliveries or running documents can't become a bundle. FAILED_PRECONDITION, 409.
+Metadata: sku.
+"""
 ERROR_REASON_OVER_RECEIPT: ErrorReason.ValueType  # 60
 """More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
 ERROR_REASON_SECOND_PERSON_REQUIRED: ErrorReason.ValueType  # 61

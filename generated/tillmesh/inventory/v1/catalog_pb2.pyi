@@ -402,6 +402,32 @@ class PackageDimensions(_message.Message):
 Global___PackageDimensions: _TypeAlias = PackageDimensions  # noqa: Y015
 
 @_typing.final
+class BundleComponent(_message.Message):
+    """Units of a SKU in one unit of a bundle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """As its variant spells it; on input, without regard to case."""
+    quantity: _builtins.int
+    """Units, 1 to 10,000."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleComponent: _TypeAlias = BundleComponent  # noqa: Y015
+
+@_typing.final
 class Variant(_message.Message):
     """A thing that can be stocked and sold."""
 
@@ -419,6 +445,7 @@ class Variant(_message.Message):
     DISCONTINUED_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """Natural key, unique in the tenant without regard to case and never changed. `watch` is taken."""
     product_id: _builtins.str
@@ -455,6 +482,12 @@ class Variant(_message.Message):
     def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]:
         """Its own attributes; for one that the product has too, the variant's counts. At most 20."""
 
+    @_builtins.property
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleComponent]:
+        """What it consists of, if it is a bundle: it has no stock of its own then, and is available as often as its components
+        are. Empty: a plain SKU. Output only; SetBundle sets it. At most 50.
+        """
+
     def __init__(
         self,
         *,
@@ -470,10 +503,11 @@ class Variant(_message.Message):
         discontinued: _builtins.bool = ...,
         version: _builtins.int = ...,
         attributes: _abc.Iterable[Global___Attribute] | None = ...,
+        components: _abc.Iterable[Global___BundleComponent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["package", b"package"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "barcodes", b"barcodes", "discontinued", b"discontinued", "lead_time_days", b"lead_time_days", "name", b"name", "options", b"options", "package", b"package", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "barcodes", b"barcodes", "components", b"components", "discontinued", b"discontinued", "lead_time_days", b"lead_time_days", "name", b"name", "options", b"options", "package", b"package", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,6 +730,7 @@ class ItemSnapshot(_message.Message):
     PRICE_ID_FIELD_NUMBER: _builtins.int
     DISCONTINUED_FIELD_NUMBER: _builtins.int
     PRICE_LIST_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it."""
     product_id: _builtins.str
@@ -722,6 +757,10 @@ class ItemSnapshot(_message.Message):
     def price(self) -> _money_pb2.Money:
         """Price at the location now; not set when there is none in the location's currency."""
 
+    @_builtins.property
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleComponent]:
+        """Of a bundle: the plain SKUs that one unit takes from the stock, each once, whatever it nests; at most 100."""
+
     def __init__(
         self,
         *,
@@ -736,10 +775,11 @@ class ItemSnapshot(_message.Message):
         price_id: _builtins.str = ...,
         discontinued: _builtins.bool = ...,
         price_list: _builtins.str = ...,
+        components: _abc.Iterable[Global___BundleComponent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "discontinued", b"discontinued", "name", b"name", "options", b"options", "price", b"price", "price_id", b"price_id", "price_list", b"price_list", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "discontinued", b"discontinued", "name", b"name", "options", b"options", "price", b"price", "price_id", b"price_id", "price_list", b"price_list", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -821,6 +821,42 @@ class UpdateVariantRequest(_message.Message):
 Global___UpdateVariantRequest: _TypeAlias = UpdateVariantRequest  # noqa: Y015
 
 @_typing.final
+class SetBundleRequest(_message.Message):
+    """What a SKU consists of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """Without regard to case."""
+    expected_version: _builtins.int
+    """The variant's version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.BundleComponent]:
+        """All of them, at most 50, each SKU once; none: a plain SKU."""
+
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        components: _abc.Iterable[_catalog_pb2.BundleComponent] | None = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "expected_version", b"expected_version", "request_id", b"request_id", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBundleRequest: _TypeAlias = SetBundleRequest  # noqa: Y015
+
+@_typing.final
 class CreatePriceListRequest(_message.Message):
     """A price list to make."""
 

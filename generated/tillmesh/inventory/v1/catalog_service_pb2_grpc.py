@@ -111,6 +111,11 @@ class CatalogServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateVariantRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
                 _registered_method=True)
+        self.SetBundle = channel.unary_unary(
+                '/tillmesh.inventory.v1.CatalogService/SetBundle',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.SetBundleRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
+                _registered_method=True)
         self.CreatePriceList = channel.unary_unary(
                 '/tillmesh.inventory.v1.CatalogService/CreatePriceList',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.CreatePriceListRequest.SerializeToString,
@@ -274,6 +279,21 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetBundle(self, request, context):
+        """Makes a SKU a bundle of others, changes what it consists of, or, without components, makes it a plain SKU again. A bundle
+        may contain bundles of plain SKUs, and no deeper. It has no stock of its own: it is available as often as its
+        components are, min(floor(component / quantity)), and is reserved, sold and sourced as those. What was reserved or
+        sold before stays as it was. All locations take over at once; streams tell the bundle's new availability.
+
+        SKU_NOT_FOUND (of a component too); VERSION_MISMATCH (of the variant); INVALID_REQUEST when it nests too deep or in
+        itself, comes to more than 100 plain SKUs, is the tenant's 10,001st bundle, or a plain SKU would be in more than 100.
+        SKU_HAS_STOCK (409): a plain SKU with stock, expected deliveries or running documents can't become a bundle; what a
+        location has set for it otherwise (safety stock, backorder limit, thresholds) is dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreatePriceList(self, request, context):
         """Makes a price list. ALREADY_EXISTS (409) when its code is taken.
         """
@@ -402,6 +422,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
             'UpdateVariant': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateVariant,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateVariantRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.SerializeToString,
+            ),
+            'SetBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBundle,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.SetBundleRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.SerializeToString,
             ),
             'CreatePriceList': grpc.unary_unary_rpc_method_handler(
@@ -845,6 +870,33 @@ class CatalogService:
             target,
             '/tillmesh.inventory.v1.CatalogService/UpdateVariant',
             tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.UpdateVariantRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.CatalogService/SetBundle',
+            tillmesh_dot_inventory_dot_v1_dot_catalog__service__pb2.SetBundleRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_catalog__pb2.Variant.FromString,
             options,
             channel_credentials,

@@ -87,6 +87,17 @@ class CatalogServiceStub:
     """Reads a variant by SKU. SKU_NOT_FOUND."""
     UpdateVariant: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateVariantRequest, _catalog_pb2.Variant]
     """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode or options), SKU_NOT_FOUND."""
+    SetBundle: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.SetBundleRequest, _catalog_pb2.Variant]
+    """Makes a SKU a bundle of others, changes what it consists of, or, without components, makes it a plain SKU again. A bundle
+    may contain bundles of plain SKUs, and no deeper. It has no stock of its own: it is available as often as its
+    components are, min(floor(component / quantity)), and is reserved, sold and sourced as those. What was reserved or
+    sold before stays as it was. All locations take over at once; streams tell the bundle's new availability.
+
+    SKU_NOT_FOUND (of a component too); VERSION_MISMATCH (of the variant); INVALID_REQUEST when it nests too deep or in
+    itself, comes to more than 100 plain SKUs, is the tenant's 10,001st bundle, or a plain SKU would be in more than 100.
+    SKU_HAS_STOCK (409): a plain SKU with stock, expected deliveries or running documents can't become a bundle; what a
+    location has set for it otherwise (safety stock, backorder limit, thresholds) is dropped.
+    """
     CreatePriceList: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePriceListRequest, _catalog_pb2.PriceList]
     """Makes a price list. ALREADY_EXISTS (409) when its code is taken."""
     GetPriceList: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPriceListRequest, _catalog_pb2.PriceList]
@@ -165,6 +176,17 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """Reads a variant by SKU. SKU_NOT_FOUND."""
     UpdateVariant: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateVariantRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
     """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode or options), SKU_NOT_FOUND."""
+    SetBundle: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetBundleRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
+    """Makes a SKU a bundle of others, changes what it consists of, or, without components, makes it a plain SKU again. A bundle
+    may contain bundles of plain SKUs, and no deeper. It has no stock of its own: it is available as often as its
+    components are, min(floor(component / quantity)), and is reserved, sold and sourced as those. What was reserved or
+    sold before stays as it was. All locations take over at once; streams tell the bundle's new availability.
+
+    SKU_NOT_FOUND (of a component too); VERSION_MISMATCH (of the variant); INVALID_REQUEST when it nests too deep or in
+    itself, comes to more than 100 plain SKUs, is the tenant's 10,001st bundle, or a plain SKU would be in more than 100.
+    SKU_HAS_STOCK (409): a plain SKU with stock, expected deliveries or running documents can't become a bundle; what a
+    location has set for it otherwise (safety stock, backorder limit, thresholds) is dropped.
+    """
     CreatePriceList: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePriceListRequest, _catalog_pb2.PriceList]  # type: ignore[assignment]
     """Makes a price list. ALREADY_EXISTS (409) when its code is taken."""
     GetPriceList: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPriceListRequest, _catalog_pb2.PriceList]  # type: ignore[assignment]
@@ -330,6 +352,23 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.Variant, _abc.Awaitable[_catalog_pb2.Variant]]:
         """Edits a variant; the SKU stays. VERSION_MISMATCH, ALREADY_EXISTS (barcode or options), SKU_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def SetBundle(
+        self,
+        request: _catalog_service_pb2.SetBundleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.Variant, _abc.Awaitable[_catalog_pb2.Variant]]:
+        """Makes a SKU a bundle of others, changes what it consists of, or, without components, makes it a plain SKU again. A bundle
+        may contain bundles of plain SKUs, and no deeper. It has no stock of its own: it is available as often as its
+        components are, min(floor(component / quantity)), and is reserved, sold and sourced as those. What was reserved or
+        sold before stays as it was. All locations take over at once; streams tell the bundle's new availability.
+
+        SKU_NOT_FOUND (of a component too); VERSION_MISMATCH (of the variant); INVALID_REQUEST when it nests too deep or in
+        itself, comes to more than 100 plain SKUs, is the tenant's 10,001st bundle, or a plain SKU would be in more than 100.
+        SKU_HAS_STOCK (409): a plain SKU with stock, expected deliveries or running documents can't become a bundle; what a
+        location has set for it otherwise (safety stock, backorder limit, thresholds) is dropped.
+        """
 
     @_abc_1.abstractmethod
     def CreatePriceList(

@@ -41,11 +41,11 @@ class StockChanged(_message.Message):
         """Position in the location's ledger."""
         @_builtins.property
         def levels(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockLevel]:
-            """The level of each SKU it touched, after it."""
+            """The level of each SKU it touched, after it, and of each bundle with a component among them."""
 
         @_builtins.property
         def movements(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockMovement]:
-            """What moved; empty for a change of policy."""
+            """What moved; empty for a change of policy or of bundles."""
 
         @_builtins.property
         def exceptions(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockException]:

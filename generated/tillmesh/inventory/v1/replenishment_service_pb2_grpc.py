@@ -270,7 +270,7 @@ class ReplenishmentServiceServicer:
 
     def CreatePurchaseOrder(self, request, context):
         """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
-        transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
+        transit), BUNDLE_HAS_NO_STOCK, INVALID_REQUEST (a SKU twice, a cost in another currency).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -294,7 +294,7 @@ class ReplenishmentServiceServicer:
     def UpdatePurchaseOrder(self, request, context):
         """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
         all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
-        states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+        states), SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -352,7 +352,8 @@ class ReplenishmentServiceServicer:
 
     def CreateCycleCount(self, request, context):
         """Opens a count. ALREADY_EXISTS (409) when a SKU is in another count of the location that is still running,
-        INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, NOT_FOUND (location).
+        INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, NOT_FOUND
+        (location).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

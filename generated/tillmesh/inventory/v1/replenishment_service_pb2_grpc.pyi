@@ -69,7 +69,7 @@ class ReplenishmentServiceStub:
     """
     CreatePurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
     """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
-    transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
+    transit), BUNDLE_HAS_NO_STOCK, INVALID_REQUEST (a SKU twice, a cost in another currency).
     """
     GetPurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetPurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
     """Reads a purchase order. NOT_FOUND, LOCATION_SCOPE."""
@@ -80,7 +80,7 @@ class ReplenishmentServiceStub:
     UpdatePurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.UpdatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
     """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
     all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
-    states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+    states), SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
     """
     PlacePurchaseOrder: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.PlacePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]
     """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has
@@ -108,7 +108,8 @@ class ReplenishmentServiceStub:
     """
     CreateCycleCount: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreateCycleCountRequest, _replenishment_pb2.CycleCount]
     """Opens a count. ALREADY_EXISTS (409) when a SKU is in another count of the location that is still running,
-    INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, NOT_FOUND (location).
+    INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, NOT_FOUND
+    (location).
     """
     GetCycleCount: _grpc.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetCycleCountRequest, _replenishment_pb2.CycleCount]
     """Reads a count. NOT_FOUND, LOCATION_SCOPE."""
@@ -183,7 +184,7 @@ class ReplenishmentServiceAsyncStub(ReplenishmentServiceStub):
     """
     CreatePurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
     """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
-    transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
+    transit), BUNDLE_HAS_NO_STOCK, INVALID_REQUEST (a SKU twice, a cost in another currency).
     """
     GetPurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetPurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
     """Reads a purchase order. NOT_FOUND, LOCATION_SCOPE."""
@@ -194,7 +195,7 @@ class ReplenishmentServiceAsyncStub(ReplenishmentServiceStub):
     UpdatePurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.UpdatePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
     """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
     all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
-    states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+    states), SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
     """
     PlacePurchaseOrder: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.PlacePurchaseOrderRequest, _replenishment_pb2.PurchaseOrder]  # type: ignore[assignment]
     """DRAFT to ORDERED: its units become incoming stock of the location, under its number. INVALID_REQUEST when it has
@@ -222,7 +223,8 @@ class ReplenishmentServiceAsyncStub(ReplenishmentServiceStub):
     """
     CreateCycleCount: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.CreateCycleCountRequest, _replenishment_pb2.CycleCount]  # type: ignore[assignment]
     """Opens a count. ALREADY_EXISTS (409) when a SKU is in another count of the location that is still running,
-    INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, NOT_FOUND (location).
+    INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, NOT_FOUND
+    (location).
     """
     GetCycleCount: _aio.UnaryUnaryMultiCallable[_replenishment_service_pb2.GetCycleCountRequest, _replenishment_pb2.CycleCount]  # type: ignore[assignment]
     """Reads a count. NOT_FOUND, LOCATION_SCOPE."""
@@ -354,7 +356,7 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.PurchaseOrder, _abc.Awaitable[_replenishment_pb2.PurchaseOrder]]:
         """Makes a draft. NOT_FOUND (location, supplier), SKU_NOT_FOUND, LOCATION_NOT_CAPABLE (a closed location, or one in
-        transit), INVALID_REQUEST (a SKU twice, a cost in another currency).
+        transit), BUNDLE_HAS_NO_STOCK, INVALID_REQUEST (a SKU twice, a cost in another currency).
         """
 
     @_abc_1.abstractmethod
@@ -383,7 +385,7 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_replenishment_pb2.PurchaseOrder, _abc.Awaitable[_replenishment_pb2.PurchaseOrder]]:
         """Edits a draft. Of an order that is under way note and expected_at may be edited: the date then becomes that of
         all lines that are still waited for, and of the incoming stock. VERSION_MISMATCH, ILLEGAL_TRANSITION (other
-        states), SKU_NOT_FOUND, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
+        states), SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, INVALID_REQUEST, NOT_FOUND, LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod
@@ -453,7 +455,8 @@ class ReplenishmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_replenishment_pb2.CycleCount, _abc.Awaitable[_replenishment_pb2.CycleCount]]:
         """Opens a count. ALREADY_EXISTS (409) when a SKU is in another count of the location that is still running,
-        INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, NOT_FOUND (location).
+        INVALID_REQUEST when the scope holds no SKU or more than 1,000, SKU_NOT_FOUND, BUNDLE_HAS_NO_STOCK, NOT_FOUND
+        (location).
         """
 
     @_abc_1.abstractmethod

@@ -372,7 +372,7 @@ Global___IncomingStock: _TypeAlias = IncomingStock  # noqa: Y015
 @_typing.final
 class StockLevel(_message.Message):
     """The stock of one SKU at one location. Quantities count the SKU's stock unit.
-    available = on_hand - reserved - allocated - unsellable - safety_stock.
+    available = on_hand - reserved - allocated - unsellable - safety_stock; of a bundle, min(floor(component / quantity)).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -396,6 +396,7 @@ class StockLevel(_message.Message):
     REARM_THRESHOLD_FIELD_NUMBER: _builtins.int
     EXPECTED_AVAILABLE_FIELD_NUMBER: _builtins.int
     IN_TRANSIT_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -432,6 +433,10 @@ class StockLevel(_message.Message):
     """
     in_transit: _builtins.int
     """On their way here by transfers, and part of incoming. Neither on hand nor available."""
+    bundle: _builtins.bool
+    """The SKU is a bundle: available and expected_available follow from its components here, at least 0, and all other
+    numbers are 0. version rises with each change of a component, and of what the bundle consists of.
+    """
     @_builtins.property
     def incoming(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncomingStock]:
         """Expected, by date, at most 50."""
@@ -462,10 +467,11 @@ class StockLevel(_message.Message):
         rearm_threshold: _builtins.int | None = ...,
         expected_available: _builtins.int | None = ...,
         in_transit: _builtins.int = ...,
+        bundle: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "expected_available", b"expected_available", "low_stock_threshold", b"low_stock_threshold", "rearm_threshold", b"rearm_threshold", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "damaged", b"damaged", "expected_available", b"expected_available", "expired", b"expired", "in_transit", b"in_transit", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "on_hand", b"on_hand", "quality_control", b"quality_control", "rearm_threshold", b"rearm_threshold", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available", "_low_stock_threshold", b"_low_stock_threshold", "_rearm_threshold", b"_rearm_threshold", "allocated", b"allocated", "available", b"available", "backorder_limit", b"backorder_limit", "bundle", b"bundle", "damaged", b"damaged", "expected_available", b"expected_available", "expired", b"expired", "in_transit", b"in_transit", "incoming", b"incoming", "location_id", b"location_id", "low_stock_threshold", b"low_stock_threshold", "on_hand", b"on_hand", "quality_control", b"quality_control", "rearm_threshold", b"rearm_threshold", "reserved", b"reserved", "safety_stock", b"safety_stock", "sku", b"sku", "unsellable", b"unsellable", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_available: _TypeAlias = _typing.Literal["expected_available"]  # noqa: Y015
     _WhichOneofArgType__expected_available: _TypeAlias = _typing.Literal["_expected_available", b"_expected_available"]  # noqa: Y015
@@ -713,6 +719,7 @@ class StockShortage(_message.Message):
         NEXT_AVAILABLE_AT_FIELD_NUMBER: _builtins.int
         ALTERNATIVES_FIELD_NUMBER: _builtins.int
         TOGETHER_FIELD_NUMBER: _builtins.int
+        COMPONENTS_FIELD_NUMBER: _builtins.int
         sku: _builtins.str
         """As the caller spelled it."""
         location_id: _builtins.str
@@ -720,9 +727,9 @@ class StockShortage(_message.Message):
         requested: _builtins.int
         """Units asked for, over all lines of the SKU."""
         available: _builtins.int
-        """Units that can be promised now, at least 0."""
+        """Units that can be promised now, at least 0; beside the other lines in full where a bundle is among them."""
         together: _builtins.bool
-        """Of SourceReservation: it could be had by itself, but not along with the other lines that are named."""
+        """It could be had by itself, but not along with the other lines that are named."""
         @_builtins.property
         def next_available_at(self) -> _timestamp_pb2.Timestamp:
             """Earliest expected units, if any."""
@@ -730,6 +737,10 @@ class StockShortage(_message.Message):
         @_builtins.property
         def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockShortage.Alternative]:
             """Of SourceReservation: locations that have units of it, most first, at most 10."""
+
+        @_builtins.property
+        def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockShortage.Component]:
+            """Of a bundle, and of lines that share a plain SKU with one: the plain SKUs that are short, by SKU; at most 100."""
 
         def __init__(
             self,
@@ -741,10 +752,39 @@ class StockShortage(_message.Message):
             next_available_at: _timestamp_pb2.Timestamp | None = ...,
             alternatives: _abc.Iterable[Global___StockShortage.Alternative] | None = ...,
             together: _builtins.bool = ...,
+            components: _abc.Iterable[Global___StockShortage.Component] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["next_available_at", b"next_available_at"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "available", b"available", "location_id", b"location_id", "next_available_at", b"next_available_at", "requested", b"requested", "sku", b"sku", "together", b"together"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "available", b"available", "components", b"components", "location_id", b"location_id", "next_available_at", b"next_available_at", "requested", b"requested", "sku", b"sku", "together", b"together"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Component(_message.Message):
+        """A plain SKU of which there are not enough."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SKU_FIELD_NUMBER: _builtins.int
+        REQUESTED_FIELD_NUMBER: _builtins.int
+        AVAILABLE_FIELD_NUMBER: _builtins.int
+        sku: _builtins.str
+        """As the variant spells it."""
+        requested: _builtins.int
+        """Units that all lines of the request ask for."""
+        available: _builtins.int
+        """Units that can be promised now, at least 0; of SourceReservation, at the locations that it may use together."""
+        def __init__(
+            self,
+            *,
+            sku: _builtins.str = ...,
+            requested: _builtins.int = ...,
+            available: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "requested", b"requested", "sku", b"sku"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
