@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from services.kit import errors
-from services.orders.domain import machines, sale
+from services.orders.domain import machines
 from services.orders.domain.machines import By, FulfillmentState, Machine, ParcelState, PaymentState
 from services.orders.domain.sale import OrderState
 from tillmesh.orders.v1 import orders_pb2, states_pb2
@@ -111,16 +111,17 @@ def test_what_the_table_doesnt_have_is_refused_and_what_would_be_allowed_is_name
 @pytest.mark.parametrize(
     ("table", "state", "to", "by", "metadata"),
     [
-        (machines.ORDER, "PLACED", "DRAFT", By.STAFF, {"allowed": "COMPLETED,CANCELLED"}),
-        (machines.ORDER, "PLACED", "PLACED", By.CUSTOMER, {"allowed": "CANCELLED"}),
+        (machines.ORDER, "PLACED", "DRAFT", By.STAFF, {"allowed": "COMPLETED"}),
+        (machines.ORDER, "PLACED", "PLACED", By.SYSTEM, {"allowed": "COMPLETED,CANCELLED"}),
         (machines.ORDER, "COMPLETED", "CANCELLED", By.SYSTEM, {"allowed": ""}),
-        (machines.ORDER, "DRAFT", "PLACED", By.STAFF, {"allowed": "CANCELLED"}),
+        (machines.ORDER, "DRAFT", "PLACED", By.STAFF, {"allowed": ""}),
         (machines.ORDER, "DRAFT", "PENDING", By.STAFF, {"by": "SYSTEM"}),
-        (machines.ORDER, "PENDING", "CANCELLED", By.CUSTOMER, {"by": "SYSTEM"}),
+        (machines.ORDER, "PLACED", "CANCELLED", By.STAFF, {"by": "SYSTEM"}),
         (machines.PAYMENT, "UNPAID", "PAID", By.STAFF, {"by": "PAYMENT"}),
         (machines.PAYMENT, "PAID", "VOIDED", By.STAFF, {"by": "PAYMENT"}),
         (machines.FULFILLMENT, "HANDED_OVER", "CANCELLED", By.STAFF, {"allowed": "DELIVERED,FAILED"}),
-        (machines.FULFILLMENT, "OPEN", "HANDED_OVER", By.CUSTOMER, {"allowed": ""}),
+        (machines.FULFILLMENT, "OPEN", "HANDED_OVER", By.PAYMENT, {"allowed": ""}),
+        (machines.FULFILLMENT, "PICKING", "CANCELLED", By.STAFF, {"by": "SYSTEM"}),
         (machines.PARCEL, "RETURN_TO_SENDER", "DELIVERED", By.SYSTEM, {"allowed": ""}),
         (machines.PARCEL, "IN_TRANSIT", "IN_TRANSIT", By.PAYMENT, {"allowed": ""}),
     ],
@@ -152,9 +153,56 @@ def test_where_something_begins_is_a_move_from_nowhere(table: machines.Table[Any
                 table.begin(state)
 
 
-def test_a_placed_order_is_cancelled_by_anyone_and_a_sale_is_born_completed() -> None:
-    assert machines.ORDER.allowed(OrderState.PLACED, By.CUSTOMER) == (OrderState.CANCELLED,)
-    assert machines.ORDER.begin(sale.OrderState.COMPLETED).to_state is OrderState.COMPLETED
+LIVES = {
+    Machine.ORDER: {
+        "placed and served": "PENDING PLACED COMPLETED",
+        "a quote that is placed and cancelled": "DRAFT PENDING PLACED CANCELLED",
+        "a draft whose card was declined, and which nobody tried again": "DRAFT PENDING DRAFT EXPIRED",
+        "a draft thrown away": "DRAFT CANCELLED",
+        "a placement without units": "PENDING CANCELLED",
+        "a placement that took too long": "PENDING EXPIRED",
+        "a sale": "COMPLETED",
+    },
+    Machine.FULFILLMENT: {
+        "sent": "OPEN PICKING HANDED_OVER DELIVERED",
+        "collected": "OPEN PICKING READY_FOR_PICKUP DELIVERED",
+        "fetched by the customer's driver": "OPEN PICKING READY_FOR_PICKUP HANDED_OVER DELIVERED",
+        "made to order": "OPEN IN_PRODUCTION ON_HOLD OPEN IN_PRODUCTION PICKING READY_FOR_PICKUP CANCELLED",
+        "production stopped": "OPEN IN_PRODUCTION CANCELLED",
+        "could not be made": "OPEN IN_PRODUCTION FAILED OPEN PICKING OPEN CANCELLED",
+        "waits for fraud to be looked into": "ON_HOLD OPEN ON_HOLD CANCELLED",
+        "ordered ahead": "SCHEDULED OPEN SCHEDULED ON_HOLD SCHEDULED CANCELLED",
+        "held while it is picked": "OPEN PICKING ON_HOLD OPEN PICKING CANCELLED",
+        "nothing on the shelf": "OPEN FAILED CANCELLED",
+        "broken while it was picked": "OPEN PICKING FAILED OPEN",
+        "a line was forgotten": "OPEN PICKING READY_FOR_PICKUP PICKING READY_FOR_PICKUP FAILED",
+        "lost and found by the carrier": "OPEN PICKING HANDED_OVER FAILED DELIVERED",
+    },
+}
+
+
+@pytest.mark.parametrize("machine", LIVES)
+def test_every_life_can_be_lived_and_every_move_is_part_of_one(machine: Machine) -> None:
+    table, lived = machines.TABLES[machine], set()
+    for life in LIVES[machine].values():
+        first, *rest = [table.named(name) for name in life.split()]
+        state = table.begin(first).to_state
+        for to in rest:
+            lived.add((state, to))
+            state = table.move(state, to, By.SYSTEM).to_state
+
+    assert lived == {(state, to) for state, row in table.moves.items() for to in row}
+
+
+def test_a_parcel_may_skip_and_repeat_but_never_comes_back_from_an_end_and_is_never_unknown_again() -> None:
+    final = {ParcelState.DELIVERED, ParcelState.RETURN_TO_SENDER}
+    announced = {ParcelState.UNKNOWN: 0, ParcelState.PRE_TRANSIT: 1}
+    for state in ParcelState:
+        expected = {to for to in ParcelState if to is not state and announced.get(to, 2) >= announced.get(state, 2)} - {
+            ParcelState.UNKNOWN
+        }
+
+        assert set(machines.PARCEL.allowed(state, By.STAFF)) == (set() if state in final else expected)
 
 
 class Walk(RuleBasedStateMachine):

@@ -14,12 +14,12 @@ S = TypeVar("S", bound=enum.IntEnum)
 
 
 class By(enum.Flag):
-    """Who asks for a move. Which person may, and for which location, is a question of access before it."""
+    """Who asks for a move. Customers don't: they place, cancel and return, and a use case moves what follows."""
 
-    CUSTOMER = enum.auto()
     STAFF = enum.auto()
+    """Somebody who names a state; which person may, and for which location, is a question of access before it."""
     SYSTEM = enum.auto()
-    """A use case of ours, or a carrier: more is known than the name of a state."""
+    """A use case of ours, which sees to units and money, or a carrier."""
     PAYMENT = enum.auto()
     """Money has moved, or what is due has changed: payment_state says where to, and nobody else may."""
 

@@ -10,18 +10,17 @@ from services.orders.domain.machines.states import FulfillmentState, Machine, Pa
 from services.orders.domain.machines.table import By, Table
 from services.orders.domain.sale import OrderState
 
-_ANYONE: Final = By.CUSTOMER | By.STAFF | By.SYSTEM
 _WORK: Final = By.STAFF | By.SYSTEM
 
-# Placing needs tenders, and an order is placed only when units and money are there: neither can be asked for by
-# naming a state, so both are SYSTEM, whoever called PlaceOrder.
+# An order is placed when units and money are there, and cancelled with both given back. Neither is done by naming a
+# state, so these moves are SYSTEM's, whoever called PlaceOrder or CancelOrder; groups are cancelled with their order.
 ORDER: Final = Table(
     Machine.ORDER,
     frozenset({OrderState.DRAFT, OrderState.PENDING, OrderState.COMPLETED}),  # the last: a sale at a till
     {
         OrderState.DRAFT: {
             OrderState.PENDING: By.SYSTEM,
-            OrderState.CANCELLED: _ANYONE,
+            OrderState.CANCELLED: By.SYSTEM,
             OrderState.EXPIRED: By.SYSTEM,
         },
         OrderState.PENDING: {
@@ -30,7 +29,7 @@ ORDER: Final = Table(
             OrderState.CANCELLED: By.SYSTEM,
             OrderState.EXPIRED: By.SYSTEM,
         },
-        OrderState.PLACED: {OrderState.COMPLETED: _WORK, OrderState.CANCELLED: _ANYONE},
+        OrderState.PLACED: {OrderState.COMPLETED: _WORK, OrderState.CANCELLED: By.SYSTEM},
         OrderState.COMPLETED: {},  # what comes back afterwards is a return, with a record of its own
         OrderState.CANCELLED: {},
         OrderState.EXPIRED: {},
@@ -99,23 +98,23 @@ FULFILLMENT: Final = Table(
             FulfillmentState.SCHEDULED: _WORK,
             FulfillmentState.IN_PRODUCTION: _WORK,
             FulfillmentState.PICKING: _WORK,
-            FulfillmentState.CANCELLED: _WORK,
+            FulfillmentState.CANCELLED: By.SYSTEM,
             FulfillmentState.FAILED: _WORK,
         },
         FulfillmentState.ON_HOLD: {
             FulfillmentState.OPEN: _WORK,
             FulfillmentState.SCHEDULED: _WORK,
-            FulfillmentState.CANCELLED: _WORK,
+            FulfillmentState.CANCELLED: By.SYSTEM,
         },
         FulfillmentState.SCHEDULED: {
             FulfillmentState.OPEN: _WORK,
             FulfillmentState.ON_HOLD: _WORK,
-            FulfillmentState.CANCELLED: _WORK,
+            FulfillmentState.CANCELLED: By.SYSTEM,
         },
         FulfillmentState.IN_PRODUCTION: {
             FulfillmentState.ON_HOLD: _WORK,
             FulfillmentState.PICKING: _WORK,
-            FulfillmentState.CANCELLED: _WORK,
+            FulfillmentState.CANCELLED: By.SYSTEM,
             FulfillmentState.FAILED: _WORK,
         },
         FulfillmentState.PICKING: {
@@ -123,14 +122,14 @@ FULFILLMENT: Final = Table(
             FulfillmentState.ON_HOLD: _WORK,
             FulfillmentState.READY_FOR_PICKUP: _WORK,
             FulfillmentState.HANDED_OVER: _WORK,
-            FulfillmentState.CANCELLED: _WORK,
+            FulfillmentState.CANCELLED: By.SYSTEM,
             FulfillmentState.FAILED: _WORK,
         },
         FulfillmentState.READY_FOR_PICKUP: {
             FulfillmentState.PICKING: _WORK,  # something is missing after all
             FulfillmentState.HANDED_OVER: _WORK,  # to a driver whom the customer sent
             FulfillmentState.DELIVERED: _WORK,  # the customer came
-            FulfillmentState.CANCELLED: _WORK,  # nobody came in time, too
+            FulfillmentState.CANCELLED: By.SYSTEM,  # nobody came in time, too
             FulfillmentState.FAILED: _WORK,
         },
         # What has left the house can't be cancelled; it comes back as a return, or fails.
@@ -140,7 +139,7 @@ FULFILLMENT: Final = Table(
         FulfillmentState.FAILED: {
             FulfillmentState.OPEN: _WORK,
             FulfillmentState.DELIVERED: _WORK,  # the carrier found it again
-            FulfillmentState.CANCELLED: _WORK,
+            FulfillmentState.CANCELLED: By.SYSTEM,
         },
     },
 )
