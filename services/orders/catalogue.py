@@ -1,6 +1,8 @@
 """What sales need to know of items and locations, asked of Inventory and remembered for a moment.
 
 Answers are at most 10 seconds old: a price or a name changed a moment ago may still be written on a line as it was.
+What was sold in the last half minute is asked for anew before it is too old, many items in one call, so that hardly
+any sale waits for an answer.
 While Inventory doesn't answer, what was known in the last 24 hours is used; items that were never asked for are
 unknown, and their lines unresolved. Only a location that was never seen can't sell. No sale waits longer than 3 s.
 """
@@ -28,6 +30,11 @@ from services.orders.store import locations
 log = structlog.get_logger()
 
 FRESH_SECONDS: Final = 10.0
+#: From this age on an answer is renewed while it still serves, if it was used within IDLE_SECONDS: a code's part of
+#: such a call costs a thirtieth of a call of its own, and that a sale would have to wait for.
+RENEWED_SECONDS: Final = 7.0
+IDLE_SECONDS: Final = 30.0
+RENEWED_MAX: Final = 100  # of one call: a larger answer would hold up the loops of both services
 #: Somebody is about to add what was just scanned in vain.
 UNKNOWN_FRESH_SECONDS: Final = 1.0
 KEPT_SECONDS: Final = 24 * 3600.0
@@ -83,9 +90,17 @@ class _Place:
     waiting: _Round | None = None
     running: bool = False
     persisting: bool = False
+    learned: dict[str, float] = field(default_factory=dict)
+    """When each code's item was learned, the oldest first: what may be renewed."""
 
 
-_Entry = tuple[domain.Item | None, float]
+@dataclass(slots=True)
+class _Entry:
+    """An answer. Times are of the clock."""
+
+    item: domain.Item | None
+    at: float
+    used_at: float
 
 
 class Catalogue:
@@ -116,6 +131,8 @@ class Catalogue:
         store = place.store or await self._remembered(place)
         items = {code: self._known(place, code, now) for code in wanted}
         UNRESOLVED.inc(sum(item is None for item in items.values()))
+        if min((place.store_at, *itertools.islice(place.learned.values(), 1))) + RENEWED_SECONDS <= now:
+            self._renew(place)
         return Resolution(store, items)
 
     async def close(self) -> None:
@@ -138,16 +155,16 @@ class Catalogue:
         entry = self._items.get((place.tenant, place.location_id, code))
         if entry is None:
             return False
-        item, at = entry
-        return now < at + (UNKNOWN_FRESH_SECONDS if item is None else FRESH_SECONDS)
+        return now < entry.at + (UNKNOWN_FRESH_SECONDS if entry.item is None else FRESH_SECONDS)
 
     def _known(self, place: _Place, code: str, now: float) -> domain.Item | None:
         key = (place.tenant, place.location_id, code)
         entry = self._items.get(key)
-        if entry is None or entry[1] + KEPT_SECONDS < now:
+        if entry is None or entry.at + KEPT_SECONDS < now:
             return None
         self._items.move_to_end(key)
-        return entry[0]
+        entry.used_at = now
+        return entry.item
 
     async def _remembered(self, place: _Place) -> domain.Store:
         """What the database knows of a location that Inventory didn't answer for."""
@@ -169,6 +186,27 @@ class Catalogue:
         if not await asyncio.shield(around.done):
             raise errors.NotFound("location")
 
+    def _renew(self, place: _Place) -> None:
+        """Asks for what will soon be too old; nobody waits."""
+        if not place.running and place.waiting is None and place.quiet_until <= self._clock():
+            place.waiting = _Round()
+            self._begin(place)
+
+    def _ageing(self, place: _Place, room: int) -> list[str]:
+        """At most so many codes to be renewed; one that isn't used any more is left to grow old."""
+        due: list[str] = []
+        now = self._clock()
+        until = now - RENEWED_SECONDS
+        while len(due) < room and place.learned:
+            code, at = next(iter(place.learned.items()))
+            if at > until:
+                break
+            del place.learned[code]
+            entry = self._items.get((place.tenant, place.location_id, code))
+            if entry is not None and now < entry.used_at + IDLE_SECONDS:
+                due.append(code)
+        return due
+
     def _begin(self, place: _Place) -> None:
         """Starts the next round, if somebody waits for one."""
         around, place.waiting = place.waiting, None
@@ -177,6 +215,7 @@ class Catalogue:
             around = None
         place.running = around is not None
         if around is not None:
+            around.codes.update(dict.fromkeys(self._ageing(place, RENEWED_MAX - len(around.codes))))
             self._spawn(self._run(place, around), around.context)
 
     def _spawn(self, work: Any, context: contextvars.Context) -> None:
@@ -209,10 +248,16 @@ class Catalogue:
         place.store, place.store_at = answer.store, now
         for code, item in answer.items.items():
             key = (place.tenant, place.location_id, code)
-            self._items[key] = (item, now)
+            before = self._items.get(key)
+            self._items[key] = _Entry(item, now, now if before is None else before.used_at)
             self._items.move_to_end(key)
+            place.learned.pop(code, None)
+            if item is not None:
+                place.learned[code] = now
         while len(self._items) > ITEMS_MAX:
-            self._items.popitem(last=False)
+            (tenant, location_id, code), _ = self._items.popitem(last=False)
+            if (forgotten := self._places.get((tenant, location_id))) is not None:
+                forgotten.learned.pop(code, None)
 
     async def _persist(self, place: _Place) -> None:
         """Writes what is new of the location, one after the other: the last must win."""

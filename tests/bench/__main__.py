@@ -11,7 +11,7 @@ import rich.console
 import typer
 
 from services.mesh import faults
-from tests.bench import floors, generator, machine, measuring, report, rows, shop
+from tests.bench import floors, generator, machine, measuring, profiling, report, rows, shop
 
 ROUNDS, SECONDS = 5, 10.0
 SHORT_ROUNDS, SHORT_SECONDS = 1, 2.0
@@ -28,8 +28,11 @@ def measure(
     rounds: int,
     seconds: float,
     short: bool,
-) -> tuple[list[measuring.Result], dict[str, Any]]:
-    """Measures rows on a stack: the results, and what the plan was. Mismatch; Unavailable."""
+    profiled: bool = False,
+) -> tuple[list[measuring.Result], dict[str, Any], list[profiling.Profile]]:
+    """Measures rows on a stack: the results, what the plan was, and profiles if wanted. Mismatch; Unavailable."""
+    if profiled:
+        profiling.sampler()  # before all the work
     subjects = rows.subjects(wanted, at)
     plan = {"rounds": rounds, "seconds": seconds, "short": short, "machine": machine.describe(at.folder)}
     try:
@@ -40,11 +43,13 @@ def measure(
             if isinstance(subject, floors.Sql):
                 subject.calibrate(min(seconds, CALIBRATION_SECONDS))
         runs = measuring.repeat(subjects, rounds, seconds, report.progress(console))
+        own = {row.subject for row in wanted} if profiled else set()
+        profiles = [profiling.profile(at, subject, seconds) for subject in subjects if subject.name in own]
     finally:
         for subject in reversed(subjects):
             subject.close()
     units = {subject.name: subject.unit for subject in subjects}
-    return [measuring.result(row, units[row.subject], runs) for row in wanted], plan
+    return [measuring.result(row, units[row.subject], runs) for row in wanted], plan, profiles
 
 
 def main(
@@ -57,6 +62,10 @@ def main(
     ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved runs of each.")] = ROUNDS,
     seconds: Annotated[float, typer.Option(min=1, help="Of each run.")] = SECONDS,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Then another run of each row that tells where the time goes; needs py-spy."),
+    ] = False,
 ) -> None:
     """Measure what the design promises, against floors of the same machine and hour."""
     unknown = [name for name in names or () if name not in rows.ROWS]
@@ -72,7 +81,9 @@ def main(
         console.print(f"[yellow]Other programs are busy (load average {load:.1f}): the numbers say little.[/yellow]")
     try:
         with shop.opened(short=short) as at:
-            results, plan = measure(console, at, wanted, rounds=rounds, seconds=seconds, short=short)
+            results, plan, profiles = measure(
+                console, at, wanted, rounds=rounds, seconds=seconds, short=short, profiled=profile
+            )
     except (generator.Unavailable, faults.Refusal) as missing:
         print(f"bench: {missing}", file=sys.stderr)
         raise typer.Exit(78) from None
@@ -80,8 +91,10 @@ def main(
         print(f"bench: the counts don't match, so nothing is reported: {mismatch}", file=sys.stderr)
         raise typer.Exit(1) from None
     console.print(report.table(results, plan))
+    for found in profiles:
+        console.print(*profiling.tables(found))
     if json_file is not None:
-        report.write(json_file, results, plan)
+        report.write(json_file, results, plan, profiles)
 
 
 def _end(_number: int, _frame: Any) -> None:

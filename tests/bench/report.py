@@ -12,6 +12,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from tests.bench import profiling
 from tests.bench.measuring import Measured, Result, Subject
 
 #: Of a run's details: those that are in `runs` only, or told in another way.
@@ -59,13 +60,18 @@ def table(results: Sequence[Result], plan: Mapping[str, Any]) -> rich.table.Tabl
     return shown
 
 
-def write(path: Path, results: Sequence[Result], plan: Mapping[str, Any]) -> None:
+def write(
+    path: Path, results: Sequence[Result], plan: Mapping[str, Any], profiles: Sequence[profiling.Profile] = ()
+) -> None:
     """One JSON object a line for a row; the file is written anew."""
-    lines = [json.dumps(_line(result, plan), separators=(",", ":")) for result in results]
+    found = {profile.name: profiling.told(profile) for profile in profiles}
+    lines = [
+        json.dumps(_line(result, plan, found.get(result.row.subject)), separators=(",", ":")) for result in results
+    ]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _line(result: Result, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _line(result: Result, plan: Mapping[str, Any], profile: Mapping[str, Any] | None) -> dict[str, Any]:
     low, high = result.spread
     return {
         "name": result.row.name,
@@ -81,6 +87,7 @@ def _line(result: Result, plan: Mapping[str, Any]) -> dict[str, Any]:
             "disturbed_runs": sum(run.get("cores_others", 0.0) > 0.1 for run in result.runs),
             **_medians(result.runs, result.unit),
             "floors": {name: _medians(runs, "/s") for name, runs in result.floor_runs.items()},
+            **({} if profile is None else {"profile": profile}),
         },
     }
 

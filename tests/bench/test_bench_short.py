@@ -11,7 +11,7 @@ import pytest
 import rich.console
 
 from tests.bench import __main__ as bench
-from tests.bench import floors, generator, measuring, report, reserve, rows, shop, tills, watch
+from tests.bench import floors, generator, measuring, profiling, report, reserve, rows, shop, tills, watch
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2
 
@@ -35,7 +35,7 @@ def test_a_short_row_is_measured_beside_its_floor_and_every_answer_is_in_the_dat
 ) -> None:
     console = rich.console.Console(quiet=True)
 
-    results, plan = bench.measure(console, at, [HOT], rounds=1, seconds=SHORT, short=True)
+    results, plan, _ = bench.measure(console, at, [HOT], rounds=1, seconds=SHORT, short=True)
     report.write(tmp_path / "rows.jsonl", results, plan)
 
     (line,) = [json.loads(text) for text in (tmp_path / "rows.jsonl").read_text().splitlines()]
@@ -114,6 +114,37 @@ def test_a_ratio_is_the_median_of_each_rounds_own() -> None:
     result = measuring.result(row, "answers/s", runs)
 
     assert (result.value, result.ratios, result.reached) == (90, {"rpc": 0.9}, {"≥ 0.9 x rpc": True})
+
+
+def test_a_sample_belongs_to_the_part_whose_frame_is_innermost_but_the_relay_takes_what_it_calls() -> None:
+    called = [
+        "main (x/__main__.py:1)",
+        "handle (x/services/kit/interceptors/shapes.py:9)",
+        "ReserveStock (x/services/inventory/servicer/stock.py:1)",
+    ]
+    assert profiling.part(called) == "translation"
+    assert profiling.part([*called, "submit (x/services/kit/lanes.py:1)"]) == "queue of the lane"
+    assert (
+        profiling.part(["main (x/services/kit/relay/relay.py:1)", "ask (x/services/kit/pipeline.py:1)"])
+        == "relay and NATS"
+    )
+    assert profiling.part(["what (somewhere.py:1)"]) == profiling.OTHER
+
+
+def test_a_profile_tells_parts_and_statements_an_answer(at: shop.Shop) -> None:
+    try:
+        profiling.sampler()
+    except generator.Unavailable as missing:
+        pytest.skip(str(missing))
+    subject = rows.PRODUCT["reserve-spread"](at)
+    subject.prepare()
+
+    told = profiling.told(profiling.profile(at, subject, 2.0))
+
+    assert told["answers"] > 0
+    assert sum(told["python"]["inventory"].values()) == pytest.approx(1, abs=0.01)
+    assert {"decide", "interceptors"} <= set(told["python"]["inventory"])
+    assert any("stock_head" in one["text"] and one["us_an_answer"] > 0 for one in told["sql"])
 
 
 def test_no_subject_always_follows_the_same_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import Sequence
 
@@ -65,15 +66,71 @@ def shop(db: database.Database, tenant: uuid.UUID) -> Shop:
 
 
 async def test_an_answer_serves_for_ten_seconds(shop: Shop) -> None:
-    for seconds in (0, 9.9):
+    for seconds in (0, 6.9):
         shop.clock.now = 1000 + seconds
         known = await shop.resolve("LIP-1", "", "LIP-1")
         assert (known.store, known.items) == (VIENNA, {"LIP-1": LIPSTICK})
     assert shop.answers.asked == [["LIP-1"]]
 
-    shop.clock.now += 0.1
+    shop.clock.now = 1010
     await shop.resolve("LIP-1")
     assert shop.answers.asked == [["LIP-1"], ["LIP-1"]]
+
+
+async def test_what_is_sold_is_renewed_in_one_call_before_it_is_too_old_and_nobody_waits(shop: Shop) -> None:
+    shop.answers.items |= {f"S{n}": LIPSTICK for n in range(3)}
+    for n in range(3):
+        await shop.resolve(f"S{n}")
+    del shop.answers.asked[:]
+    changed = dataclasses.replace(LIPSTICK, name="New name")
+    shop.answers.items |= {f"S{n}": changed for n in range(3)}
+
+    shop.clock.now += 7
+    shop.answers.go.clear()
+    assert (await shop.resolve("S0")).items == {"S0": LIPSTICK}
+    shop.answers.go.set()
+    await shop.catalogue.close()
+    assert shop.answers.asked == [["S0", "S1", "S2"]]
+
+    shop.clock.now += 6.9
+    assert (await shop.resolve("S0", "S1")).items == {"S0": changed, "S1": changed}
+    assert len(shop.answers.asked) == 1
+
+
+async def test_what_is_not_sold_any_more_is_renewed_for_half_a_minute(shop: Shop) -> None:
+    shop.answers.items["ONCE"] = LIPSTICK
+    await shop.resolve("ONCE", "LIP-1")
+    for _ in range(6):
+        shop.clock.now += 7
+        await shop.resolve("LIP-1")
+        await shop.catalogue.close()
+    assert shop.answers.asked == [["ONCE", "LIP-1"]] * 5 + [["LIP-1"]] * 2
+
+
+async def test_a_renewal_is_small(shop: Shop) -> None:
+    codes = [f"S{n}" for n in range(150)]
+    shop.answers.items |= dict.fromkeys(codes, LIPSTICK)
+    await shop.resolve(*codes)
+    for _ in range(3):
+        shop.clock.now += 3.5
+        await shop.resolve("S0")
+        await shop.catalogue.close()
+    assert [len(asked) for asked in shop.answers.asked] == [150, 100, 50]
+
+
+async def test_a_renewal_that_fails_costs_no_sale_anything(shop: Shop) -> None:
+    await shop.resolve("LIP-1")
+    shop.answers.error = errors.Unavailable()
+    shop.clock.now += 7
+    for _ in range(3):
+        assert (await shop.resolve("LIP-1")).items == {"LIP-1": LIPSTICK}
+        await shop.catalogue.close()
+    assert len(shop.answers.asked) == 2
+
+    shop.answers.error = None
+    shop.clock.now += 3
+    assert (await shop.resolve("LIP-1")).items == {"LIP-1": LIPSTICK}
+    assert shop.answers.asked[2:] == [["LIP-1"]]
 
 
 async def test_an_unknown_code_is_asked_for_again_after_a_second(shop: Shop) -> None:
