@@ -7,9 +7,10 @@ the rules.
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,18 @@ import psycopg
 from google.protobuf.message import Message
 
 from services.inventory import events
-from services.inventory.domain import commands, stock, stock_documents, stock_errors
+from services.inventory.domain import bundles, commands, stock, stock_documents, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
 from services.kit import clock, database, errors, idempotency, ids, lanes
 from services.kit import events as events_kit
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
+
+TENANTS_MAX = 1_000
+"""Whose bundles a process keeps in mind. A tenant that isn't among them costs a batch one more round trip."""
+BUNDLES_TOLD_MAX = 5_000
+"""Levels of bundles in an event before the rest waits for its end: some 500 kB of the 1.9 MB that an event may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class StockRunner:
     def __init__(self, db: database.Database, listener: Listener) -> None:
         self._db = db
         self._listener = listener
+        self._bundles: collections.OrderedDict[str, bundles.Bundles] = collections.OrderedDict()
 
     async def run(self, work: Sequence[Work]) -> list[Outcome]:
         """One transaction. CommitLost when the connection broke after COMMIT was sent."""
@@ -77,7 +84,10 @@ class StockRunner:
     async def _transact(self, work: Sequence[Work]) -> list[Outcome]:
         tenant = work[0][0].tenant
         async with self._db.lane_connection() as connection:
-            loaded = await store.load(connection, tenant, _wanted(work), [submission.key for _, submission in work])
+            keys = [submission.key for _, submission in work]
+            known = self._bundles.get(tenant, stock.NO_BUNDLES)
+            loaded = await store.load(connection, tenant, needs(_parts(work)), keys, known)
+            self._remember(tenant, loaded.bundles)
             batch = _Batch(loaded, {key.location: key for at, of in work for key, _ in of.parts(at)})
             outcomes = [batch.decide(number, *of) for number, of in enumerate(work)]
             if not batch.places:
@@ -93,6 +103,14 @@ class StockRunner:
             if place.working.steps:
                 self._listener(place.key, place.working.seq)
         return outcomes
+
+    def _remember(self, tenant: str, found: bundles.Bundles) -> None:
+        """What a tenant's bundles consist of; of the tenants that were here last, and only of those that have any."""
+        if found.version:
+            self._bundles[tenant] = found
+            self._bundles.move_to_end(tenant)
+            if len(self._bundles) > TENANTS_MAX:
+                self._bundles.popitem(last=False)
 
     async def resolve(self, work: Sequence[Work]) -> list[Outcome] | None:
         """The answers of a batch whose end is unknown, from what is remembered; None when nothing of it was committed.
@@ -113,18 +131,28 @@ class StockRunner:
         ]
 
 
-def _wanted(work: Sequence[Work]) -> dict[uuid.UUID, store.Wanted]:
-    wanted: dict[uuid.UUID, store.Wanted] = {}
-    for at, submission in work:
-        for key, command in submission.parts(at):
+def _parts(work: Sequence[Work]) -> list[tuple[LaneKey, commands.Command]]:
+    return [part for at, submission in work for part in submission.parts(at)]
+
+
+def needs(asked: Sequence[tuple[LaneKey, commands.Command]]) -> store.Plan:
+    """What commands need of their locations, as bundles are defined."""
+
+    def plan(known: bundles.Bundles) -> dict[uuid.UUID, store.Wanted]:
+        wanted: dict[uuid.UUID, store.Wanted] = {}
+        for key, command in asked:
             of = wanted.get(key.location)
             if of is None:
                 of = wanted[key.location] = store.Wanted(key.location_id)
-            of.skus.update(commands.keys_of(command))
+            of.skus.update(commands.keys_of(command, known))
             of.holds.update(commands.holds_of(command))
             if isinstance(command, commands.ApplySales):
                 of.consumers.add(command.consumer)
-    return wanted
+        for of in wanted.values():
+            of.beside.update(known.beside(of.skus))
+        return wanted
+
+    return plan
 
 
 def _causes(work: Sequence[Work], location: uuid.UUID) -> list[Submission]:
@@ -138,7 +166,7 @@ class _Batch:
         self._answered = loaded.answered
         self._seen: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
         self.answers: list[idempotency.Answer] = []
-        self.places = {location: Place(keys[location], of) for location, of in loaded.places.items()}
+        self.places = {location: Place(keys[location], of, loaded.bundles) for location, of in loaded.places.items()}
 
     @property
     def now(self) -> dt.datetime:
@@ -207,7 +235,7 @@ def _spread_hold(
 class Place:
     """What a batch does at one of its locations."""
 
-    def __init__(self, key: LaneKey, loaded: store.Place) -> None:
+    def __init__(self, key: LaneKey, loaded: store.Place, known: bundles.Bundles) -> None:
         self.key = key
         self._loaded = loaded
         self._moved: dict[str, tuple[int, int]] = {}
@@ -225,7 +253,11 @@ class Place:
             closed=loaded.closed,
             new_id=ids.new_uuid,
             hold_text=mapping.hold_text,
+            bundles=known,
+            beside=loaded.beside,
         )
+        self._told = 0
+        self._untold: set[str] = set()
         self.working.expire_due()
         self.finish()
 
@@ -269,6 +301,17 @@ class Place:
         step = self.working.finish()
         if step is not None:
             self._event.changes.append(events.change(self.working, step, self._recorded_at))
+            self._tell_bundles(step.touched)
+
+    def _tell_bundles(self, keys: Iterable[str]) -> None:
+        """What is to be had now of the bundles with any of these; after very many, with the batch's last command."""
+        if self._told >= BUNDLES_TOLD_MAX:
+            self._untold.update(keys)
+            return
+        levels = self.working.bundle_levels(keys)
+        self._told += len(levels)
+        told = [mapping.bundle_to_proto(self.key.location_id, level) for level in levels]
+        self._event.changes[-1].levels.extend(told)
 
     def writes(self, submissions: Sequence[Submission]) -> store.Writes:
         """All that the batch changed here, ready to be written. submissions: those of this location."""
@@ -281,6 +324,9 @@ class Place:
         writes.buckets(working.buckets, list(loaded.due))
         writes.exceptions([x for step in steps for x in step.exceptions])
         writes.cursors(self.key.location_id, self._moved)
+        if self._untold:
+            self._told = 0
+            self._tell_bundles(self._untold)
         if steps:
             single = submissions[0] if len(submissions) == 1 else None  # several causes: none is named
             event = events_kit.Event(

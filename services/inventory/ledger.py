@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.inventory import lane
-from services.inventory.domain import commands
+from services.inventory.domain import commands, stock
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
@@ -61,10 +61,10 @@ class Ledger:
         async with self._db.read(where.tenant, snapshot=True) as session:
             seq, sums = await proof.moved(session, where.location, keys)
         async with self._db.lane_connection() as connection:
-            wanted = {where.location: store.Wanted(where.key.location_id, set(keys))}
-            loaded = await store.load(connection, where.tenant, wanted, [])
+            plan = lane.needs([(where.key, commands.Expire(tuple(keys)))])
+            loaded = await store.load(connection, where.tenant, plan, [], stock.NO_BUNDLES)
             since = await proof.moved_since(connection, where.tenant, where.location, seq, keys)
-            place = lane.Place(where.key, loaded.places[where.location])
+            place = lane.Place(where.key, loaded.places[where.location], loaded.bundles)
             place.apply(commands.Rebuild({key: _sum(sums.get(key), since.get(key)) for key in keys}))
             place.finish()
             working = place.working

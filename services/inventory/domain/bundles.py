@@ -9,12 +9,12 @@ compared with what is available.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.inventory.domain import catalog
-from services.inventory.domain.levels import Incoming, fold
+from services.inventory.domain.levels import Incoming, ShortUnits, fold
 from services.kit import errors
 
 COMPONENTS_MAX = 50
@@ -22,7 +22,9 @@ COMPONENTS_MAX = 50
 PARTS_MAX = 100
 """Of a bundle, plain SKUs in the end: a request's lines times this is what its lane has to lock."""
 QUANTITY_MAX = 10_000
-"""Of a component in a bundle. Nested, 10^8 units a bundle: with any quantity of the contract far from 2^63."""
+"""Of a component in a bundle, and of a plain SKU in the end: times any quantity of the contract it is far from 2^63."""
+RESERVED_MAX = 1_000
+"""Of a reservation, plain SKUs at a location: what it moves has to fit in an event."""
 USERS_MAX = 100
 """Bundles that a plain SKU is in, at any depth: each of its changes tells as many levels."""
 BUNDLES_MAX = 10_000
@@ -72,14 +74,6 @@ class Units(NamedTuple):
     key: str
     sku: str
     quantity: int
-
-
-class ShortUnits(NamedTuple):
-    """A plain SKU of which there are not enough."""
-
-    sku: str
-    requested: int
-    available: int
 
 
 class Part(NamedTuple):
@@ -181,8 +175,12 @@ def check_bundle(bundle: Bundle, known: Mapping[str, Bundle], path: str = "bundl
             wrong.add(f"components[{index}].sku", problem)
     wrong.refuse()  # what is nested too deep, or in itself, can't be taken apart
     for grown in (bundle, *owners):
-        if len(_flatten(grown, {**known, own: bundle})) > PARTS_MAX:
+        parts = _flatten(grown, {**known, own: bundle})
+        if len(parts) > PARTS_MAX:
             wrong.add("components", f"{grown.sku} would consist of more than {PARTS_MAX} plain SKUs")
+        for part in parts.values():
+            if part.quantity > QUANTITY_MAX:
+                wrong.add("components", f"{grown.sku} would take more than {QUANTITY_MAX} units of {part.sku}")
     wrong.refuse()
 
 
@@ -293,6 +291,18 @@ class Bundles:
     def affected(self, keys: Iterable[str]) -> list[str]:
         """Folded SKUs of the bundles that consist, at any depth, of one of these plain SKUs (folded)."""
         return sorted({user for key in keys for user in self._users.get(key, ())})
+
+    def keys(self, lines: Iterable[tuple[str, int]]) -> list[str]:
+        """Plain SKUs (folded) that lines (SKU, quantity) ask for."""
+        if not self._parts:
+            return [fold(sku) for sku, _ in lines]
+        return [part.key for sku, _ in lines for part in self.parts(sku)]
+
+    def beside(self, keys: Collection[str]) -> set[str]:
+        """What else (folded) the bundles consist of that have one of these plain SKUs (folded)."""
+        if not self._users:
+            return set()
+        return {part.key for user in self.affected(keys) for part in self._parts[user]}.difference(keys)
 
     def available(self, sku: str, available: Mapping[str, int]) -> int:
         """Units that can be had, from what is available of plain SKUs (by folded SKU); of a bundle at least 0.

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from services.inventory.domain.bundles import Bundles
 from services.inventory.domain.levels import Counters, HoldState, Incoming, fold
 from services.kit import errors
 
@@ -228,11 +229,11 @@ class Rebuild:
 Command = Rebuild | Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales | Document
 
 
-def keys_of(command: Command) -> Iterable[str]:
-    """Folded SKUs whose levels a command needs."""
+def keys_of(command: Command, bundles: Bundles) -> Iterable[str]:
+    """Folded SKUs whose levels a command needs: of bundles, those of what they come to."""
     match command:
         case Reserve():
-            return [fold(sku) for sku, _ in command.lines]
+            return bundles.keys(command.lines)
         case EndHold() | Expire():
             return command.keys
         case Rebuild():
@@ -240,7 +241,7 @@ def keys_of(command: Command) -> Iterable[str]:
         case SetCounts():
             return [fold(count.sku) for count in command.counts]
         case ApplySales():
-            return [key for sale in command.sales for key in (*(fold(sku) for sku, _ in sale.lines), *sale.hold_keys)]
+            return [key for sale in command.sales for key in (*bundles.keys(sale.lines), *sale.hold_keys)]
         case MoveInTransit():
             return [fold(line[0]) for line in command.moves] + [fold(line[0]) for line in command.expected]
         case ReceiveStock() | ExpectStock() | ApplyVariances() | EndTransferHold():

@@ -89,6 +89,16 @@ class Shortage(NamedTuple):
     """Other locations that have units of it."""
     together: bool = False
     """It could be had by itself, but not along with the other lines that are short."""
+    components: tuple[ShortUnits, ...] = ()
+    """Of a bundle, and of what shares a plain SKU with one: the plain SKUs that are short."""
+
+
+class ShortUnits(NamedTuple):
+    """A plain SKU of which there are not enough."""
+
+    sku: str
+    requested: int
+    available: int
 
 
 class Stale(NamedTuple):

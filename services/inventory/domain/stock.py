@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from services.inventory.domain import alerts
+from services.inventory.domain.bundles import RESERVED_MAX, BundleHasNoStock, BundleLevel, Bundles, PartLevel
 from services.inventory.domain.commands import (
     Adjust,
     ApplySales,
@@ -53,6 +54,8 @@ from services.inventory.domain.stock_errors import (
 )
 from services.kit import errors
 
+NO_BUNDLES = Bundles()
+
 
 class Stock:
     """The working set of a batch of one location."""
@@ -71,11 +74,16 @@ class Stock:
         closed: bool = False,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
         hold_text: Callable[[uuid.UUID], str] = str,
+        bundles: Bundles = NO_BUNDLES,
+        beside: Mapping[str, PartLevel] | None = None,
     ) -> None:
         """Levels, variants and due (units whose holds have run out) by folded SKU; cursors by consumer.
 
-        hold_text: how the ledger names a hold.
+        hold_text: how the ledger names a hold. beside: what else the bundles consist of whose parts may be touched, by
+        folded SKU; nothing of it changes.
         """
+        self.bundles = bundles
+        self._beside = beside or {}
         self.location_id = location_id
         self.seq = seq
         self.now = now
@@ -96,7 +104,12 @@ class Stock:
     # --- the working set ---
 
     def level(self, sku: str) -> Level:
-        """The level of a SKU; zeros where the location never had it. SKU_NOT_FOUND when no variant has it."""
+        """The level of a SKU; zeros where the location never had it.
+
+        SKU_NOT_FOUND when no variant has it, BUNDLE_HAS_NO_STOCK when it is a bundle.
+        """
+        if self.bundles.version and sku in self.bundles:
+            raise BundleHasNoStock(sku)
         level = self.find(fold(sku))
         if level is None:
             raise SkuNotFound(sku)
@@ -162,6 +175,20 @@ class Stock:
         self.step = Step(step.seq + 1)
         return step
 
+    def bundle_levels(self, keys: Iterable[str]) -> list[BundleLevel]:
+        """What is to be had now of the bundles that consist of any of these plain SKUs (folded)."""
+        found = self.bundles.affected(keys)
+        return [self.bundles.level(key, self._part_levels(key)) for key in found]
+
+    def _part_levels(self, key: str) -> dict[str, PartLevel]:
+        parts = {}
+        for part in self.bundles.parts(key):
+            if (level := self.levels.get(part.key)) is not None:
+                parts[part.key] = PartLevel(1, level.available, level.version, level.updated_at)
+            elif part.key in self._beside:
+                parts[part.key] = self._beside[part.key]
+        return parts
+
     def _bucket(self, key: str, at: dt.datetime, quantity: int) -> None:
         self.buckets[key, at] = self.buckets.get((key, at), 0) + quantity
 
@@ -180,14 +207,43 @@ class Stock:
         """Every line of a reservation that can't be had in full. SKU_NOT_FOUND; LOCATION_NOT_CAPABLE."""
         if self.closed and command.for_sale:
             raise LocationNotCapable("SELL")
-        short = []
-        for sku, quantity in _added_up(command.lines):
+        lines, short = _added_up(command.lines), []
+        if command.for_sale and self._has_bundle(lines):
+            return self._shortages_of_bundles(lines)
+        for sku, quantity in lines:
             level = self.level(sku)
             promise = level.available + (level.backorder_limit if command.for_sale else 0)
             if promise < quantity:
                 eta = min((i.eta for i in level.incoming), default=None)
                 short.append(Shortage(sku, self.location_id, quantity, max(promise, 0), eta))
         return short
+
+    def _has_bundle(self, lines: Iterable[tuple[str, int]]) -> bool:
+        return bool(self.bundles.version) and any(sku in self.bundles for sku, _ in lines)
+
+    def _shortages_of_bundles(self, lines: Sequence[tuple[str, int]]) -> list[Shortage]:
+        """The same where a bundle is among the lines: what they ask of each plain SKU is added up first."""
+        demands = self.bundles.demands(lines)
+        if len(demands) > RESERVED_MAX:
+            raise errors.InvalidRequest(f"the lines come to more than {RESERVED_MAX} plain SKUs")
+        levels = {demand.key: self.level(demand.sku) for demand in demands}
+        promises = {key: level.available + level.backorder_limit for key, level in levels.items()}
+        shortage = self.bundles.shortage(lines, promises)
+        if shortage is None:
+            return []
+        units = {fold(each.sku): each for each in shortage.components}
+        return [
+            Shortage(
+                line.sku,
+                self.location_id,
+                line.requested,
+                line.available,
+                _expected([levels[fold(sku)] for sku in line.components]),
+                together=line.alone >= line.requested,
+                components=tuple(units[fold(sku)]._replace(sku=levels[fold(sku)].sku) for sku in line.components),
+            )
+            for line in shortage.lines
+        ]
 
     def reserve(self, command: Reserve, until: dt.datetime | None = None) -> Hold:
         """Holds all lines or nothing. INSUFFICIENT_STOCK lists every line that is short. until: None: by the ttl."""
@@ -197,7 +253,7 @@ class Stock:
             command.hold_id,
             tuple(
                 HoldLine(fold(sku), self.level(sku).sku, quantity, number)
-                for number, (sku, quantity) in enumerate(_added_up(command.lines), command.first_line)
+                for number, (sku, quantity) in enumerate(self._plain(command.lines), command.first_line)
             ),
             HoldState.ACTIVE,
             until or self.until(command.ttl_seconds),
@@ -214,6 +270,12 @@ class Stock:
         self.holds[hold.id] = hold
         self.new_holds.append(hold)
         return hold
+
+    def _plain(self, lines: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """What lines ask of plain SKUs, one line a SKU."""
+        if self._has_bundle(lines):
+            return [(demand.sku, demand.quantity) for demand in self.bundles.demands(lines)]
+        return _added_up(lines)
 
     def check(self, command: Reserve | EndHold) -> list[Shortage]:
         """Whether a part of something larger can be done here: what is short; refusals of other kinds are raised."""
@@ -385,7 +447,10 @@ class Stock:
     def apply_sale(self, sale: Sale) -> None:
         """Takes what was sold, whatever the stock says: first from the sale's own hold, then from what is there."""
         hold = self.holds.get(sale.hold_id) if sale.hold_id else None
-        self.take(sale.lines, hold, Reason.SALE, ("sale", sale.order_id), sale.origin)
+        lines: Sequence[tuple[str, int]] = sale.lines
+        if self._has_bundle(lines):
+            lines = [(demand.sku, demand.quantity) for demand in self.bundles.demands(lines)]
+        self.take(lines, hold, Reason.SALE, ("sale", sale.order_id), sale.origin)
 
     def take(
         self,
@@ -429,6 +494,13 @@ class Stock:
         hold.state = HoldState.CONSUMED
         self.changed_holds[hold.id] = hold
         return {line.key: (source, line.quantity) for line in hold.lines}
+
+
+def _expected(levels: Sequence[Level]) -> dt.datetime | None:
+    """When there is something of each to come; None when there isn't."""
+    first = [min((i.eta for i in level.incoming), default=None) for level in levels]
+    known = [eta for eta in first if eta is not None]
+    return max(known) if len(known) == len(first) else None
 
 
 def _added_up(lines: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:

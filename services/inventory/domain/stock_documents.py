@@ -53,7 +53,7 @@ def apply(working: stock.Stock, command: Document) -> Sequence[str]:
 
 def check(working: stock.Stock, command: Document) -> None:
     """Whether all its SKUs are known, before a part of it is done somewhere. SKU_NOT_FOUND."""
-    for key in keys_of(command):
+    for key in keys_of(command, working.bundles):
         if working.find(key) is None:
             raise SkuNotFound(key)
 
@@ -137,7 +137,9 @@ def _end_transfer_hold(working: stock.Stock, command: EndTransferHold) -> None:
         if hold is not None and state != HoldState.CONFIRMED:
             _promise_again(working, command, hold)
     else:
-        working.end_hold(EndHold(command.origin, command.hold_id, tuple(keys_of(command)), command.action))
+        working.end_hold(
+            EndHold(command.origin, command.hold_id, tuple(keys_of(command, working.bundles)), command.action)
+        )
 
 
 def _promise_again(working: stock.Stock, command: EndTransferHold, hold: Hold) -> None:

@@ -91,7 +91,7 @@ def reserve(
     spread = []
     for location_id, lines in places.items():
         spread.append((location_id, commands.Reserve(by, hold_id, tuple(lines), ttl_seconds, order_ref, first)))
-        first += len(lines)
+        first += len(lines) * bundles.PARTS_MAX  # as many lines as they may come to
     return spread
 
 
@@ -409,6 +409,8 @@ def _shortage(error: stock_errors.InsufficientStock) -> stock_pb.StockShortage:
         if line.next_available_at is not None:
             row.next_available_at.CopyFrom(clock.timestamp(line.next_available_at))
         row.together = line.together
+        for short in line.components:
+            row.components.add(sku=short.sku, requested=short.requested, available=short.available)
         for location_id, available in line.alternatives:
             row.alternatives.add(location_id=location_id, available=available)
     return detail

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -77,6 +77,8 @@ SELECT coalesce(sum(units), 0)::bigint AS available, count(*) AS locations FROM 
 ) u
 """)
 IS_BUNDLE = sa.text("SELECT EXISTS (SELECT FROM bundle_part WHERE bundle_key = :key)")
+LISTED_MAX: Final = 500
+"""Bundles a statement of a snapshot reads."""
 # All parts of the bundles of which a location has anything, and the position as of which that is so. keys NULL: of all.
 _OF_LOCATION: Final = f"""
 SELECT p.bundle_key, v.sku, b.version AS defined, {_COLUMNS}
@@ -91,6 +93,23 @@ JOIN variant v ON v.tenant_id = p.tenant_id AND v.sku_key = p.bundle_key
 {_PART.format(place="{location}")}
 ORDER BY p.bundle_key
 """
+
+
+OF_LOCATION = pipeline.Statement(f"""
+SELECT h.epoch, h.seq, o.* FROM stock_head h LEFT JOIN LATERAL (
+    {_OF_LOCATION.format(tenant="h.tenant_id", location="h.location_id", keys="$3::text[]", after="''", limit=LISTED_MAX + 1)}
+) o ON true
+WHERE h.tenant_id = $1 AND h.location_id = $2
+""")
+PAGE_OF_LOCATION = sa.text(
+    _OF_LOCATION.format(
+        tenant="CAST(:tenant AS uuid)",
+        location=":location",
+        keys="CAST(:keys AS text[])",
+        after=":after",
+        limit=":limit",
+    )
+)
 
 
 def definitions(rows: Sequence[Sequence[Any]]) -> list[Bundle]:
@@ -129,6 +148,34 @@ def _part(quantity: int, available: int, version: int, updated_at: dt.datetime |
         for each in incoming or ()
     )
     return PartLevel(quantity, available, version, updated_at, expected)
+
+
+async def of_location(
+    connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[str] | None
+) -> tuple[tuple[int, int], list[BundleLevel]] | None:
+    """(epoch, seq) of a location and the bundles of which it ever had a part, by folded SKU, in one moment.
+
+    None when there is no such location, or more than 500 of them. keys: only these folded SKUs; None: all.
+    """
+    given = (uuid.UUID(tenant).bytes, location.bytes, None if keys is None else binary.texts(keys))
+    (rows,) = await connection.ask(tenant, (OF_LOCATION, given))
+    found = _levels([row[2:] for row in rows if row[2] is not None])
+    return None if not rows or len(found) > LISTED_MAX else (rows[0][:2], list(found.values()))
+
+
+async def page_of_location(
+    session: database.ReadSession, tenant: str, location: uuid.UUID, keys: Sequence[str] | None
+) -> AsyncIterator[list[BundleLevel]]:
+    """The same in chunks of at most 500, in the moment that the session's transaction sees."""
+    after = ""
+    while True:
+        given = {"tenant": tenant, "location": location, "keys": keys, "after": after, "limit": LISTED_MAX}
+        found = _levels((await session.execute(PAGE_OF_LOCATION, given)).all())
+        if found:
+            yield list(found.values())
+        if len(found) < LISTED_MAX:
+            return
+        after = list(found)[-1]
 
 
 async def is_bundle(session: database.ReadSession, key: str) -> bool:

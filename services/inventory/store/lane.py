@@ -10,15 +10,17 @@ import datetime as dt
 import functools
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.inventory.domain import levels as values
+from services.inventory.domain.bundles import Bundles, PartLevel
+from services.inventory.store import bundles as bundle_store
 from services.kit import binary, events, idempotency, outbox, pipeline
 
 HEAD = pipeline.Statement("""
-SELECT h.seq, h.epoch, l.closed FROM stock_head h JOIN location l ON l.tenant_id = h.tenant_id AND l.id = h.location_id
+SELECT h.seq, h.epoch, l.closed, h.bundles FROM stock_head h JOIN location l ON l.tenant_id = h.tenant_id AND l.id = h.location_id
 WHERE h.tenant_id = $1 AND h.location_id = $2 FOR UPDATE OF h
 """)
 LEVELS = pipeline.Statement("""
@@ -52,6 +54,12 @@ class Wanted:
     skus: set[str] = field(default_factory=set)
     holds: set[uuid.UUID] = field(default_factory=set)
     consumers: set[str] = field(default_factory=set)
+    beside: set[str] = field(default_factory=set)
+    """Folded SKUs that are only looked at: what else bundles consist of that these are in."""
+
+
+Plan = Callable[[Bundles], Mapping[uuid.UUID, Wanted]]
+"""What a batch needs of each location, as bundles are defined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +75,42 @@ class Place:
     holds: dict[uuid.UUID, values.Hold]
     cursors: dict[str, tuple[int, int]]
     variants: Mapping[str, str]
+    beside: Mapping[str, PartLevel]
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The places that the tenant has. answered: position among the keys -> fingerprint, response."""
+    """The places that the tenant has. answered: position among the keys -> fingerprint, response. bundles: in force."""
 
     places: dict[uuid.UUID, Place]
     answered: dict[int, tuple[bytes, bytes]]
+    bundles: Bundles
 
 
 async def load(
     connection: pipeline.LaneConnection,
     tenant: str,
-    wanted: Mapping[uuid.UUID, Wanted],
+    plan: Plan,
     keys: Sequence[idempotency.Key],
+    bundles: Bundles,
 ) -> Loaded:
-    """Begins, locks and loads, whatever the order of wanted. A location that the tenant doesn't have is left out."""
+    """Begins, locks and loads. A location that the tenant doesn't have is left out.
+
+    bundles: as this process last saw them. When a head tells otherwise, what changed is read under its lock, and the
+    batch planned and loaded anew: nobody sets a bundle while a head of the tenant is locked.
+    """
     owner = uuid.UUID(tenant)
+    wanted = plan(bundles)
     queries = _queries(owner.bytes, wanted)
     queries["answered"] = idempotency.look_up(owner, keys)
     found = dict(zip(queries, await connection.begin(tenant, *queries.values()), strict=True))
+    heads = [found["head", location] for location in wanted]
+    version = max((rows[0][3] for rows in heads if rows), default=bundles.version)
+    if version != bundles.version:
+        bundles = await _renewed(connection, owner, bundles, version)
+        wanted = plan(bundles)
+        queries = _queries(owner.bytes, wanted)
+        found.update(zip(queries, await connection.proceed(*queries.values()), strict=True))
     missing = {
         sku
         for location, of in wanted.items()
@@ -100,7 +123,15 @@ async def load(
     return Loaded(
         {location: _place(location, found, variants) for location in wanted if found["head", location]},
         {row[0] - 1: (row[1], row[2]) for row in found["answered"]},
+        bundles,
     )
+
+
+async def _renewed(connection: pipeline.LaneConnection, owner: uuid.UUID, bundles: Bundles, version: int) -> Bundles:
+    """The bundles in force, from what changed since; from nothing when the database went back, as after a restore."""
+    known = bundles if bundles.version < version else Bundles()
+    (rows,) = await connection.proceed((bundle_store.CHANGED, (owner.bytes, binary.number(known.version))))
+    return known.changed(bundle_store.definitions(rows), version)
 
 
 def _queries(owner: bytes, wanted: Mapping[uuid.UUID, Wanted]) -> dict[Any, pipeline.Query]:
@@ -118,13 +149,19 @@ def _queries(owner: bytes, wanted: Mapping[uuid.UUID, Wanted]) -> dict[Any, pipe
     for location, of in places:
         if of.consumers:
             queries["cursors", location] = (CURSORS, (owner, of.key.encode(), binary.texts(sorted(of.consumers))))
+    for location, of in places:
+        if of.beside:
+            queries["beside", location] = (
+                bundle_store.BESIDE,
+                (owner, location.bytes, binary.texts(sorted(of.beside))),
+            )
     for location, _ in places:
         queries["clock", location] = (CLOCK, (owner, location.bytes, skus[location]))
     return queries
 
 
 def _place(location: uuid.UUID, found: Mapping[Any, pipeline.Rows], variants: Mapping[str, str]) -> Place:
-    ((seq, epoch, closed),) = found["head", location]
+    ((seq, epoch, closed, _),) = found["head", location]
     now, due = _clock(found["clock", location])
     return Place(
         seq=seq,
@@ -136,6 +173,7 @@ def _place(location: uuid.UUID, found: Mapping[Any, pipeline.Rows], variants: Ma
         holds=_holds(found.get(("holds", location), ())),
         cursors={row[0]: (row[1], row[2]) for row in found.get(("cursors", location), ())},
         variants=variants,
+        beside=bundle_store.beside(found.get(("beside", location), ())),
     )
 
 

@@ -53,7 +53,7 @@ ORDER BY l.sku_key
 _FIRST = _CHUNK.format(tenant="h.tenant_id", location="h.location_id", after="''", keys="$3", limit=CHUNK_LEVELS + 1)
 # A small location in one statement, which sees one moment: most are, and a thousand may be asked for at once.
 SMALL = pipeline.Statement(f"""
-SELECT h.epoch, h.seq, c.* FROM stock_head h LEFT JOIN LATERAL ({_FIRST}) c ON true
+SELECT h.epoch, h.seq, h.bundles, c.* FROM stock_head h LEFT JOIN LATERAL ({_FIRST}) c ON true
 WHERE h.tenant_id = $1 AND h.location_id = $2 ORDER BY c.sku_key
 """)
 LEVELS = sa.text(
@@ -64,11 +64,12 @@ LEVELS = sa.text(
 
 
 class Head(NamedTuple):
-    """How far a location's ledger has come."""
+    """How far a location's ledger has come. bundles: version of the bundles in force; 0: the tenant has none."""
 
     location: uuid.UUID
     epoch: int
     seq: int
+    bundles: int = 0
 
 
 async def heads(connection: pipeline.LaneConnection, tenant: str, locations: Sequence[uuid.UUID]) -> list[Head]:
@@ -97,14 +98,15 @@ async def small(
     (rows,) = await connection.ask(tenant, (SMALL, parameters))
     if not rows or len(rows) > CHUNK_LEVELS:
         return None
-    return Head(location, *rows[0][:2]), [lane.level_of(row[2:]) for row in rows if row[2] is not None]
+    return Head(location, *rows[0][:3]), [lane.level_of(row[3:]) for row in rows if row[3] is not None]
 
 
 async def head(session: database.ReadSession, location: uuid.UUID) -> Head | None:
     """Position of a location, in the moment that the session's transaction sees."""
     at = tables.stock_head.c
-    row = (await session.execute(sa.select(at.epoch, at.seq).where(at.location_id == location))).one_or_none()
-    return None if row is None else Head(location, row.epoch, row.seq)
+    query = sa.select(at.epoch, at.seq, at.bundles).where(at.location_id == location)
+    row = (await session.execute(query)).one_or_none()
+    return None if row is None else Head(location, *row)
 
 
 async def levels(

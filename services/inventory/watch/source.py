@@ -7,11 +7,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from services.inventory.domain import levels as values
+from services.inventory.domain.bundles import BundleLevel
 from services.inventory.mapping import stock as mapping
+from services.inventory.store import bundles
 from services.inventory.store import watch as store
 from services.inventory.watch import frames
-from services.kit import database, errors, watching
+from services.kit import database, errors, pipeline, watching
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
+
+SMALL_TRIES = 3
+"""A busy location moves on between two statements now and then; then it is read in one transaction."""
 
 
 class StockSource:
@@ -46,10 +51,11 @@ class StockSource:
         location, tenant_uuid = mapping.location_uuid(key), mapping.tenant_uuid(tenant)
         keys = None if names is None else sorted(names)
         async with self._db.lane_connection() as connection:
-            found = await store.small(connection, tenant_uuid, location, keys)
+            found = await _small(connection, tenant_uuid, location, keys)
         if found is not None:
-            head, levels = found
-            return watching.Snapshot(watching.Position(head.epoch, head.seq), _chunks(key, levels))
+            head, levels, composed = found
+            chunks = _chunks(key, levels) + (_chunks(key, composed) if composed else [])
+            return watching.Snapshot(watching.Position(head.epoch, head.seq), chunks)
         return await self._large_snapshot(tenant_uuid, key, location, keys)
 
     async def _large_snapshot(
@@ -65,11 +71,33 @@ class StockSource:
                 if levels or not chunks:
                     chunks += _chunks(key, levels)
                     await asyncio.sleep(0)  # a chunk takes some milliseconds; others have their turn in between
+            async for composed in bundles.page_of_location(session, tenant_uuid, location, keys):
+                chunks += _chunks(key, composed)
+                await asyncio.sleep(0)
         return watching.Snapshot(watching.Position(head.epoch, head.seq), chunks)
 
 
-def _chunks(key: str, levels: Sequence[values.Level]) -> list[bytes]:
-    return frames.chunk_payloads([mapping.level_to_proto(key, level) for level in levels])
+async def _small(
+    connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, keys: Sequence[str] | None
+) -> tuple[store.Head, list[values.Level], list[BundleLevel]] | None:
+    """Position, levels and bundles of a location, in one moment: two statements that found the same position.
+
+    None when there are many of either, or the location never stands still for so long.
+    """
+    for _ in range(SMALL_TRIES):
+        found = await store.small(connection, tenant, location, keys)
+        if found is None or not found[0].bundles:
+            return None if found is None else (*found, [])
+        composed = await bundles.of_location(connection, tenant, location, keys)
+        if composed is None:
+            return None
+        if composed[0] == (found[0].epoch, found[0].seq):
+            return (*found, composed[1])
+    return None
+
+
+def _chunks(key: str, levels: Sequence[mapping.AnyLevel]) -> list[bytes]:
+    return frames.chunk_payloads([mapping.any_level(key, level) for level in levels])
 
 
 def _changes(data: bytes) -> tuple[watching.Change, ...]:

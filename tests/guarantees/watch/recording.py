@@ -20,8 +20,9 @@ from tests.integration.inventory.watch.tills import Frame, Shop, Till
 from tillmesh.inventory.v1 import inventory_events_pb2
 
 SKUS = [f"sku-{n}" for n in range(12)]
+BUNDLES = ["set-1", "set-2"]
 ROUNDS = 100
-FILTER = (SKUS[1], SKUS[4], SKUS[7])
+FILTER = (SKUS[1], SKUS[4], SKUS[7], BUNDLES[0])
 
 
 @dataclass
@@ -70,10 +71,13 @@ class Chaos:
             await asyncio.sleep(self.random.random() * 0.02)
 
     async def _command(self) -> None:
-        if self.random.random() < 0.7:
+        chance = self.random.random()
+        if chance < 0.05:
+            await define(self.shop, self.random)
+        elif chance < 0.7:
             await self.shop.adjust(self.location_id, self.random.choice(SKUS), 5)
         else:
-            lines = [(sku, 1) for sku in self.random.sample(SKUS, 3)]
+            lines = [(sku, 1) for sku in self.random.sample([*SKUS, *BUNDLES], 3)]
             try:
                 await self.shop.reserve(self.location_id, *lines)
             except errors.Error:
@@ -101,6 +105,12 @@ class Chaos:
         return await self.shop.head(self.location_id)
 
 
+async def define(shop: Shop, chance: random.Random) -> None:
+    """Says anew what a bundle consists of."""
+    parts = chance.sample(SKUS, 3)
+    await shop.set_bundle(chance.choice(BUNDLES), {sku: chance.randint(1, 3) for sku in parts})
+
+
 async def record(urls: tuple[str, str], cluster: postgres.Cluster, seed: int) -> Recording:
     """Runs it all on a new location."""
     db = database.Database(*urls, lane_connections=4)
@@ -108,7 +118,9 @@ async def record(urls: tuple[str, str], cluster: postgres.Cluster, seed: int) ->
     recording = Recording()
     try:
         async with Shop(db, cluster) as shop:
-            location_id = await shop.location(SKUS)
+            location_id = await shop.location([*SKUS, *BUNDLES])
+            for bundle in BUNDLES:
+                await shop.set_bundle(bundle, {SKUS[1]: 1, SKUS[2]: 2})
             for sku in SKUS:
                 await shop.adjust(location_id, sku, 10)
             await _run(recording, Chaos(shop, location_id, seed))
@@ -144,6 +156,8 @@ async def read_truth(recording: Recording, shop: Shop, location_id: str) -> None
             {"location": mapping.location_uuid(location_id)},
         )
         recording.final = {row.sku: row.available for row in found}
+    for bundle in BUNDLES:
+        recording.final[bundle] = (await shop.level(location_id, bundle)).available
 
 
 async def _resume_from_the_past(recording: Recording, shop: Shop, location_id: str, seed: int) -> None:

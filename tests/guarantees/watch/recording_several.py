@@ -74,7 +74,10 @@ async def record(urls: tuple[str, str], cluster: postgres.Cluster, seed: int) ->
     await db.open()
     try:
         async with Shop(db, cluster) as shop:
-            locations = [await shop.location(() if n else recording.SKUS) for n in range(LOCATIONS)]
+            await shop.variants([*recording.SKUS, *recording.BUNDLES])
+            locations = [await shop.location() for _ in range(LOCATIONS)]
+            for bundle in recording.BUNDLES:
+                await shop.set_bundle(bundle, {recording.SKUS[1]: 1, recording.SKUS[2]: 2})
             for location_id in locations:
                 for sku in recording.SKUS:
                     await shop.adjust(location_id, sku, 10)

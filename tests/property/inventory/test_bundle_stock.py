@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections import Counter
+from typing import Any
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 
 from services.inventory.domain import bundles as values
 from services.inventory.domain import commands, stock, stock_errors
 from services.inventory.domain.bundles import Bundle, Bundles, Component, Units
-from services.inventory.domain.levels import Level
+from services.inventory.domain.levels import HoldState, Level
 from services.kit import errors
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -58,7 +61,11 @@ def can_be_had(bundles: list[Bundle], asked: list[tuple[str, int]], available: d
     return True
 
 
-def some_stock(available: dict[str, int]) -> stock.Stock:
+def taken_apart(bundles: list[Bundle], asked: list[tuple[str, int]]) -> Counter[str]:
+    return Counter(unit for sku, quantity in asked for _ in range(quantity) for unit in by_hand(bundles, sku))
+
+
+def some_stock(available: dict[str, int], bundles: Bundles = stock.NO_BUNDLES) -> stock.Stock:
     return stock.Stock(
         location_id="loc",
         seq=0,
@@ -67,6 +74,7 @@ def some_stock(available: dict[str, int]) -> stock.Stock:
         variants={key: key for key in available},
         holds={},
         due={},
+        bundles=bundles,
     )
 
 
@@ -200,3 +208,58 @@ def test_a_definition_is_refused_exactly_when_something_would_nest_too_deep(
             assert legal
             known = after
             assert {p.key for p in Bundles(known.values()).parts(sku)}.isdisjoint(known)
+
+
+orders = st.lists(
+    st.one_of(
+        st.tuples(st.just("reserve"), lines),
+        st.tuples(st.just("sell"), lines),
+        st.tuples(st.just("adjust"), st.tuples(st.sampled_from(PLAIN), st.integers(-3, 12))),
+        st.tuples(st.just("end"), st.integers(0, 9)),
+    ),
+    max_size=12,
+)
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(assortments(), counts, orders)
+def test_a_location_never_promises_a_unit_twice_whatever_bundles_are_asked_for(
+    bundles: list[Bundle], counted: dict[str, int], asked: list[tuple[str, Any]]
+) -> None:
+    """Against a purse of units: what is asked for is taken apart by hand, and taken when every unit is there."""
+    working = some_stock({key: max(0, units) for key, units in counted.items()}, Bundles(bundles, 1))
+    purse = Counter({key: max(0, units) for key, units in counted.items()})
+    held: list[tuple[uuid.UUID, Counter[str]]] = []
+    for action, what in asked:
+        if action == "adjust":
+            sku, delta = what
+            if delta and purse[sku.lower()] + delta >= 0:
+                working.adjust(commands.Adjust(commands.Origin("me"), sku, delta, reason=1))
+                purse[sku.lower()] += delta
+        elif action == "end" and what < len(held):
+            hold, units = held.pop(what)
+            working.end_hold(commands.EndHold(commands.Origin("me"), hold, (), HoldState.RELEASED))
+            purse.update(units)
+        elif action == "sell":
+            units = taken_apart(bundles, what)
+            working.apply_sale(commands.Sale("ord", tuple(what), commands.Origin("me")))
+            purse.subtract(units)
+        elif action == "reserve":
+            units = taken_apart(bundles, what)
+            command = commands.Reserve(commands.Origin("me"), uuid.uuid4(), tuple(what), 60)
+            if all(purse[key] >= quantity for key, quantity in units.items()):
+                made = working.reserve(command)
+                assert {line.key: line.quantity for line in made.lines} == units
+                held.append((made.id, units))
+                purse.subtract(units)
+            else:
+                with pytest.raises(stock_errors.InsufficientStock):
+                    working.reserve(command)
+        step = working.finish()
+        touched = step.touched if step else {}
+        assert {level.sku: level.available for level in working.bundle_levels(touched)} == {
+            bundle.sku: max(0, min(purse[key] // quantity for key, quantity in parts.items()))
+            for bundle in bundles
+            if (parts := taken_apart(bundles, [(bundle.sku, 1)])).keys() & touched.keys()
+        }
+    assert {key: level.available for key, level in working.levels.items()} == {key: purse[key] for key in counted}

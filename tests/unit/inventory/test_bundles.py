@@ -87,6 +87,14 @@ def test_what_a_bundle_consists_of_in_the_end_is_bounded_for_its_owners_too() ->
     assert violations(wide[1], *smaller) == [("bundle.components", "gift would consist of more than 100 plain SKUs")]
 
 
+def test_a_bundle_takes_at_most_10_000_units_of_a_plain_sku() -> None:
+    outer = a_bundle("gift", set=100, red=1)
+    values.check_bundle(outer, known(a_bundle("set", red=99)))
+    too_many = [("bundle.components", "gift would take more than 10000 units of red")]
+    assert violations(outer, a_bundle("set", red=100)) == too_many
+    assert violations(a_bundle("set", red=100), outer) == too_many
+
+
 # --- what is said of them ---
 
 SETS = Bundles([a_bundle("Set", Red=2, Blue=1), a_bundle("Gift", SET=1, box=1, red=1)])

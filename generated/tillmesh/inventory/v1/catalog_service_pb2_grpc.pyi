@@ -94,7 +94,8 @@ class CatalogServiceStub:
     sold before stays as it was. All locations take over at once; streams tell the bundle's new availability.
 
     SKU_NOT_FOUND (of a component too); VERSION_MISMATCH (of the variant); INVALID_REQUEST when it nests too deep or in
-    itself, comes to more than 100 plain SKUs, is the tenant's 10,001st bundle, or a plain SKU would be in more than 100.
+    itself, comes to more than 100 plain SKUs or 10,000 units of one, is the tenant's 10,001st bundle, or a plain SKU would be in
+    more than 100.
     SKU_HAS_STOCK (409): a plain SKU with stock, expected deliveries or running documents can't become a bundle; what a
     location has set for it otherwise (safety stock, backorder limit, thresholds) is dropped.
     """
@@ -183,7 +184,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     sold before stays as it was. All locations take over at once; streams tell the bundle's new availability.
 
     SKU_NOT_FOUND (of a component too); VERSION_MISMATCH (of the variant); INVALID_REQUEST when it nests too deep or in
-    itself, comes to more than 100 plain SKUs, is the tenant's 10,001st bundle, or a plain SKU would be in more than 100.
+    itself, comes to more than 100 plain SKUs or 10,000 units of one, is the tenant's 10,001st bundle, or a plain SKU would be in
+    more than 100.
     SKU_HAS_STOCK (409): a plain SKU with stock, expected deliveries or running documents can't become a bundle; what a
     location has set for it otherwise (safety stock, backorder limit, thresholds) is dropped.
     """
@@ -365,7 +367,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         sold before stays as it was. All locations take over at once; streams tell the bundle's new availability.
 
         SKU_NOT_FOUND (of a component too); VERSION_MISMATCH (of the variant); INVALID_REQUEST when it nests too deep or in
-        itself, comes to more than 100 plain SKUs, is the tenant's 10,001st bundle, or a plain SKU would be in more than 100.
+        itself, comes to more than 100 plain SKUs or 10,000 units of one, is the tenant's 10,001st bundle, or a plain SKU would be in
+        more than 100.
         SKU_HAS_STOCK (409): a plain SKU with stock, expected deliveries or running documents can't become a bundle; what a
         location has set for it otherwise (safety stock, backorder limit, thresholds) is dropped.
         """

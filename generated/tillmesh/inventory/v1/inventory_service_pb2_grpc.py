@@ -33,6 +33,9 @@ class InventoryServiceStub:
     Writes take an idempotency key: `request_id`, or the `Idempotency-Key` header. Within 72 hours the same key with the
     same request returns the first answer and changes nothing; with another request it fails with IDEMPOTENCY_KEY_REUSED.
     Only successes are remembered. Times in requests more than 5 minutes in the future are accepted and flagged.
+
+    A bundle (CatalogService.SetBundle) has no stock of its own. What changes stock or its policy refuses one with
+    BUNDLE_HAS_NO_STOCK (409); it is read, reserved and sold as its components.
     """
 
     def __init__(self, channel):
@@ -184,6 +187,9 @@ class InventoryServiceServicer:
     Writes take an idempotency key: `request_id`, or the `Idempotency-Key` header. Within 72 hours the same key with the
     same request returns the first answer and changes nothing; with another request it fails with IDEMPOTENCY_KEY_REUSED.
     Only successes are remembered. Times in requests more than 5 minutes in the future are accepted and flagged.
+
+    A bundle (CatalogService.SetBundle) has no stock of its own. What changes stock or its policy refuses one with
+    BUNDLE_HAS_NO_STOCK (409); it is read, reserved and sold as its components.
     """
 
     def GetStock(self, request, context):
@@ -195,7 +201,7 @@ class InventoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListStock(self, request, context):
-        """Lists the stock of a location, one level a SKU that it ever had.
+        """Lists the stock of a location, one level a SKU that it ever had. Bundles have none: they are not in the list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,6 +280,7 @@ class InventoryServiceServicer:
     def ReserveStock(self, request, context):
         """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
         key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
+        A bundle holds its components: they are the reservation's lines, which a later SetBundle doesn't change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,7 +288,8 @@ class InventoryServiceServicer:
 
     def CreateReservation(self, request, context):
         """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
-        the same SKU and location are added up.
+        the same SKU and location are added up. Where bundles are among them, what all lines ask of each plain SKU is added up,
+        so that nothing is promised twice; INVALID_REQUEST when that comes to more than 1,000 plain SKUs at a location.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -342,6 +350,7 @@ class InventoryServiceServicer:
 
     def WatchStock(self, request, context):
         """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
+        A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
         With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
         Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.
@@ -378,7 +387,7 @@ class InventoryServiceServicer:
     def ListStockAlerts(self, request, context):
         """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
         and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
-        low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
+        low_stock_threshold have alerts, so bundles have none. A hold that has just run out counts within a second. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -564,6 +573,9 @@ class InventoryService:
     Writes take an idempotency key: `request_id`, or the `Idempotency-Key` header. Within 72 hours the same key with the
     same request returns the first answer and changes nothing; with another request it fails with IDEMPOTENCY_KEY_REUSED.
     Only successes are remembered. Times in requests more than 5 minutes in the future are accepted and flagged.
+
+    A bundle (CatalogService.SetBundle) has no stock of its own. What changes stock or its policy refuses one with
+    BUNDLE_HAS_NO_STOCK (409); it is read, reserved and sold as its components.
     """
 
     @staticmethod

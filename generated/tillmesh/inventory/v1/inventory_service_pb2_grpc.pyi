@@ -34,6 +34,9 @@ class InventoryServiceStub:
     Writes take an idempotency key: `request_id`, or the `Idempotency-Key` header. Within 72 hours the same key with the
     same request returns the first answer and changes nothing; with another request it fails with IDEMPOTENCY_KEY_REUSED.
     Only successes are remembered. Times in requests more than 5 minutes in the future are accepted and flagged.
+
+    A bundle (CatalogService.SetBundle) has no stock of its own. What changes stock or its policy refuses one with
+    BUNDLE_HAS_NO_STOCK (409); it is read, reserved and sold as its components.
     """
 
     @_typing.overload
@@ -45,7 +48,7 @@ class InventoryServiceStub:
     call. A SKU of the catalogue that the location never had reads as zeros. SKU_NOT_FOUND, NOT_FOUND (location).
     """
     ListStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockRequest, _inventory_service_pb2.ListStockResponse]
-    """Lists the stock of a location, one level a SKU that it ever had."""
+    """Lists the stock of a location, one level a SKU that it ever had. Bundles have none: they are not in the list."""
     ListSkuStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListSkuStockRequest, _inventory_service_pb2.ListSkuStockResponse]
     """Lists one SKU over all locations that the caller may see, and sums it. SKU_NOT_FOUND."""
     BatchGetAvailability: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.BatchGetAvailabilityRequest, _inventory_service_pb2.BatchGetAvailabilityResponse]
@@ -86,10 +89,12 @@ class InventoryServiceStub:
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
     key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
+    A bundle holds its components: they are the reservation's lines, which a later SetBundle doesn't change.
     """
     CreateReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.CreateReservationRequest, _stock_pb2.Reservation]
     """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
-    the same SKU and location are added up.
+    the same SKU and location are added up. Where bundles are among them, what all lines ask of each plain SKU is added up,
+    so that nothing is promised twice; INVALID_REQUEST when that comes to more than 1,000 plain SKUs at a location.
     """
     SourceReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.SourceReservationRequest, _stock_pb2.Reservation]
     """Chooses the location, or the split over locations, that can serve the lines, and reserves there, in one step: all lines
@@ -113,6 +118,7 @@ class InventoryServiceStub:
     """Lists the ledger of a location, newest first. Replaying it from zero gives the levels."""
     WatchStock: _grpc.UnaryStreamMultiCallable[_inventory_service_pb2.WatchStockRequest, _inventory_service_pb2.WatchStockResponse]
     """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
+    A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
     With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
     Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.
@@ -136,7 +142,7 @@ class InventoryServiceStub:
     ListStockAlerts: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockAlertsRequest, _inventory_service_pb2.ListStockAlertsResponse]
     """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
     and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
-    low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
+    low_stock_threshold have alerts, so bundles have none. A hold that has just run out counts within a second. NOT_FOUND.
     """
     ResolveStockException: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ResolveStockExceptionRequest, _stock_pb2.StockException]
     """Notes what was done about an exception. Resolving it twice is no error. NOT_FOUND."""
@@ -154,6 +160,9 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     Writes take an idempotency key: `request_id`, or the `Idempotency-Key` header. Within 72 hours the same key with the
     same request returns the first answer and changes nothing; with another request it fails with IDEMPOTENCY_KEY_REUSED.
     Only successes are remembered. Times in requests more than 5 minutes in the future are accepted and flagged.
+
+    A bundle (CatalogService.SetBundle) has no stock of its own. What changes stock or its policy refuses one with
+    BUNDLE_HAS_NO_STOCK (409); it is read, reserved and sold as its components.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -162,7 +171,7 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     call. A SKU of the catalogue that the location never had reads as zeros. SKU_NOT_FOUND, NOT_FOUND (location).
     """
     ListStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockRequest, _inventory_service_pb2.ListStockResponse]  # type: ignore[assignment]
-    """Lists the stock of a location, one level a SKU that it ever had."""
+    """Lists the stock of a location, one level a SKU that it ever had. Bundles have none: they are not in the list."""
     ListSkuStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListSkuStockRequest, _inventory_service_pb2.ListSkuStockResponse]  # type: ignore[assignment]
     """Lists one SKU over all locations that the caller may see, and sums it. SKU_NOT_FOUND."""
     BatchGetAvailability: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.BatchGetAvailabilityRequest, _inventory_service_pb2.BatchGetAvailabilityResponse]  # type: ignore[assignment]
@@ -203,10 +212,12 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReserveStockRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
     key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
+    A bundle holds its components: they are the reservation's lines, which a later SetBundle doesn't change.
     """
     CreateReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.CreateReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
-    the same SKU and location are added up.
+    the same SKU and location are added up. Where bundles are among them, what all lines ask of each plain SKU is added up,
+    so that nothing is promised twice; INVALID_REQUEST when that comes to more than 1,000 plain SKUs at a location.
     """
     SourceReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.SourceReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Chooses the location, or the split over locations, that can serve the lines, and reserves there, in one step: all lines
@@ -230,6 +241,7 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Lists the ledger of a location, newest first. Replaying it from zero gives the levels."""
     WatchStock: _aio.UnaryStreamMultiCallable[_inventory_service_pb2.WatchStockRequest, _inventory_service_pb2.WatchStockResponse]  # type: ignore[assignment]
     """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
+    A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
     With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
     Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.
@@ -253,7 +265,7 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     ListStockAlerts: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockAlertsRequest, _inventory_service_pb2.ListStockAlertsResponse]  # type: ignore[assignment]
     """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
     and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
-    low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
+    low_stock_threshold have alerts, so bundles have none. A hold that has just run out counts within a second. NOT_FOUND.
     """
     ResolveStockException: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ResolveStockExceptionRequest, _stock_pb2.StockException]  # type: ignore[assignment]
     """Notes what was done about an exception. Resolving it twice is no error. NOT_FOUND."""
@@ -270,6 +282,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     Writes take an idempotency key: `request_id`, or the `Idempotency-Key` header. Within 72 hours the same key with the
     same request returns the first answer and changes nothing; with another request it fails with IDEMPOTENCY_KEY_REUSED.
     Only successes are remembered. Times in requests more than 5 minutes in the future are accepted and flagged.
+
+    A bundle (CatalogService.SetBundle) has no stock of its own. What changes stock or its policy refuses one with
+    BUNDLE_HAS_NO_STOCK (409); it is read, reserved and sold as its components.
     """
 
     @_abc_1.abstractmethod
@@ -288,7 +303,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ListStockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ListStockResponse, _abc.Awaitable[_inventory_service_pb2.ListStockResponse]]:
-        """Lists the stock of a location, one level a SKU that it ever had."""
+        """Lists the stock of a location, one level a SKU that it ever had. Bundles have none: they are not in the list."""
 
     @_abc_1.abstractmethod
     def ListSkuStock(
@@ -383,6 +398,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
         """Reserves units of one SKU at a location, or nothing. INSUFFICIENT_STOCK (409) carries a StockShortage. Repeating the
         key returns the first reservation. The hold ends after ttl (1 s to 7 days, default 15 min). SKU_NOT_FOUND.
+        A bundle holds its components: they are the reservation's lines, which a later SetBundle doesn't change.
         """
 
     @_abc_1.abstractmethod
@@ -392,7 +408,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
         """Reserves several SKUs at one location or at several (at most 16), all lines or nothing, like ReserveStock. Lines of
-        the same SKU and location are added up.
+        the same SKU and location are added up. Where bundles are among them, what all lines ask of each plain SKU is added up,
+        so that nothing is promised twice; INVALID_REQUEST when that comes to more than 1,000 plain SKUs at a location.
         """
 
     @_abc_1.abstractmethod
@@ -464,6 +481,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inventory_service_pb2.WatchStockResponse], _abc.AsyncIterator[_inventory_service_pb2.WatchStockResponse]]:
         """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
+        A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
         With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
         Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.
@@ -505,7 +523,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inventory_service_pb2.ListStockAlertsResponse, _abc.Awaitable[_inventory_service_pb2.ListStockAlertsResponse]]:
         """Lists which levels are oversold, out of stock or low, the most urgent first, then by SKU: every alert that was raised
         and is not over yet, also where available has risen since without passing rearm_threshold. Only levels with a
-        low_stock_threshold have alerts. A hold that has just run out counts within a second. NOT_FOUND.
+        low_stock_threshold have alerts, so bundles have none. A hold that has just run out counts within a second. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -665,7 +665,7 @@ class Reservation(_message.Message):
     """Position at which it was made, in the ledger of its first line's location."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReservationLine]:
-        """What it holds; one line a SKU and location."""
+        """What it holds; one line a SKU and location, of bundles their components."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
