@@ -16,6 +16,8 @@ SCOPES = (
     "sales:write",
     "orders:read",
     "orders:write",
+    "customers:read",
+    "customers:write",
     "reviews:read",
     "reviews:write",
     "reviews:moderate",
@@ -33,18 +35,21 @@ _ASSOCIATE = (
     "sales:write",
     "orders:read",
     "orders:write",
+    "customers:read",
+    "customers:write",
     "reviews:read",
 )
 
 DEFAULT_SCOPES: dict[str, tuple[str, ...]] = {
     "storefront": _STOREFRONT,
-    "customer": (*_STOREFRONT, "orders:read", "reviews:write"),
+    "customer": (*_STOREFRONT, "orders:read", "customers:read", "customers:write", "reviews:write"),
     "associate": _ASSOCIATE,
     "store_manager": _ASSOCIATE,
     "marketer": (
         "catalog:read",
         "inventory:read",
         "orders:read",
+        "customers:read",
         "marketing:read",
         "marketing:write",
         "reviews:read",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import pydantic
@@ -50,6 +50,7 @@ class Process:
         self._config = config
         self._service = service
         self._opened: list[tuple[str, Callable[[], None], server.Callback]] = []
+        self._checks: list[Callable[[], Awaitable[None]]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self, name: str, close: server.Callback, start: Callable[[], None] = lambda: None) -> None:
@@ -65,6 +66,10 @@ class Process:
         made = channels.ServiceChannel(service, address, identity)
         self.open(service, made.close)
         return made
+
+    def before_doors(self, check: Callable[[], Awaitable[None]]) -> None:
+        """Awaited with everything open but the doors. What it raises ends the process; nobody was served."""
+        self._checks.append(check)
 
     def start(self, job: Coroutine[Any, Any, None], name: str) -> None:
         """A task for the life of the process."""
@@ -95,6 +100,8 @@ class Process:
         for add in parts:
             add()
         self.server.on_close("tasks", self._stop_tasks)
+        for check in self._checks:
+            await check()
         await self.server.start()
         await self.server.run_until_signal()
 

@@ -32,6 +32,8 @@ class Environment:
             told |= self._identity(part)
         if part == "orders":
             told.setdefault("TILLMESH_ORDERS_PAYMENTS", "simulated")  # an embedded stack is for trying things out
+            told.setdefault("TILLMESH_ORDERS_KEYS_FILE", str(self.place.root_keys))
+            told.setdefault("TILLMESH_ORDERS_ERASURE_LOG", str(self.place.erasures))
         if part in parts.WITH_DATABASE:
             told |= dict(zip(settings_module.variables(part), self.database(part), strict=True))
         return told

@@ -24,6 +24,7 @@ _FOLDERS: Final = {
     "edge": 0o700,
     "envoy": 0o700,
     "nats": 0o700,
+    "erasures": 0o700,
 }
 _OURS: Final = frozenset({*_FOLDERS, "format", "lock", "postgres", "postgres-location", "credentials.json", "media"})
 

@@ -41,6 +41,15 @@ class Layout:
         return self.secrets / "pgpass"
 
     @property
+    def root_keys(self) -> Path:
+        return self.secrets / "orders-root-keys.json"
+
+    @property
+    def erasures(self) -> Path:
+        """Outside every database, and not among what is restored with one."""
+        return self.data / "erasures" / "orders.jsonl"
+
+    @property
     def jwks(self) -> Path:
         return self.data / "jwks"
 

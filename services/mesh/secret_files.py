@@ -1,10 +1,12 @@
 """The stack's own secrets: random, made once, one file each (mode 0600) and found again at the next start.
 
-OAuth clients and the edge's signing keys are the edge's; keys of personal data are the services'.
+OAuth clients and the edge's signing keys are the edge's; what is under a root key of personal data is the service's.
 """
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import json
 import secrets
 from collections.abc import Iterable
@@ -17,6 +19,7 @@ from services.mesh import files, layout, parts
 
 #: 24 random bytes: 192 bits, and no character that a passfile or a URL would need escaped.
 _PASSWORD_BYTES: Final = 24
+_ROOT_KEY_BYTES: Final = 32  # AES-256
 
 
 def ensure_passfile(path: Path, roles: Iterable[str]) -> dict[str, str]:
@@ -39,6 +42,17 @@ def _ensure_password(path: Path) -> str:
     if not path.exists():
         files.write_atomic(path, secrets.token_urlsafe(_PASSWORD_BYTES))
     return path.read_text().strip()
+
+
+def ensure_root_keys(path: Path) -> None:
+    """The file of a service's root keys of personal data, with one key, as the service reads it. What is there stays.
+
+    A new file for data that was sealed with another is noticed by the service, which then refuses to start.
+    """
+    if not path.exists():
+        key = base64.b64encode(secrets.token_bytes(_ROOT_KEY_BYTES)).decode()
+        made = {"id": f"root-{secrets.token_hex(6)}", "created_at": dt.datetime.now(dt.UTC).isoformat(), "key": key}
+        files.write_atomic(path, json.dumps({"keys": [made]}, indent=2) + "\n")
 
 
 def service_key(place: layout.Layout, service: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,11 +10,14 @@ import pydantic
 
 from services.kit import database, dead_letters, lanes, process, settings
 from services.orders import catalogue, handlers, lane, positions
+from services.orders.customers import bundle
+from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import payments as domain
 from services.orders.mapping import inventory
 from services.orders.payments import operations, resuming
 from services.orders.payments.providers import registry, simulated
 from services.orders.servicer import OrdersServicer
+from tillmesh.orders.v1 import customers_service_pb2_grpc as customers_rpc
 from tillmesh.orders.v1 import orders_service_pb2_grpc as orders_rpc
 
 SERVICE = "orders"
@@ -27,8 +31,19 @@ class Settings(settings.ServiceSettings):
     owner_database_url: str = pydantic.Field(default="", validation_alias="TILLMESH_ORDERS_OWNER_DATABASE_URL")
     lane_batches: int = pydantic.Field(default=2, ge=1, validation_alias="TILLMESH_ORDERS_LANE_BATCHES")
     data: Path = Path(".data")
+    keys_file: Path | None = pydantic.Field(default=None, validation_alias="TILLMESH_ORDERS_KEYS_FILE")
+    """The root keys of personal data. Needed."""
+    erasure_log: Path | None = pydantic.Field(default=None, validation_alias="TILLMESH_ORDERS_ERASURE_LOG")
+    """Which customers were erased, outside the database. Needed; all processes of the service share one file."""
     payments: Literal["simulated", "none"] = pydantic.Field(default="none", validation_alias="TILLMESH_ORDERS_PAYMENTS")
     """Where card payments of tenants without a provider of their own go. `simulated` gives goods away: not for real."""
+
+
+def customers(config: Settings, db: database.Database, ping: Callable[[str, str], None]) -> bundle.Customers:
+    """Customers with their keys and their erasure log. NotConfigured."""
+    if config.keys_file is None or config.erasure_log is None:
+        raise process.NotConfigured("TILLMESH_ORDERS_KEYS_FILE and TILLMESH_ORDERS_ERASURE_LOG are needed.")
+    return bundle.Customers(db, SERVICE, config.keys_file, config.erasure_log, ping)
 
 
 class Orders:
@@ -49,6 +64,7 @@ class Orders:
         simulates = config.payments == "simulated"
         self._providers = registry.Registry((domain.Provider.SIMULATED, self._bank) if simulates else None)
         self.payments = operations.Operations(self.db, self._providers, self.process.pings.send)
+        self.customers = customers(config, self.db, self.process.pings.send)
         self.process.open("bank", self._bank.close)
         self.process.open("catalogue", self.catalogue.close)
         self.process.open("lanes", self.lanes.stop, self.lanes.start)
@@ -61,6 +77,10 @@ class Orders:
         """The rpcs, and what they need running."""
         letters = dead_letters.DeadLetters(self.db, SERVICE, [])
         self.process.server.add(orders_rpc.add_OrdersServiceServicer_to_server, OrdersServicer(self.orders, letters))
+        people = CustomersServicer(self.customers)
+        self.process.server.add(customers_rpc.add_CustomersServiceServicer_to_server, people)
+        self.process.before_doors(self.customers.check)
+        self.process.start(self.customers.erasing.run(), "erasures")
         self.process.add_events()
         notifier = (domain.Provider.SIMULATED, self._bank) if self._providers.simulates else None
         self.process.start(resuming.Resumer(self.db, self.payments, notifier).run(), "payments")

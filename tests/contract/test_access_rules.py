@@ -20,13 +20,14 @@ from tillmesh.inventory.v1 import (
     replenishment_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
-from tillmesh.orders.v1 import orders_service_pb2
+from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 ROOT = Path(__file__).parents[2]
 MODULES = (
     bulk_data_service_pb2,
     catalog_service_pb2,
+    customers_service_pb2,
     events_service_pb2,
     inventory_service_pb2,
     marketing_service_pb2,

@@ -19,15 +19,15 @@ from tillmesh.inventory.v1 import (
     replenishment_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
-from tillmesh.orders.v1 import orders_service_pb2
+from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 FILES = (
     catalog_service_pb2, inventory_service_pb2, replenishment_service_pb2, bulk_data_service_pb2, orders_service_pb2,
-    reviews_service_pb2,
-    marketing_service_pb2,
+    customers_service_pb2, reviews_service_pb2, marketing_service_pb2,
 )  # fmt: skip
 NIL = "00000000000000000000000000"
+ADDRESS = {"lines": ["1 Main Street"], "city": "Graz", "country_code": "AT"}
 
 # Placeholders are ids of one tenant; a sample with another tenant's ids, or with ids that never existed, differs only there.
 SAMPLES: Mapping[str, Mapping[str, Any]] = {
@@ -146,6 +146,23 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "location_id": "{location}", "business_date_from": "2026-01-01", "business_date_to": "2026-12-31",
     },
     "GetOrder": {"order_id": "{order}"},
+    "CreateCustomer": {"customer": {"family_name": "{new}"}},
+    "GetCustomer": {"customer_id": "{customer}"},
+    "ListCustomers": {},
+    "SearchCustomers": {"email": "nobody@example.com"},
+    "UpdateCustomer": {"customer": {"id": "{customer}", "locale": "de"}, "update_mask": "locale"},
+    "CreateCustomerAddress": {"customer_id": "{customer}", "address": ADDRESS},
+    "ListCustomerAddresses": {"customer_id": "{customer}"},
+    "UpdateCustomerAddress": {"customer_id": "{customer}", "address": {"id": "{address}", **ADDRESS}},
+    "DeleteCustomerAddress": {"customer_id": "{customer}", "address_id": "{address}"},
+    "RecordConsent": {
+        "customer_id": "{customer}", "consent": {"purpose": "news", "channel": 1, "decision": 1, "source": "till"},
+    },
+    "ListConsents": {"customer_id": "{customer}"},
+    "GetCurrentConsents": {"customer_id": "{customer}"},
+    "MergeCustomers": {"customer_id": "{customer}", "source_customer_id": "{other_customer}"},
+    "ExportCustomer": {"customer_id": "{customer}"},
+    "EraseCustomer": {"customer_id": "{customer}"},
     "CreateReview": {"product_id": "{product}"},
     "ListProductReviews": {"product_id": "{product}"},
     "ListLocationReviews": {"location_id": "{location}"},

@@ -25,6 +25,7 @@ METHODS = list(samples.methods())
 ROLES = ("storefront", "customer", "associate", "store_manager", "marketer", "moderator", "admin")
 SCOPES = (
     "inventory:read inventory:write inventory:reserve catalog:read catalog:write sales:write orders:read orders:write"
+    " customers:read customers:write"
 )
 ALL_SCOPES = SCOPES + " reviews:read reviews:write reviews:moderate marketing:read marketing:write admin"
 _new = itertools.count()
@@ -73,7 +74,18 @@ class Matrix:
             "import": admin.post("/v1/imports", {"kind": 1}, 201)["id"],
             "export": admin.post("/v1/exports", {"kind": 1}, 201)["id"],
             **self._documents(admin, location),
+            **self._customers(admin),
         }  # fmt: skip
+
+    @staticmethod
+    def _customers(admin: Client) -> dict[str, str]:
+        """Two customers, the first with an address; the same e-mail in each tenant."""
+        first, other = (
+            admin.post("/v1/customers", {"customer": {"email": f"{name}@example.com"}}, 201)
+            for name in ("same", "other")
+        )
+        address = admin.post(f"/v1/customers/{first['id']}/addresses", {"address": samples.ADDRESS}, 201)
+        return {"customer": first["id"], "other_customer": other["id"], "address": address["id"]}
 
     @staticmethod
     def _documents(admin: Client, location: str) -> dict[str, str]:
@@ -240,6 +252,9 @@ NEVER = {
     "purchase_order": f"pur_{samples.NIL}",
     "receipt": f"rcp_{samples.NIL}",
     "count": f"cnt_{samples.NIL}",
+    "customer": f"cus_{samples.NIL}",
+    "other_customer": f"cus_{samples.NIL}",
+    "address": f"adr_{samples.NIL}",
 }
 
 
@@ -268,9 +283,9 @@ def test_lists_show_only_ones_own(matrix: Matrix) -> None:
         client = matrix.stack.client("admin", tenant)
         for path in ("/v1/locations?page_size=500", "/v1/products?page_size=500", "/v1/products/search?query=SAME-SKU",
                      "/v1/products/SAME-SKU/inventory", "/v1/dead-letters/inventory", "/v1/suppliers", "/v1/counts",
-                     "/v1/products/SAME-SKU/suppliers", "/v1/purchase-orders"):  # fmt: skip
+                     "/v1/products/SAME-SKU/suppliers", "/v1/purchase-orders", "/v1/customers"):  # fmt: skip
             text = client.call("GET", path).text
-            for name in ("location", "product", "supplier", "purchase_order", "count"):
+            for name in ("location", "product", "supplier", "purchase_order", "count", "customer"):
                 assert matrix.ids[other][name] not in text
 
 

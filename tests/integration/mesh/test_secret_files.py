@@ -9,6 +9,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
 from services.mesh import layout, parts, secret_files
+from services.orders.customers import root_keys
 
 
 @pytest.fixture(params=[0o000, 0o077, 0o777], ids=oct)
@@ -34,8 +35,9 @@ def test_secrets_are_readable_by_their_owner_only_whatever_the_umask(place, umas
     secret_files.ensure_passfile(place.passfile, ["a"])
     secret_files.ensure_nats_passwords(place.secrets)
     secret_files.ensure_service_keys(place)
+    secret_files.ensure_root_keys(place.root_keys)
     files = [path for path in place.secrets.rglob("*") if path.is_file()]
-    assert len(files) == 1 + 2 * len(parts.SERVICES)
+    assert len(files) == 2 + 2 * len(parts.SERVICES)
     assert {mode(path) for path in files} == {0o600}
     assert mode(place.secrets / "service-keys") == 0o700
     assert mode(place.jwks / "services.json") == 0o644
@@ -46,6 +48,7 @@ def test_a_second_start_finds_the_same_secrets(place):
         secret_files.ensure_passfile(place.passfile, ["a", "b"])
         secret_files.ensure_nats_passwords(place.secrets)
         secret_files.ensure_service_keys(place)
+        secret_files.ensure_root_keys(place.root_keys)
         return {path: path.read_bytes() for path in place.data.rglob("*") if path.is_file()}
 
     assert make() == make()
@@ -72,3 +75,8 @@ def test_a_changed_key_is_published_beside_the_one_before(place):
     secret_files.service_key(place, "orders").unlink()
     keys = json.loads(secret_files.ensure_service_keys(place).read_text())["keys"]
     assert [key["kid"] for key in keys if "orders" in key["kid"]] == ["svc-orders-1", "svc-orders-2"]
+
+
+def test_the_service_reads_the_root_keys_that_the_stack_makes(place):
+    secret_files.ensure_root_keys(place.root_keys)
+    assert len(root_keys.RootKeys(place.root_keys).newest().key) == 32

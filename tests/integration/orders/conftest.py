@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from services.kit import database, ids, migrating
 from services.mesh import throwaway
+from tests.integration.orders.customers import world as people
 from tests.integration.orders.world import World
 
 
@@ -21,6 +23,18 @@ def urls() -> Iterator[tuple[str, str, str]]:
         )
         assert migrating.migrate("orders", owner) == 0
         yield app, worker, owner
+
+
+@pytest.fixture(scope="session")
+def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root keys of what is in that database."""
+    return people.keys_file(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def erasure_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log that the database's position is in."""
+    return tmp_path_factory.mktemp("erasures") / "orders.jsonl"
 
 
 @pytest.fixture

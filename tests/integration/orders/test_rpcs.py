@@ -62,7 +62,7 @@ class Door:
 
 
 @pytest.fixture
-async def door(folder: Path, urls: tuple[str, str, str]) -> AsyncIterator[Door]:
+async def door(folder: Path, urls: tuple[str, str, str], keys_file: Path, erasure_log: Path) -> AsyncIterator[Door]:
     """Orders in this process, with all its parts; NATS is away."""
     users, services = keyring.Keyring(folder / "edge.json"), keyring.Keyring(folder / "services.json")
     users.add("user-1")
@@ -81,6 +81,8 @@ async def door(folder: Path, urls: tuple[str, str, str]) -> AsyncIterator[Door]:
         "drain_seconds": 0,
         "TILLMESH_ORDERS_DATABASE_URL": urls[0],
         "TILLMESH_ORDERS_WORKER_DATABASE_URL": urls[1],
+        "TILLMESH_ORDERS_KEYS_FILE": keys_file,
+        "TILLMESH_ORDERS_ERASURE_LOG": erasure_log,
     }
     orders = bootstrap.Orders(bootstrap.Settings(**given))
     running = asyncio.create_task(orders.run("serve", "relay", "consume"))

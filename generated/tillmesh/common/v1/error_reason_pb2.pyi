@@ -136,6 +136,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The balance of a gift card or store credit doesn't cover the amount. FAILED_PRECONDITION, 409. Metadata: available."""
     ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 85
     """A webhook's signature doesn't verify, or is too old. INVALID_ARGUMENT, 400."""
+    ERROR_REASON_CUSTOMER_ERASED: _ErrorReason.ValueType  # 86
+    """--- customers ---
+    The customer's personal data was erased; nothing can be added to it. FAILED_PRECONDITION, 409.
+    """
+    ERROR_REASON_CUSTOMER_MERGED: _ErrorReason.ValueType  # 87
+    """One of the two was merged into another before. FAILED_PRECONDITION, 409. Metadata: customer_id, merged_into."""
+    ERROR_REASON_CUSTOMER_LIMIT: _ErrorReason.ValueType  # 88
+    """More of something than a customer may have. FAILED_PRECONDITION, 409. Metadata: resource, limit."""
     ERROR_REASON_EDGE_UNAUTHENTICATED: _ErrorReason.ValueType  # 90
     """--- Envoy's own replies ---
     No token, or one that Envoy could not verify. 401.
@@ -277,6 +285,14 @@ ERROR_REASON_STORED_VALUE_TOO_LOW: ErrorReason.ValueType  # 84
 """The balance of a gift card or store credit doesn't cover the amount. FAILED_PRECONDITION, 409. Metadata: available."""
 ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 85
 """A webhook's signature doesn't verify, or is too old. INVALID_ARGUMENT, 400."""
+ERROR_REASON_CUSTOMER_ERASED: ErrorReason.ValueType  # 86
+"""--- customers ---
+The customer's personal data was erased; nothing can be added to it. FAILED_PRECONDITION, 409.
+"""
+ERROR_REASON_CUSTOMER_MERGED: ErrorReason.ValueType  # 87
+"""One of the two was merged into another before. FAILED_PRECONDITION, 409. Metadata: customer_id, merged_into."""
+ERROR_REASON_CUSTOMER_LIMIT: ErrorReason.ValueType  # 88
+"""More of something than a customer may have. FAILED_PRECONDITION, 409. Metadata: resource, limit."""
 ERROR_REASON_EDGE_UNAUTHENTICATED: ErrorReason.ValueType  # 90
 """--- Envoy's own replies ---
 No token, or one that Envoy could not verify. 401.

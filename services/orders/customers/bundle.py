@@ -1,0 +1,33 @@
+"""The parts of customers, put together for one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.kit import database, process
+from services.orders.customers import erasure_log, keyring, root_keys, rotation
+from services.orders.customers.handlers import consents, desk, erasing, exporting, merging, profiles
+
+
+class Customers:
+    """Use cases of customers. Others in the process may ask `profiles` (guests, addresses) and `consents.family`."""
+
+    def __init__(self, db: database.Database, service: str, keys: Path, log: Path, ping: desk.Ping) -> None:
+        ring = keyring.Keyring(root_keys.RootKeys(keys))
+        at = desk.Desk(db, ring, ping)
+        self.profiles = profiles.Profiles(at)
+        self.consents = consents.Consents(at)
+        self.merging = merging.Merging(at)
+        self.exporting = exporting.Exporting(at)
+        self.erasing = erasing.Erasing(at, erasure_log.ErasureLog(log), service)
+        self.rotation = rotation.Rotation(db, ring)
+
+    async def check(self) -> None:
+        """Before the doors open: all keys are there, and what was erased is erased here too. NotConfigured."""
+        try:
+            missing = await self.rotation.missing()
+            if missing:
+                raise process.NotConfigured(f"the file of root keys lacks {', '.join(missing)}: put it back")
+            await self.erasing.replay()
+        except (root_keys.NoRootKey, erasure_log.LogBroken, OSError) as problem:
+            raise process.NotConfigured(str(problem)) from problem

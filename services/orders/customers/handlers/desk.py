@@ -1,0 +1,91 @@
+"""What the use cases of customers share: reads in one snapshot, writes in one transaction with their events.
+
+A write remembers under its key only whom it was about, and the answer is read again: idempotency rows would else keep
+personal data in the clear. For the same reason their fingerprints are keyed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf import wrappers_pb2
+
+from services.kit import database, errors, events, idempotency, outbox
+from services.orders.customers import crypto, keyring, records
+
+Ping = Callable[[str, str], None]
+"""Called after a commit with (tenant TypeID, key of an event)."""
+Effect = Callable[[records.WriteRecords, database.WriteSession], Awaitable[tuple[uuid.UUID, Sequence[events.Event]]]]
+"""What a write does: whom or what the answer is about, and what it has to tell the others."""
+TRIES = 3
+
+
+class Taken(Exception):
+    """Somebody else has the e-mail: what was written is rolled back, and looked at anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A caller's write: whose, the key it is remembered by, and who is named."""
+
+    tenant_id: str
+    key: idempotency.Key
+    actor: str
+
+    @property
+    def tenant(self) -> str:
+        """The tenant as the database layer takes it."""
+        return self.key.tenant
+
+
+class Desk:
+    """Transactions on customers, for one process."""
+
+    def __init__(self, db: database.Database, ring: keyring.Keyring, ping: Ping) -> None:
+        self.db = db
+        self.ring = ring
+        self._ping = ping
+        self._digest_keys: dict[str, bytes] = {}
+
+    @contextlib.asynccontextmanager
+    async def reading(self, tenant: str) -> AsyncIterator[tuple[records.Records, database.ReadSession]]:
+        """Reads of one tenant (uuid text) that all see the same moment: keys and what they open change together."""
+        async with self.db.read(tenant, snapshot=True) as session:
+            yield records.Records(session, await self.ring.find(session, tenant)), session
+
+    async def write(self, write: Write, effect: Effect) -> uuid.UUID:
+        """Runs effect, or finds what the same key was about before. AlreadyExists when an e-mail stays taken."""
+        told: list[events.Event] = []
+
+        async def remembered(session: database.WriteSession) -> wrappers_pb2.StringValue:
+            kept = records.WriteRecords(session, self.ring, write.tenant)
+            await kept.take_keys()
+            about, happened = await effect(kept, session)
+            await outbox.append(session, happened)
+            told[:] = happened
+            return wrappers_pb2.StringValue(value=str(about))
+
+        key = await self._keyed(write.key)
+        for _ in range(TRIES):
+            with contextlib.suppress(Taken):
+                answer = await idempotency.run(self.db, key, wrappers_pb2.StringValue, remembered)
+                for event in told:
+                    self._ping(write.tenant_id, event.key)
+                return uuid.UUID(answer.value)
+        raise errors.AlreadyExists("email")
+
+    async def _keyed(self, key: idempotency.Key) -> idempotency.Key:
+        """The key with a fingerprint that can't be guessed from what somebody might have asked."""
+        if not key.key:
+            return key
+        secret = self._digest_keys.get(key.tenant)
+        if secret is None:
+            async with self.db.transaction(key.tenant) as session:
+                secret = (await self.ring.need(session, key.tenant)).digests
+            self._digest_keys[key.tenant] = secret  # committed, and never rotated
+        keyed = crypto.digest(secret, "fingerprint", key.fingerprint.hex())[:16]
+        return dataclasses.replace(key, fingerprint=keyed)

@@ -1,0 +1,89 @@
+"""Everything the service has of a customer, in parts. tenant is uuid text throughout."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from services.kit import database
+from services.kit import events as kit_events
+from services.orders.customers import domain, records
+from services.orders.customers.handlers import access, consents, desk
+from services.orders.customers.store import facts
+from services.orders.domain import sale
+from services.orders.store import reads
+
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What was done with the personal data: exported, merged or erased."""
+
+    customer_id: uuid.UUID
+    action: str
+    actor: str
+    recorded_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of what there is under one name. Parts of a name follow each other."""
+
+    name: str
+    items: Sequence[domain.Customer | domain.Address | domain.Consent | sale.Order | Access]
+
+
+class Exporting:
+    """Exports customers."""
+
+    def __init__(self, at: desk.Desk) -> None:
+        self._desk = at
+
+    async def export(self, write: desk.Write, customer_id: uuid.UUID) -> AsyncIterator[Part]:
+        """All parts, in pages: nothing is kept open for a slow reader. NotFound, before the first of them."""
+
+        async def effect(
+            _: records.WriteRecords, session: database.WriteSession
+        ) -> tuple[uuid.UUID, Sequence[kit_events.Event]]:
+            family = await consents.family(session, customer_id)
+            await facts.put_access(session, family[:1], access.EXPORTED, write.actor)
+            return customer_id, []
+
+        await self._desk.write(write, effect)
+        tenant = write.tenant
+        async with self._desk.reading(tenant) as (kept, session):
+            family = await consents.family(session, customer_id)
+            found = await kept.of(family, addresses=True)
+            rows = await facts.accesses(session, family)
+        noted = [Access(row.customer_id, access.NAMES[row.action], row.actor, row.recorded_at) for row in rows]
+        yield Part("customers", [record.customer for record in found])
+        yield Part("addresses", [address for record in found for address in record.addresses])
+        yield Part("accesses", noted)
+        async for entries in self._consents(tenant, family):
+            yield Part("consents", entries)
+        async for orders in self._orders(tenant, family):
+            yield Part("orders", orders)
+
+    async def _consents(self, tenant: str, family: Sequence[uuid.UUID]) -> AsyncIterator[list[domain.Consent]]:
+        before: uuid.UUID | None = None
+        while True:
+            async with self._desk.db.read(tenant) as session:
+                page = await facts.consents(session, family, before, PAGE)
+            yield page
+            if len(page) < PAGE:
+                return
+            before = page[-1].id
+
+    async def _orders(self, tenant: str, family: Sequence[uuid.UUID]) -> AsyncIterator[list[sale.Order]]:
+        after: uuid.UUID | None = None
+        while True:
+            async with self._desk.db.read(tenant) as session:
+                ids = await facts.orders_of(session, family, after, PAGE)
+                loaded = [await reads.get(session, tenant, order_id) for order_id in ids]
+            yield [order for order in loaded if order is not None]
+            if len(ids) < PAGE:
+                return
+            after = ids[-1]

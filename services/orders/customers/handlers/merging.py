@@ -1,0 +1,55 @@
+"""Two customers that are one person. tenant is uuid text throughout."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from services.kit import database, errors
+from services.kit import events as kit_events
+from services.orders.customers import domain, events, records
+from services.orders.customers.handlers import access, desk
+from services.orders.customers.store import facts
+from services.orders.customers.store import people as store
+
+
+class Merging:
+    """Merges customers. Orders, payments and consents stay where they are: histories follow ids (consents.family)."""
+
+    def __init__(self, at: desk.Desk) -> None:
+        self._desk = at
+
+    async def merge(self, write: desk.Write, target: uuid.UUID, source: uuid.UUID) -> domain.Customer:
+        """NotFound, InvalidRequest, CustomerMerged, CustomerErased, CustomerLimit."""
+
+        async def effect(
+            kept: records.WriteRecords, session: database.WriteSession
+        ) -> tuple[uuid.UUID, Sequence[kit_events.Event]]:
+            family = await kept.locked_family([target, source])
+            if target not in family or source not in family:
+                raise errors.NotFound("customer")
+            if domain.is_merged_already(family[target].customer, family[source].customer):
+                return target, []
+            domain.check_merge(family[target].customer, family[source].customer, events.customer_text)
+            told = await _merge(kept, session, family[target], family[source])
+            await facts.put_access(session, [target, source], access.MERGED, write.actor)
+            return target, told
+
+        await self._desk.write(write, effect)
+        async with self._desk.reading(write.tenant) as (kept, _):
+            return (await kept.get(target)).customer
+
+
+async def _merge(
+    kept: records.WriteRecords, session: database.WriteSession, target: records.Record, source: records.Record
+) -> list[kit_events.Event]:
+    now = await store.now(session)
+    merged = domain.merge(target.customer, source.customer, (target.addresses, source.addresses), now=now)
+    await kept.clear_addresses(source)
+    await store.move(session, source.customer.id, target.customer.id)  # before the target takes the source's e-mail
+    pointed = await store.point(session, source.customer.id, target.customer.id, now)
+    await store.update(session, merged.source)
+    if not await kept.save(target, merged.target):
+        raise errors.Conflict
+    await kept.save_addresses(target, merged.addresses)
+    return events.merged(merged, pointed)

@@ -1,0 +1,250 @@
+"""SQL of customers. What is personal comes and goes sealed; digests are of folded values. Row-level security picks the
+tenant in every statement; only inserts name it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+from services.kit import database
+from services.orders.customers import domain
+
+Session = sa_asyncio.AsyncConnection
+TENANT = "current_setting('app.tenant_id')::uuid"
+ADDRESS = "address:"  # what the field of an address begins with
+
+# Customer, key and fields in one statement: a key that is changed meanwhile comes with the fields that it opens.
+_LOAD = f"""
+SELECT c.id, c.state, c.merged_into, c.guest, c.locale, c.created_at, c.updated_at, c.version,
+       k.version AS key_version, k.tenant_key_version, k.wrapped,
+       ARRAY(SELECT m.id FROM customer m WHERE m.merged_into = c.id ORDER BY m.id) AS merged_ids,
+       p.fields, p.sealed
+FROM customer c
+LEFT JOIN customer_key k ON k.tenant_id = c.tenant_id AND k.customer_id = c.id
+LEFT JOIN LATERAL (
+    SELECT array_agg(p.field) AS fields, array_agg(p.sealed) AS sealed FROM customer_personal p
+    WHERE p.tenant_id = c.tenant_id AND p.customer_id = c.id AND (:addresses OR p.field NOT LIKE '{ADDRESS}%')
+) p ON true
+WHERE c.id = ANY(CAST(:ids AS uuid[])) ORDER BY c.id
+"""
+LOAD = sa.text(_LOAD)
+LOCK = sa.text("SELECT id FROM customer WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
+# A rotation of the tenant's key waits until the transaction has ended.
+LOCK_KEYS = sa.text(
+    "SELECT 1 FROM customer_key WHERE customer_id = ANY(CAST(:ids AS uuid[])) ORDER BY customer_id FOR SHARE"
+)
+FAMILY = sa.text("""
+SELECT id FROM customer WHERE id = ANY(CAST(:ids AS uuid[]))
+UNION SELECT id FROM customer WHERE merged_into = ANY(CAST(:ids AS uuid[]))
+UNION SELECT merged_into FROM customer WHERE id = ANY(CAST(:ids AS uuid[])) AND merged_into IS NOT NULL
+""")
+RESOLVE = sa.text("SELECT coalesce(merged_into, id) FROM customer WHERE id = :id")
+MEMBERS = sa.text(
+    "SELECT id FROM customer WHERE id = :id UNION SELECT id FROM customer WHERE merged_into = :id ORDER BY 1"
+)
+INSERT = sa.text(f"""
+INSERT INTO customer (tenant_id, id, state, merged_into, guest, locale, created_at, updated_at, version)
+VALUES ({TENANT}, :id, :state, :merged_into, :guest, :locale, :created_at, :updated_at, :version)
+""")
+UPDATE = sa.text("""
+UPDATE customer SET state = :state, merged_into = :merged_into, guest = :guest, locale = :locale,
+    updated_at = :updated_at, version = :version WHERE id = :id
+""")
+PUT_KEY = sa.text(f"""
+INSERT INTO customer_key (tenant_id, customer_id, version, tenant_key_version, wrapped)
+VALUES ({TENANT}, :customer, :version, :tenant_key_version, :wrapped)
+ON CONFLICT (tenant_id, customer_id) DO UPDATE SET version = excluded.version,
+    tenant_key_version = excluded.tenant_key_version, wrapped = excluded.wrapped, made_at = excluded.made_at
+""")
+PUT_FIELDS = sa.text(f"""
+INSERT INTO customer_personal (tenant_id, customer_id, field, sealed)
+SELECT {TENANT}, :customer, f.field, f.sealed
+FROM unnest(CAST(:fields AS text[]), CAST(:sealed AS bytea[])) f (field, sealed)
+ON CONFLICT (tenant_id, customer_id, field) DO UPDATE SET sealed = excluded.sealed
+""")
+DROP_FIELDS = sa.text(
+    "DELETE FROM customer_personal WHERE customer_id = :customer AND field = ANY(CAST(:fields AS text[]))"
+)
+DROP_DIGESTS = sa.text("""
+DELETE FROM customer_digest
+WHERE customer_id = :customer AND owner_id = :customer AND field = ANY(CAST(:fields AS text[]))
+""")
+PUT_DIGESTS = sa.text(f"""
+INSERT INTO customer_digest (tenant_id, kind, digest, customer_id, owner_id, field)
+SELECT {TENANT}, d.kind, d.digest, :customer, :customer, d.field
+FROM unnest(CAST(:kinds AS smallint[]), CAST(:digests AS bytea[]), CAST(:fields AS text[])) d (kind, digest, field)
+ON CONFLICT DO NOTHING
+""")
+OWNER_OF_EMAIL = sa.text("SELECT customer_id FROM customer_digest WHERE kind = 1 AND digest = :digest")
+# After a merge: what found the source finds the target; addresses have moved, so their digests are the target's own.
+MOVE_DIGESTS = sa.text(f"""
+UPDATE customer_digest SET customer_id = :target,
+    owner_id = CASE WHEN field LIKE '{ADDRESS}%' THEN :target ELSE owner_id END
+WHERE customer_id = :source
+""")
+POINT = sa.text("""
+UPDATE customer SET merged_into = :target, version = version + 1, updated_at = :now
+WHERE merged_into = :source RETURNING id, version
+""")
+ERASE = [
+    sa.text("DELETE FROM customer_digest WHERE customer_id = ANY(CAST(:ids AS uuid[]))"),
+    sa.text("DELETE FROM customer_digest WHERE owner_id = ANY(CAST(:ids AS uuid[]))"),
+    sa.text("DELETE FROM customer_key WHERE customer_id = ANY(CAST(:ids AS uuid[]))"),  # and with it all fields
+]
+LIST = sa.text("""
+SELECT id FROM customer WHERE state = :state AND (CAST(:guest AS boolean) IS NULL OR guest = :guest)
+    AND (CAST(:after AS uuid) IS NULL OR id > :after)
+ORDER BY id LIMIT :limit
+""")
+
+
+class Digest(NamedTuple):
+    """What finds a customer: kind (as customer_digest numbers them), keyed digest, and the field that it is of."""
+
+    kind: int
+    digest: bytes
+    field: str
+
+
+async def now(session: Session) -> dt.datetime:
+    """The database's clock. Read it after the locks."""
+    at: dt.datetime = (await session.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    return at
+
+
+async def load(session: Session, ids: Collection[uuid.UUID], *, addresses: bool) -> Sequence[sa.Row[Any]]:
+    """Customers by id, with their keys and sealed fields. addresses: those too."""
+    return (await session.execute(LOAD, {"ids": list(ids), "addresses": addresses})).all()
+
+
+async def resolve(session: Session, customer_id: uuid.UUID) -> uuid.UUID | None:
+    """The customer itself, or the one that took its place; None: there is none."""
+    found: uuid.UUID | None = (await session.execute(RESOLVE, {"id": customer_id})).scalar_one_or_none()
+    return found
+
+
+async def members(session: Session, customer_id: uuid.UUID) -> list[uuid.UUID]:
+    """A customer and all that were merged into it."""
+    return list((await session.execute(MEMBERS, {"id": customer_id})).scalars())
+
+
+async def family(session: Session, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the ids that there are, and all that were merged into one of them or that one of them was merged into."""
+    return set((await session.execute(FAMILY, {"ids": list(ids)})).scalars())
+
+
+async def lock(session: database.WriteSession, ids: Collection[uuid.UUID]) -> None:
+    """Nobody else changes these customers, or what their keys are wrapped with, until the end. In the order of ids."""
+    await session.execute(LOCK, {"ids": list(ids)})
+    await session.execute(LOCK_KEYS, {"ids": list(ids)})
+
+
+async def insert(session: database.WriteSession, customer: domain.Customer) -> None:
+    """A new customer, without personal data."""
+    await session.execute(INSERT, _columns(customer))
+
+
+async def update(session: database.WriteSession, customer: domain.Customer) -> None:
+    """The next version of a customer that is locked, without personal data."""
+    await session.execute(UPDATE, _columns(customer))
+
+
+def _columns(customer: domain.Customer) -> dict[str, Any]:
+    names = ("id", "state", "merged_into", "guest", "locale", "created_at", "updated_at", "version")
+    return {**{name: getattr(customer, name) for name in names}, "state": int(customer.state)}
+
+
+async def put_key(
+    session: database.WriteSession, customer: uuid.UUID, version: int, tenant_key_version: int, wrapped: bytes
+) -> None:
+    """Keeps a customer's key, in place of the one before."""
+    given = {"customer": customer, "version": version, "tenant_key_version": tenant_key_version, "wrapped": wrapped}
+    await session.execute(PUT_KEY, given)
+
+
+async def put_fields(session: database.WriteSession, customer: uuid.UUID, sealed: Mapping[str, bytes]) -> None:
+    """Keeps sealed fields, in place of those before."""
+    if sealed:
+        given = {"customer": customer, "fields": list(sealed), "sealed": list(sealed.values())}
+        await session.execute(PUT_FIELDS, given)
+
+
+async def drop_fields(session: database.WriteSession, customer: uuid.UUID, fields: Collection[str]) -> None:
+    """Forgets fields."""
+    if fields:
+        await session.execute(DROP_FIELDS, {"customer": customer, "fields": list(fields)})
+
+
+async def put_digests(
+    session: database.WriteSession, customer: uuid.UUID, fields: Collection[str], digests: Sequence[Digest]
+) -> bool:
+    """Keeps what finds the customer by these fields, in place of what did. False: the e-mail is another customer's."""
+    await session.execute(DROP_DIGESTS, {"customer": customer, "fields": list(fields)})
+    if not digests:
+        return True
+    kinds, values, names = zip(*digests, strict=True)
+    given = {"customer": customer, "kinds": list(kinds), "digests": list(values), "fields": list(names)}
+    await session.execute(PUT_DIGESTS, given)  # waits for a transaction that takes the same e-mail
+    emails = [each.digest for each in digests if each.kind == 1]
+    return not emails or await owner_of_email(session, emails[0]) == customer
+
+
+async def owner_of_email(session: Session, digest: bytes) -> uuid.UUID | None:
+    """Whom an e-mail finds."""
+    found: uuid.UUID | None = (await session.execute(OWNER_OF_EMAIL, {"digest": digest})).scalar_one_or_none()
+    return found
+
+
+async def move(session: database.WriteSession, source: uuid.UUID, target: uuid.UUID) -> None:
+    """What found one customer finds another."""
+    await session.execute(MOVE_DIGESTS, {"source": source, "target": target})
+
+
+async def point(
+    session: database.WriteSession, source: uuid.UUID, target: uuid.UUID, at: dt.datetime
+) -> list[tuple[uuid.UUID, int]]:
+    """Those that were merged into source are merged into target now: ids and versions."""
+    rows = await session.execute(POINT, {"source": source, "target": target, "now": at})
+    return [(row.id, row.version) for row in rows]
+
+
+async def erase(session: database.WriteSession, ids: Collection[uuid.UUID]) -> None:
+    """Deletes keys, fields and digests of customers."""
+    for statement in ERASE:
+        await session.execute(statement, {"ids": list(ids)})
+
+
+async def page(
+    session: Session, state: domain.State, guest: bool | None, after: uuid.UUID | None, limit: int
+) -> list[uuid.UUID]:
+    """Ids of customers, in order."""
+    given = {"state": int(state), "guest": guest, "after": after, "limit": limit}
+    return list((await session.execute(LIST, given)).scalars())
+
+
+async def search(
+    session: Session, digests: Sequence[tuple[int, bytes]], after: uuid.UUID | None, limit: int
+) -> list[uuid.UUID]:
+    """Ids of customers that all of the digests find, in order. digests: (kind, digest), the most telling first."""
+    first = sa.text(
+        """
+        SELECT DISTINCT d.customer_id FROM customer_digest d
+        WHERE d.kind = :kind0 AND d.digest = :digest0 AND (CAST(:after AS uuid) IS NULL OR d.customer_id > :after)
+    """
+        + "".join(
+            f" AND EXISTS (SELECT FROM customer_digest e WHERE e.tenant_id = d.tenant_id AND e.kind = :kind{n}"
+            f" AND e.digest = :digest{n} AND e.customer_id = d.customer_id)"
+            for n in range(1, len(digests))
+        )
+        + " ORDER BY d.customer_id LIMIT :limit"
+    )
+    given: dict[str, Any] = {"after": after, "limit": limit}
+    for n, (kind, digest) in enumerate(digests):
+        given |= {f"kind{n}": kind, f"digest{n}": digest}
+    return list((await session.execute(first, given)).scalars())
