@@ -20,6 +20,10 @@ FOLDS = {EMAIL: folding.email, PHONE: folding.phone, FAMILY_NAME: folding.name, 
 _KINDS = {"email": EMAIL, "phone": PHONE, "family_name": FAMILY_NAME}
 
 
+class Moved(Exception):
+    """Somebody was merged while we waited for them. Going on to lock others here could deadlock: begin anew."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """A customer with its addresses, and the vault that opened them; None: it is erased."""
@@ -106,31 +110,29 @@ class WriteRecords(Records):
         self._keys = await self._ring.need(self._write, self._tenant)
 
     async def locked(self, customer_id: uuid.UUID) -> Record:
-        """A customer, or the one that took its place, with addresses, to be changed by nobody else. NotFound."""
-        for _ in range(3):  # it may be merged while we wait for it
-            found = await store.resolve(self._write, customer_id)
-            if found is None:
-                raise errors.NotFound("customer")
-            await store.lock(self._write, [found])
-            await self.take_keys()
-            (record,) = await self.of([found], addresses=True)
-            if record.customer.merged_into is None:
-                return record
-        raise errors.Conflict
+        """A customer, or the one that took its place, with addresses, to be changed by nobody else. NotFound, Moved."""
+        found = await store.resolve(self._write, customer_id)
+        if found is None:
+            raise errors.NotFound("customer")
+        await store.lock(self._write, [found])
+        await self.take_keys()
+        (record,) = await self.of([found], addresses=True)
+        if record.customer.merged_into is not None:
+            raise Moved
+        return record
 
     async def locked_family(self, ids: Collection[uuid.UUID], *, sealed: bool = False) -> dict[uuid.UUID, Record]:
         """Customers with all that were merged into them or that they were merged into, locked in the order of ids.
 
-        sealed: without opening anything.
+        sealed: without opening anything. Moved.
         """
-        for _ in range(3):
-            wanted = await store.family(self._write, ids)
-            await store.lock(self._write, wanted)
-            if await store.family(self._write, ids) == wanted:
-                await self.take_keys()
-                found = await self.of(wanted, addresses=True, sealed=sealed)
-                return {record.customer.id: record for record in found}
-        raise errors.Conflict
+        wanted = await store.family(self._write, ids)
+        await store.lock(self._write, wanted)
+        if await store.family(self._write, ids) != wanted:
+            raise Moved
+        await self.take_keys()
+        found = await self.of(wanted, addresses=True, sealed=sealed)
+        return {record.customer.id: record for record in found}
 
     async def add(self, customer: domain.Customer) -> bool:
         """A new customer with a new key. False: somebody else has the e-mail, and the transaction can't go on."""

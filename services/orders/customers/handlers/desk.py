@@ -21,7 +21,7 @@ Ping = Callable[[str, str], None]
 """Called after a commit with (tenant TypeID, key of an event)."""
 Effect = Callable[[records.WriteRecords, database.WriteSession], Awaitable[tuple[uuid.UUID, Sequence[events.Event]]]]
 """What a write does: whom or what the answer is about, and what it has to tell the others."""
-TRIES = 3
+TRIES = 5
 
 
 class Taken(Exception):
@@ -58,7 +58,7 @@ class Desk:
             yield records.Records(session, await self.ring.find(session, tenant)), session
 
     async def write(self, write: Write, effect: Effect) -> uuid.UUID:
-        """Runs effect, or finds what the same key was about before. AlreadyExists when an e-mail stays taken."""
+        """Runs effect, or finds what the same key was about before. After some tries: AlreadyExists (email), Conflict."""
         told: list[events.Event] = []
 
         async def remembered(session: database.WriteSession) -> wrappers_pb2.StringValue:
@@ -70,13 +70,19 @@ class Desk:
             return wrappers_pb2.StringValue(value=str(about))
 
         key = await self._keyed(write.key)
+        refusal: errors.Error = errors.Conflict()
         for _ in range(TRIES):
-            with contextlib.suppress(Taken):
+            try:
                 answer = await idempotency.run(self.db, key, wrappers_pb2.StringValue, remembered)
+            except Taken:
+                refusal = errors.AlreadyExists("email")
+            except records.Moved:
+                refusal = errors.Conflict()
+            else:
                 for event in told:
                     self._ping(write.tenant_id, event.key)
                 return uuid.UUID(answer.value)
-        raise errors.AlreadyExists("email")
+        raise refusal
 
     async def _keyed(self, key: idempotency.Key) -> idempotency.Key:
         """The key with a fingerprint that can't be guessed from what somebody might have asked."""

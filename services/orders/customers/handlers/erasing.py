@@ -134,14 +134,13 @@ async def _family(
     kept: records.WriteRecords, session: database.WriteSession, customer_id: uuid.UUID
 ) -> list[domain.Customer]:
     """The customer, or the one that took its place, and all that were merged into it, locked. NotFound."""
-    for _ in range(3):
-        found = await store.resolve(session, customer_id)
-        if found is None:
-            raise errors.NotFound("customer")
-        family = await kept.locked_family([found], sealed=True)  # what can't be opened must be erased all the same
-        if family[found].customer.merged_into is None:
-            return [record.customer for record in family.values()]
-    raise errors.Conflict
+    found = await store.resolve(session, customer_id)
+    if found is None:
+        raise errors.NotFound("customer")
+    family = await kept.locked_family([found], sealed=True)  # what can't be opened must be erased all the same
+    if family[found].customer.merged_into is not None:
+        raise records.Moved
+    return [record.customer for record in family.values()]
 
 
 async def _erase(

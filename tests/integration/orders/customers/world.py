@@ -11,9 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from google.protobuf import descriptor_pool, json_format
 
-from services.kit import access, clock, database, events, ids, principal, validation
-from services.orders.customers import bundle, root_keys
+from services.kit import access, clock, database, events, idempotency, ids, principal, validation
+from services.orders.customers import bundle, domain, root_keys
+from services.orders.customers.handlers import desk
 from services.orders.customers.servicer import CustomersServicer
+from services.orders.domain import sale as sales
+from tests.integration.orders import world as selling
 from tillmesh.orders.v1 import customers_pb2 as messages
 from tillmesh.orders.v1 import customers_service_pb2 as pb
 
@@ -102,6 +105,28 @@ class World:
 
     async def merge(self, target: str, source: str) -> messages.Customer:
         return await self.call("MergeCustomers", customer_id=target, source_customer_id=source)
+
+    async def guest(self, **profile: str) -> str:
+        """Who an order of somebody is for that hasn't registered: as the placement of orders asks."""
+        key = idempotency.Key(self.tenant, "storefront", "guest", "", b"")
+        write = desk.Write(self.tenant_id, key, "storefront")
+        return ids.encode(
+            "cus", await self.parts.profiles.guest(write, domain.Draft(profile=domain.Profile(**profile)))
+        )
+
+    async def sold_to(self, customer_id: str, net_amount: int = 500) -> uuid.UUID:
+        """A sale of the customer's at a till; its id."""
+        till = selling.World(self.db, uuid.UUID(self.tenant))
+        till.start()
+        try:
+            sale = selling.sale(
+                ids.new_uuid(), uuid.uuid4().hex, selling.line(net_amount=net_amount), customer_id=uuid_of(customer_id)
+            )
+            recorded = await till.record(sale)
+        finally:
+            await till.stop()
+        assert isinstance(recorded, sales.Order)
+        return recorded.id
 
     async def rows(self, statement: str, **values: object) -> Sequence[sa.Row[Any]]:
         """What the tenant sees."""
