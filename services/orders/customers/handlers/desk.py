@@ -58,7 +58,7 @@ class Desk:
             yield records.Records(session, await self.ring.find(session, tenant)), session
 
     async def write(self, write: Write, effect: Effect) -> uuid.UUID:
-        """Runs effect, or finds what the same key was about before. After some tries: AlreadyExists (email), Conflict."""
+        """Runs effect, or finds what its key was about before. After some tries: AlreadyExists (email), Conflict."""
         told: list[events.Event] = []
 
         async def remembered(session: database.WriteSession) -> wrappers_pb2.StringValue:
