@@ -42,6 +42,27 @@ def test_tax_is_rounded_for_the_line_or_for_each_unit(level: TaxLevel, tax: int,
     assert (order.net_total, order.tax_total, order.total) == (324, tax, total)
 
 
+@pytest.mark.parametrize(
+    ("level", "amounts"), [(TaxLevel.LINE, [16, 31]), (TaxLevel.UNIT, [15, 30]), (TaxLevel.ORDER, [16, 31])]
+)
+def test_each_of_several_taxes_is_rounded_for_the_line_or_for_each_unit(level: TaxLevel, amounts: list[int]) -> None:
+    # 105 a unit: 5.25 and 10.47 each, 15.75 and 31.42 for three
+    taxes = (money.TaxRate("GST", "0.05"), money.TaxRate("QST", "0.09975"))
+
+    order = price(item(quantity=3, unit_price=105, taxes=taxes), by=policy("CAD", tax_level=level))
+
+    assert [tax.amount for tax in order.taxes] == amounts
+    assert order.total == 315 + sum(amounts)
+
+
+@pytest.mark.parametrize(("level", "tax"), [(TaxLevel.LINE, 52), (TaxLevel.UNIT, 51)])
+def test_tax_is_taken_out_of_the_line_or_of_each_unit(level: TaxLevel, tax: int) -> None:
+    # 108 · 19/119 = 17.24, and 324 · 19/119 = 51.73
+    order = price(item(quantity=3, unit_price=108, taxes=VAT), by=policy(tax_inclusive=True, tax_level=level))
+
+    assert (order.total, order.tax_total, order.lines[0].untaxed_amount) == (324, tax, 324 - tax)
+
+
 def test_an_order_never_comes_to_fractions_of_a_cent() -> None:
     # medusa#14817: totals of 34.116425 against 34.12 charged
     order = price(item(unit_price=2867, taxes=VAT))
@@ -243,7 +264,14 @@ def test_what_is_wrong_with_a_request_is_named(
     assert [violation.field for violation in refused.value.violations] == [field]
 
 
-@pytest.mark.parametrize("lines", [[item(quantity=10**9, unit_price=10**15)], [item(), extra(Kind.ADJUSTMENT, -1001)]])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [item(quantity=10**9, unit_price=10**15)],
+        [item(quantity=2, unit_price=10**15), extra(Kind.ADJUSTMENT, -(10**15))],
+        [item(), extra(Kind.ADJUSTMENT, -1001)],
+    ],
+)
 def test_sums_beyond_money_or_below_nothing_are_refused(lines: list[money.LineRequest]) -> None:
     with pytest.raises(errors.InvalidRequest, match=r"sums of an order|more than the order costs"):
         price(*lines)

@@ -8,7 +8,7 @@ import pytest
 
 from services.kit import errors
 from services.orders.domain import money, sale
-from services.orders.domain.money import Kind, Portion
+from services.orders.domain.money import Kind, Portion, Rounding
 
 NOTHING = money.Refunded()
 
@@ -47,6 +47,35 @@ def test_stacked_partial_refunds_never_give_back_more_tax_than_there_was() -> No
     assert [tax for _, tax in steps] == [5, 2, 1, 0, 1, 1]
     assert [net for net, _ in steps] == [27, 7, 7, 3, 5, 2]
     assert money.left(order, counts) == 1
+
+
+@pytest.mark.parametrize("split", [[10], [1] * 10, [3, 4, 3]])
+def test_a_full_refund_is_never_a_penny_more_than_the_order(split: list[int]) -> None:
+    # woocommerce#64668: 10 of 23.90 with 20 % in them, 25 % off: 179.25 paid, 179.26 to be refunded
+    request = money.PricingRequest(
+        money.Policy("GBP", tax_inclusive=True),
+        [money.LineRequest("a", 10, 2390, taxes=(money.TaxRate("VAT", "0.20"),))],
+        discounts=[money.DiscountRequest("coupon", Portion(basis_points=2500))],
+    )
+    order = money.price_order(request)
+    counts, given, tax = NOTHING, 0, 0
+    for quantity in split:
+        refund = money.refund(money.paid(order), counts, units("a", quantity))
+        counts, given, tax = refund.after, given + refund.amount, tax + refund.tax_amount
+
+    assert (order.total, order.tax_total) == (given, tax) == (17925, 2988)
+
+
+@pytest.mark.parametrize("level", money.TaxLevel)
+def test_two_lines_refunded_one_by_one_come_to_their_order(level: money.TaxLevel) -> None:
+    # woocommerce#30263: two products of 2.10 with 24 % in them
+    lines = [money.LineRequest(ref, 1, 210, taxes=(money.TaxRate("VAT", "0.24"),)) for ref in "ab"]
+    order = money.price_order(money.PricingRequest(money.Policy("EUR", tax_inclusive=True, tax_level=level), lines))
+
+    refunds = [units("a", 1), units("b", 1)]
+
+    assert amounts(money.paid(order), *refunds) == [210, 210]
+    assert order.tax_total == (81 if level is money.TaxLevel.ORDER else 82)
 
 
 def test_units_give_back_their_share_and_the_last_one_what_is_left() -> None:
@@ -136,19 +165,93 @@ def test_shipping_goes_back_as_an_amount() -> None:
     assert (refund.amount, refund.tax_amount, refund.complete) == (490, 78, False)
 
 
-@pytest.mark.parametrize(("price", "total"), [(1002, 1000), (1003, 1005)])
+@pytest.mark.parametrize(
+    ("price", "increment", "mode", "total"),
+    [
+        (1002, 5, Rounding.HALF_UP, 1000),
+        (1003, 5, Rounding.HALF_UP, 1005),
+        (198, 5, Rounding.HALF_UP, 200),  # odoo PR #85277
+        (750, 100, Rounding.DOWN, 700),  # odoo#96721: 8.00 went back
+    ],
+)
 @pytest.mark.parametrize("cash", [True, False])
-def test_a_full_return_copies_the_rounding_of_cash(price: int, total: int, *, cash: bool) -> None:
+@pytest.mark.parametrize("by_amount", [True, False])
+def test_a_full_return_copies_the_rounding_of_cash(
+    price: int, increment: int, mode: Rounding, total: int, *, cash: bool, by_amount: bool
+) -> None:
     # odoo PR #161564: the refund was rounded again
     request = money.PricingRequest(
-        money.Policy("CHF", cash_increment=5),
-        [money.LineRequest("a", 1, price)],
+        money.Policy("CHF", rounding=mode, cash_increment=increment),
+        [money.LineRequest("a", 1, price, taxes=(money.TaxRate("VAT", "0"),))],
         tenders=[money.TenderRequest("t", cash=True)],
     )
+    asked = money.RefundRequest(amount=total, cash=cash) if by_amount else units("a", 1, cash=cash)
 
-    refund = money.refund(money.paid(money.price_order(request)), NOTHING, units("a", 1, cash=cash))
+    refund = money.refund(money.paid(money.price_order(request)), NOTHING, asked)
 
     assert (refund.amount, refund.rounding_amount, refund.complete) == (total, total - price, True)
+    assert refund.lines[0].amount == price
+
+
+def test_a_sale_by_card_goes_back_unrounded() -> None:
+    # odoo PR #247617: 13.01 paid by card, 13.00 credited
+    request = money.PricingRequest(
+        money.Policy("EUR", cash_increment=5), [money.LineRequest("a", 1, 1301)], tenders=[money.TenderRequest("card")]
+    )
+
+    refund = money.refund(money.paid(money.price_order(request)), NOTHING, units("a", 1))
+
+    assert (refund.amount, refund.rounding_amount, refund.complete) == (1301, 0, True)
+
+
+@pytest.mark.parametrize(("price", "coins"), [(1003, 1000), (1001, 1000), (1005, 1005), (4, 0)])
+def test_coins_never_pay_out_more_than_was_paid_and_leave_the_rest_for_another_way(price: int, coins: int) -> None:
+    order = paid(line("a", 1, price, 100), increment=5)
+
+    in_coins = money.refund(order, NOTHING, units("a", 1, cash=True))
+    rest = money.refund(order, in_coins.after, money.RefundRequest(amount=price - coins))
+
+    assert (in_coins.amount, in_coins.complete, money.left(order, in_coins.after)) == (
+        coins,
+        coins == price,
+        price - coins,
+    )
+    assert (rest.amount, rest.lines, rest.complete) == (price - coins, (), True)
+
+
+def test_coins_are_not_rounded_up_beyond_what_was_paid() -> None:
+    order = paid(line("a", 1, 1004), increment=5)
+
+    refund = money.refund(order, NOTHING, money.RefundRequest(amount=1003, cash=True))
+
+    assert (refund.amount, money.left(order, refund.after)) == (1000, 4)
+
+
+def test_the_last_coins_are_what_is_left_whatever_their_own_rounding() -> None:
+    policy = money.Policy("SEK", rounding=Rounding.HALF_EVEN, cash_increment=10)
+    order = money.Paid(policy, (line("a", 3, 15),), 20)  # half even: 15 is 20, and 5 would be 0
+
+    assert amounts(order, units("a", 2), units("a", 1, cash=True)) == [10, 10]
+
+
+def test_when_all_the_money_is_back_so_is_all_of_the_tax() -> None:
+    order = paid(line("a", 1, 1002, 160), total=1000, increment=5)
+
+    refund = money.refund(order, NOTHING, units("a", 0, 1001))
+
+    assert (refund.amount, refund.tax_amount, refund.complete) == (1000, 160, True)
+    with pytest.raises(money.RefundTooLarge) as refused:
+        money.refund(order, NOTHING, money.RefundRequest([money.RefundLine("a", 0, 1002)], amount=1))
+    assert refused.value.metadata == {"line": "", "asked": "1", "left": "0"}
+
+
+def test_nothing_asked_for_is_nothing_given() -> None:
+    order = paid(line("a", 1, 1003), line("free", 1, 0), increment=5)
+    first = money.refund(order, NOTHING, units("a", 1, cash=True))
+
+    for request in (money.RefundRequest(), units("free", 1)):
+        nothing = money.refund(order, first.after, request)
+        assert (nothing.amount, nothing.complete, money.left(order, nothing.after)) == (0, False, 3)
 
 
 def test_parts_paid_out_in_coins_come_to_what_was_paid() -> None:

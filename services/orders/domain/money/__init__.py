@@ -14,7 +14,6 @@ from services.orders.domain.money.refunds import (
     RefundedLine,
     RefundLine,
     RefundRequest,
-    given_back,
     left,
     refund,
 )
@@ -67,7 +66,6 @@ __all__ = [
     "allocate",
     "cash_rounding",
     "fill",
-    "given_back",
     "left",
     "of_lines",
     "paid",

@@ -74,9 +74,17 @@ def price_order(request: PricingRequest) -> PricedOrder:
         balance_amount=due - deposit,
         tenders=tenders,
     )
-    if max(order.list_total, order.tax_total, order.total) > sale.AMOUNT_MAX:
-        raise errors.InvalidRequest(f"the sums of an order are at most {sale.AMOUNT_MAX}")
+    _check_sums(order)
     return order
+
+
+def _check_sums(order: PricedOrder) -> None:
+    """Also of each line: one may be beyond Money where another takes so much off that the sums aren't."""
+    sums = [order.list_total, order.tax_total, order.total]
+    for line in order.lines:
+        sums += line.list_amount, line.total_amount
+    if max(sums) > sale.AMOUNT_MAX:
+        raise errors.InvalidRequest(f"the sums of an order, and of a line, are at most {sale.AMOUNT_MAX}")
 
 
 def _draft(policy: Policy, line: LineRequest) -> _Draft:

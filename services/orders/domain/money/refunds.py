@@ -34,10 +34,15 @@ class LineCounts:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """What has been refunded of an order, cumulative, by ref. cash: the part that was paid out in coins, unrounded."""
+    """What has been refunded of an order, cumulative, by ref. given: all that the customer got back.
+
+    cash: what the lines gave back in refunds that were paid out in coins; coins: what was paid out for it.
+    """
 
     lines: Mapping[str, LineCounts] = field(default_factory=lambda: MappingProxyType({}))
+    given: int = 0
     cash: int = 0
+    coins: int = 0
 
     def of(self, ref: str) -> LineCounts:
         """The counts of a line."""
@@ -57,7 +62,8 @@ class RefundLine:
 class RefundRequest:
     """A refund. amount is spread over what is left of all lines. fee: withheld of the units' money (restocking).
 
-    Shipping and gift wrap are lines without units. cash: coins are paid out, so the amount is rounded for them.
+    Shipping and gift wrap are lines without units. cash: coins are paid out, so the amount is rounded for them; what
+    they can't pay of the last part, as of a sale by card, is left for another way.
     """
 
     lines: Sequence[RefundLine] = ()
@@ -97,47 +103,31 @@ class Refund:
 def refund(paid: Paid, before: Refunded, request: RefundRequest) -> Refund:
     """The refund asked for. REFUND_TOO_LARGE for more units or money than is left; INVALID_REQUEST."""
     _check(paid, request)
-    asked = {line.ref: line for line in request.lines}
-    fees = _fees(paid, before, request)
-    counts = dict(before.lines)
-    for line in paid.lines:
-        if line.ref in asked:
-            of = asked[line.ref]
-            counts[line.ref] = _count(line, before.of(line.ref), of.quantity, of.amount, fees.get(line.ref, 0))
-    if request.amount:
-        _spread(paid, request.amount, counts)
-    cash = before.cash
-    if request.cash:
-        cash += _amount(paid, counts) - _amount(paid, before.lines)
-    after = Refunded(MappingProxyType(counts), cash)
+    counts = _counted(paid, before, request)
+    after = _settled(paid, before, counts, request)
+    if after.given > before.given and not left(paid, after):
+        # All the money is back, so all of every line is: a total that was rounded down for coins is below the lines'.
+        _add(paid, _rooms(paid, counts), counts)
     lines = tuple(
         _difference(line, before.of(line.ref), counts[line.ref])
         for line in paid.lines
         if counts.get(line.ref, LineCounts()) != before.of(line.ref)
     )
-    amount = given_back(paid, after) - given_back(paid, before)
+    amount = after.given - before.given
     return Refund(
         lines=lines,
         rounding_amount=amount - sum(line.amount for line in lines),
         amount=amount,
         tax_amount=sum(line.tax_amount for line in lines),
         fee_amount=sum(line.fee for line in lines),
-        after=after,
-        complete=_is_complete(paid, after),
+        after=replace(after, lines=MappingProxyType(counts)),
+        complete=not left(paid, after),
     )
-
-
-def given_back(paid: Paid, counts: Refunded) -> int:
-    """All that the customer has got back. Coins are rounded over all refunds in cash, and all is what was paid."""
-    if _is_complete(paid, counts):
-        return paid.total
-    in_coins = to_increment(counts.cash, paid.policy.cash_increment, paid.policy.rounding)
-    return min(paid.total, _amount(paid, counts.lines) - counts.cash + in_coins)
 
 
 def left(paid: Paid, counts: Refunded) -> int:
     """What may still be given back."""
-    return paid.total - given_back(paid, counts)
+    return paid.total - counts.given
 
 
 def amount_of(line: PaidLine, counts: LineCounts) -> int:
@@ -171,6 +161,49 @@ def _check(paid: Paid, request: RefundRequest) -> None:
         raise errors.InvalidRequest(violations=broken)
 
 
+def _counted(paid: Paid, before: Refunded, request: RefundRequest) -> dict[str, LineCounts]:
+    """The counts of lines after a request."""
+    asked = {line.ref: line for line in request.lines}
+    fees = _fees(paid, before, request)
+    counts = dict(before.lines)
+    for line in paid.lines:
+        if line.ref in asked:
+            of = asked[line.ref]
+            counts[line.ref] = _count(line, before.of(line.ref), of.quantity, of.amount, fees.get(line.ref, 0))
+    if request.amount:
+        rest = left(paid, before) - _amount(paid, counts) + _amount(paid, before.lines)
+        if request.amount > rest:
+            raise RefundTooLarge("", request.amount, max(0, rest))
+        rooms = _rooms(paid, counts)
+        _add(paid, allocate(min(request.amount, sum(rooms)), rooms), counts)
+    return counts
+
+
+def _settled(paid: Paid, before: Refunded, counts: Mapping[str, LineCounts], request: RefundRequest) -> Refunded:
+    """What has been given back after a request. The last of the lines takes along what roundings left.
+
+    Coins are rounded over all refunds in cash, so that they don't drift, and never beyond what was paid.
+    """
+    exact = _amount(paid, counts) - _amount(paid, before.lines)
+    room = left(paid, before)
+    if not exact and not request.amount:
+        return before
+    last = not any(_rooms(paid, counts))
+    if not request.cash:
+        return replace(before, given=before.given + (room if last else min(room, exact)))
+    cash, increment = before.cash + exact, max(1, paid.policy.cash_increment)
+    coins = before.coins + room
+    if not last:
+        coins = min(coins, to_increment(cash, increment, paid.policy.rounding))
+    coins -= coins % increment
+    return replace(before, given=before.given + coins - before.coins, cash=cash, coins=coins)
+
+
+def _rooms(paid: Paid, counts: Mapping[str, LineCounts]) -> list[int]:
+    """What is left of each line."""
+    return [line.amount - amount_of(line, counts.get(line.ref, LineCounts())) for line in paid.lines]
+
+
 def _value(line: PaidLine, quantity: int, amount: int) -> int:
     """What units and money come to before fees: at most what was paid for the line."""
     units = whole(Fraction(line.amount * quantity, line.quantity), Rounding.HALF_UP) if line.quantity else 0
@@ -201,22 +234,15 @@ def _count(line: PaidLine, before: LineCounts, quantity: int, amount: int, fee: 
     return replace(moved, amount=moved.amount + amount - waived, fee=moved.fee - waived)
 
 
-def _spread(paid: Paid, amount: int, counts: dict[str, LineCounts]) -> None:
-    """Spreads money over lines, in proportion to what is left of each."""
-    rooms = [line.amount - amount_of(line, counts.get(line.ref, LineCounts())) for line in paid.lines]
-    if amount > sum(rooms):
-        raise RefundTooLarge("", amount, sum(rooms))
-    for line, part in zip(paid.lines, allocate(amount, rooms), strict=True):
-        if part:
-            counts[line.ref] = _count(line, counts.get(line.ref, LineCounts()), 0, part, 0)
+def _add(paid: Paid, amounts: Sequence[int], counts: dict[str, LineCounts]) -> None:
+    """Counts money of each line."""
+    for line, amount in zip(paid.lines, amounts, strict=True):
+        if amount:
+            counts[line.ref] = _count(line, counts.get(line.ref, LineCounts()), 0, amount, 0)
 
 
 def _amount(paid: Paid, counts: Mapping[str, LineCounts]) -> int:
     return sum(amount_of(line, counts[line.ref]) for line in paid.lines if line.ref in counts)
-
-
-def _is_complete(paid: Paid, counts: Refunded) -> bool:
-    return _amount(paid, counts.lines) == sum(line.amount for line in paid.lines)
 
 
 def _difference(line: PaidLine, before: LineCounts, after: LineCounts) -> RefundedLine:
