@@ -9,7 +9,7 @@ from typing import Literal
 import pydantic
 
 from services.kit import database, dead_letters, lanes, process, settings
-from services.orders import catalogue, handlers, lane, positions
+from services.orders import catalogue, handlers, lane, moving, positions, taxing
 from services.orders.customers import bundle
 from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import payments as domain
@@ -76,7 +76,9 @@ class Orders:
     def add_rpcs(self) -> None:
         """The rpcs, and what they need running."""
         letters = dead_letters.DeadLetters(self.db, SERVICE, [])
-        self.process.server.add(orders_rpc.add_OrdersServiceServicer_to_server, OrdersServicer(self.orders, letters))
+        moves = moving.Moves(self.db, self.process.pings.send)
+        servicer = OrdersServicer(self.orders, moves, taxing.TaxPolicies(self.db), letters)
+        self.process.server.add(orders_rpc.add_OrdersServiceServicer_to_server, servicer)
         people = CustomersServicer(self.customers)
         self.process.server.add(customers_rpc.add_CustomersServiceServicer_to_server, people)
         self.process.before_doors(self.customers.check)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.kit import clock, events, ids
+from services.orders.domain import placed_order
 from services.orders.domain import sale as domain
-from services.orders.mapping import messages
+from services.orders.mapping import messages, placed_messages
 from tillmesh.orders.v1 import orders_events_pb2 as pb
+
+OrderEvent = pb.OrderPlaced | pb.OrderUpdated | pb.OrderCompleted | pb.OrderCancelled
 
 
 def sales_recorded(
@@ -46,3 +49,28 @@ def _add(event: pb.SalesRecorded, order: domain.Order) -> None:
     for line in order.lines:
         if line.kind is domain.LineKind.ITEM:
             sale.lines.add(sku=line.sku, quantity=line.quantity, category=line.category, net_amount=line.net_amount)
+
+
+def order_changed(
+    kind: type[OrderEvent], order: domain.Order, entries: Sequence[placed_order.Entry], causation_id: str
+) -> events.Event:
+    """What became of an order that is no sale: one event for each version of it. Free texts stay behind."""
+    assert order.placed is not None
+    assert order.placed.updated_at is not None
+    told = messages.order_to_proto(domain.Shown(order, stock_applied=False))
+    for field in ("note", "cancel_note", "history"):
+        told.ClearField(field)
+    message = kind(order=told)
+    if isinstance(message, pb.OrderUpdated):
+        message.changes.extend(map(placed_messages.entry, entries))
+        for change in message.changes:
+            change.ClearField("reason")
+    return events.Event(
+        key=told.id,
+        epoch=1,
+        seq_from=order.version,
+        seq_to=order.version,
+        message=message,
+        occurred_at=order.placed.updated_at,
+        causation_id=causation_id,
+    )

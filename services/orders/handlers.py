@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.kit import database, errors, ids, lanes, telemetry
 from services.kit import principal as principals
-from services.orders import catalogue, lane, positions
+from services.orders import catalogue, lane, positions, visible
+from services.orders.customers.store import people
+from services.orders.domain import placed_order, summary
 from services.orders.domain import sale as domain
-from services.orders.domain import summary
-from services.orders.store import reads
+from services.orders.store import placed_reads, reads, searching
 from services.orders.store import summary as sums
 
+HISTORY_SHOWN = 100
+"""Entries that GetOrder answers, by the contract."""
 SalesLanes = lanes.Lanes[lane.Key, lane.RecordSale, lane.Recorded]
 
 
@@ -65,10 +69,59 @@ class Orders:
         return domain.Shown(recorded, recorded.seq <= self._positions.known(key.tenant, key.location_id))
 
     async def get_order(self, caller: principals.Principal, tenant: str, order_id: uuid.UUID) -> domain.Shown:
-        """An order of the caller's tenant. NotFound; LocationScope."""
-        order = await self._load(tenant, order_id)
-        caller.require_location(ids.encode("loc", order.location_id))
+        """An order of the caller's tenant, with the newest of its history. NotFound; LocationScope."""
+        async with self._db.read(tenant) as session:
+            order = await reads.get(session, tenant, order_id)
+            if order is None:
+                raise errors.NotFound("order")
+            visible.require(caller, order)
+            if order.placed is not None:
+                newest = await placed_reads.history(session, tenant, order_id, before=None, limit=HISTORY_SHOWN)
+                order.placed = dataclasses.replace(order.placed, history=newest)
         return await self._show(tenant, order)
+
+    async def history(
+        self, caller: principals.Principal, tenant: str, order_id: uuid.UUID, *, before: int | None, limit: int
+    ) -> list[placed_order.Entry]:
+        """What happened to an order, newest first; before: numbers below it. NotFound; LocationScope."""
+        async with self._db.read(tenant) as session:
+            order = await reads.get(session, tenant, order_id)
+            if order is None:
+                raise errors.NotFound("order")
+            visible.require(caller, order)
+            return await placed_reads.history(session, tenant, order_id, before=before, limit=limit)
+
+    async def find(
+        self,
+        caller: principals.Principal,
+        tenant: str,
+        keep: searching.Filter,
+        after: reads.Position | None,
+        limit: int,
+    ) -> list[domain.Shown]:
+        """Orders of every channel, newest first, at the caller's locations; of a customer anywhere. NotFound."""
+        within = visible.locations(caller)
+        if within is not None:
+            keep = dataclasses.replace(keep, within=within)
+        async with self._db.read(tenant) as session:
+            orders = await searching.find(session, tenant, keep, after=after, limit=limit)
+        for location in (keep.location_id, keep.fulfillment_location_id):
+            if location is not None and not orders:
+                text = ids.encode("loc", location)
+                await self._require_location(lane.Key(tenant, location, caller.tenant_id, text))
+        return [domain.Shown(order, await self._is_applied(tenant, order)) for order in orders]
+
+    async def of_customer(self, tenant: str, customer: uuid.UUID) -> searching.Filter:
+        """The search for a customer's orders, with those of who was merged into them. NotFound.
+
+        Tills may have named a customer that nobody made: theirs are found too.
+        """
+        async with self._db.read(tenant) as session:
+            family = await people.members(session, customer)
+            keep = searching.Filter(customer_ids=tuple(family) or (customer,))
+            if not family and not await searching.find(session, tenant, keep, after=None, limit=1):
+                raise errors.NotFound("customer")
+        return keep
 
     async def list_sales(
         self, key: lane.Key, keep: reads.Filter, *, newest_first: bool, after: reads.Position | None, limit: int
@@ -107,5 +160,10 @@ class Orders:
         return order
 
     async def _show(self, tenant: str, order: domain.Order) -> domain.Shown:
-        reached = await self._positions.reached(tenant, ids.encode("loc", order.location_id), order.seq)
-        return domain.Shown(order, order.seq <= reached)
+        return domain.Shown(order, await self._is_applied(tenant, order))
+
+    async def _is_applied(self, tenant: str, order: domain.Order) -> bool:
+        """Whether the stock of a sale has been reduced; of other orders it is allocated, and never asked for."""
+        if order.placed is not None:
+            return False
+        return order.seq <= await self._positions.reached(tenant, ids.encode("loc", order.location_id), order.seq)

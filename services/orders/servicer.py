@@ -7,10 +7,11 @@ from typing import Any
 import grpc.aio
 
 from services.kit import dead_letters, events, paging, principal
-from services.orders import handlers
-from services.orders.mapping import messages, requests
+from services.orders import handlers, moving, taxing
+from services.orders.mapping import messages, placed_messages, placed_requests, requests
+from services.orders.store import searching
 from tillmesh.common.v1 import event_pb2
-from tillmesh.orders.v1 import orders_pb2
+from tillmesh.orders.v1 import orders_pb2, placement_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 from tillmesh.orders.v1 import orders_service_pb2_grpc as rpc
 
@@ -20,8 +21,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class OrdersServicer(rpc.OrdersServiceServicer):
     """Orders of a tenant."""
 
-    def __init__(self, orders: handlers.Orders, letters: dead_letters.DeadLetters) -> None:
+    def __init__(
+        self,
+        orders: handlers.Orders,
+        moves: moving.Moves,
+        policies: taxing.TaxPolicies,
+        letters: dead_letters.DeadLetters,
+    ) -> None:
         self._orders = orders
+        self._moves = moves
+        self._policies = policies
         self._letters = letters
 
     async def RecordSale(self, request: pb.RecordSaleRequest, context: Context) -> orders_pb2.Order:
@@ -53,6 +62,68 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         after = requests.summary_start(request, key.tenant, question.dimensions)
         rows = await self._orders.summarize(key, question, after=after, limit=limit + 1)
         return messages.summary_page(request, key.tenant, question, rows, limit)
+
+    async def UpdateOrderStatus(
+        self, request: placement_pb2.UpdateOrderStatusRequest, context: Context
+    ) -> orders_pb2.Order:
+        caller = principal.current()
+        return await self._moves.move(caller, placed_requests.move(request, caller))
+
+    async def ListOrders(
+        self, request: placement_pb2.ListOrdersRequest, context: Context
+    ) -> placement_pb2.ListOrdersResponse:
+        orders, token = await self._find(request, placed_requests.search(request))
+        return placement_pb2.ListOrdersResponse(orders=orders, next_page_token=token)
+
+    async def ListCustomerOrders(
+        self, request: placement_pb2.ListCustomerOrdersRequest, context: Context
+    ) -> placement_pb2.ListCustomerOrdersResponse:
+        tenant = events.tenant_uuid(principal.current().tenant_id)
+        keep = await self._orders.of_customer(tenant, placed_requests.customer(request))
+        orders, token = await self._find(request, keep)
+        return placement_pb2.ListCustomerOrdersResponse(orders=orders, next_page_token=token)
+
+    async def _find(
+        self,
+        request: placement_pb2.ListOrdersRequest | placement_pb2.ListCustomerOrdersRequest,
+        keep: searching.Filter,
+    ) -> tuple[list[orders_pb2.Order], str]:
+        caller = principal.current()
+        tenant, limit = events.tenant_uuid(caller.tenant_id), paging.page_size(request.page_size)
+        after = placed_requests.search_start(request, tenant)
+        found = await self._orders.find(caller, tenant, keep, after, limit + 1)
+        return messages.orders_page(request, tenant, found, limit)
+
+    async def ListOrderHistory(
+        self, request: placement_pb2.ListOrderHistoryRequest, context: Context
+    ) -> placement_pb2.ListOrderHistoryResponse:
+        caller = principal.current()
+        tenant, limit = events.tenant_uuid(caller.tenant_id), paging.page_size(request.page_size)
+        before = placed_requests.history_start(request, tenant)
+        order_id = requests.order_uuid(request.order_id)
+        found = await self._orders.history(caller, tenant, order_id, before=before, limit=limit + 1)
+        return placed_messages.history_page(request, tenant, found, limit)
+
+    async def SetTaxPolicy(
+        self, request: placement_pb2.SetTaxPolicyRequest, context: Context
+    ) -> placement_pb2.TaxPolicy:
+        key = placed_requests.idempotency_key("SetTaxPolicy", request, principal.current())
+        policy = placed_requests.tax_policy(request)
+        return await self._policies.put(key, policy, request.expected_version, placed_messages.tax_policy)
+
+    async def GetTaxPolicy(
+        self, request: placement_pb2.GetTaxPolicyRequest, context: Context
+    ) -> placement_pb2.TaxPolicy:
+        tenant = events.tenant_uuid(principal.current().tenant_id)
+        return placed_messages.tax_policy(await self._policies.get(tenant, request.country_code))
+
+    async def ListTaxPolicies(
+        self, request: placement_pb2.ListTaxPoliciesRequest, context: Context
+    ) -> placement_pb2.ListTaxPoliciesResponse:
+        tenant, limit = events.tenant_uuid(principal.current().tenant_id), paging.page_size(request.page_size)
+        after = placed_requests.policies_start(request, tenant)
+        found = await self._policies.page(tenant, after=after, limit=limit + 1)
+        return placed_messages.policies_page(request, tenant, found, limit)
 
     async def ListDeadLetters(
         self, request: event_pb2.ListDeadLettersRequest, context: Context

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql as pg
 metadata = sa.MetaData()
 
 
-def _columns(kind: type[sa.types.TypeEngine[Any]], *names: str) -> list[sa.Column[Any]]:
+def _columns(kind: type[sa.types.TypeEngine[Any]] | sa.types.TypeEngine[Any], *names: str) -> list[sa.Column[Any]]:
     return [sa.Column(name, kind) for name in names]
 
 
@@ -33,6 +33,15 @@ sales_order = sa.Table(
     sa.Column("fingerprint", sa.LargeBinary),
     _at("occurred_at"),
     _at("recorded_at"),
+    # Of orders that are no sales: migrations/versions/0005_orders.py.
+    *_columns(sa.BigInteger, "number", "tax_policy_version"),
+    *_columns(sa.SmallInteger, "method", "rounding_mode", "tax_level", "capture", "cancel_reason"),
+    *_columns(pg.UUID, "pickup_location_id"),
+    *_columns(pg.TIMESTAMP(timezone=True), "pickup_at", "valid_until", "placed_at", "updated_at"),
+    *_columns(sa.Text, "address_id", "country_code", "delivery_method", "tax_country", "price_list", "cancel_note"),
+    *_columns(sa.Text, "external_reference", "marketplace", "note"),
+    *_columns(sa.Boolean, "prices_held"),
+    *_columns(pg.JSONB, "content"),
 )
 
 
@@ -48,6 +57,7 @@ def _part(name: str, *columns: sa.Column[Any]) -> sa.Table:
         sa.Column("number", sa.SmallInteger, primary_key=True),
         *_columns(sa.SmallInteger, "business_hour"),
         *_columns(sa.Text, "currency_code", "campaign_id"),
+        *_columns(sa.Boolean, "counted"),
         *columns,
     )
 
@@ -58,7 +68,8 @@ order_line = _part(
     *_columns(sa.Boolean, "unresolved"),
     *_columns(pg.UUID, "id", "product_id"),
     *_columns(sa.BigInteger, "quantity", "unit_price", "net_amount", "tax_amount", "discount_amount"),
-    *_columns(sa.Text, "sku", "name", "category", "price_id"),
+    *_columns(sa.BigInteger, "canceled_quantity"),
+    *_columns(sa.Text, "sku", "name", "category", "price_id", "tax_category"),
     *_columns(pg.JSONB, "taxes", "discounts"),
 )
 

@@ -163,6 +163,13 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "MergeCustomers": {"customer_id": "{customer}", "source_customer_id": "{other_customer}"},
     "ExportCustomer": {"customer_id": "{customer}"},
     "EraseCustomer": {"customer_id": "{customer}"},
+    "UpdateOrderStatus": {"order_id": "{order}", "machine": 1, "to_state": "COMPLETED"},
+    "ListOrders": {"filter": {"location_id": "{location}", "fulfillment_location_id": "{location}"}},
+    "ListCustomerOrders": {"customer_id": "{customer}"},
+    "ListOrderHistory": {"order_id": "{order}"},
+    "SetTaxPolicy": {"tax_policy": {"country_code": "AT", "rates": [{"name": "VAT", "rate": "0.2"}]}},
+    "GetTaxPolicy": {"country_code": "AT"},
+    "ListTaxPolicies": {},
     "CreateReview": {"product_id": "{product}"},
     "ListProductReviews": {"product_id": "{product}"},
     "ListLocationReviews": {"location_id": "{location}"},
@@ -242,6 +249,15 @@ def _fill(value: Any, values: Mapping[str, str]) -> Any:
     return [_fill(part, values) for part in value] if isinstance(value, list) else value
 
 
+def _query(sample: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields as query parameters; what lies inside of another is named with it: `filter.state`."""
+    for key, part in sample.items():
+        if isinstance(part, Mapping):
+            yield from _query(part, f"{inside}{key}.")
+        else:
+            yield inside + key, part
+
+
 def rest_call(method: Method, route: Route, values: Mapping[str, str]) -> dict[str, Any]:
     """Arguments of httpx.Client.request: path fields in the path, the body as the route says, the rest in the query."""
     sample = method.sample(values)
@@ -255,7 +271,7 @@ def rest_call(method: Method, route: Route, values: Mapping[str, str]) -> dict[s
     if route.body == "*":
         return {"method": route.verb, "url": path, "json": sample}
     body = sample.pop(route.body) if route.body else None
-    query = {key: part for key, part in sample.items() if not isinstance(part, Mapping)}
+    query = dict(_query(sample))
     if route.body and method.of.input_type.fields_by_name[route.body].message_type.full_name == "google.api.HttpBody":
         content = {
             "content": base64.b64decode(body["data"]),

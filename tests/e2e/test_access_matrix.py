@@ -217,7 +217,8 @@ def test_a_token_of_another_location_is_refused(matrix: Matrix, method: samples.
 
 @pytest.mark.parametrize(
     "name",
-    ["GetReservation", "ExtendReservation", "ConfirmReservation", "ReleaseReservation", "GetOrder", "GetPurchaseOrder",
+    ["GetReservation", "ExtendReservation", "ConfirmReservation", "ReleaseReservation", "GetOrder", "UpdateOrderStatus",
+     "ListOrderHistory", "GetPurchaseOrder",
      "ListPurchaseReceipts", "GetPurchaseReceipt", "GetCycleCount", "ListCycleCountLines", "RecordCycleCountLines",
      "SubmitCycleCount"],
 )  # fmt: skip

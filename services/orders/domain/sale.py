@@ -11,9 +11,13 @@ import enum
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from services.kit import errors
 from services.orders.domain import business_day
+
+if TYPE_CHECKING:
+    from services.orders.domain import placed_order  # which knows the machines, and those our states
 
 AMOUNT_MAX = 10**15  # of Money, in the contract
 CLOCK_SKEW = dt.timedelta(minutes=5)
@@ -24,6 +28,9 @@ class LineKind(enum.IntEnum):
 
     ITEM = 1
     ADJUSTMENT = 2
+    SHIPPING = 3
+    GIFT_WRAP = 4
+    CASH_ROUNDING = 5
 
 
 class TenderType(enum.IntEnum):
@@ -160,17 +167,21 @@ class Store:
     cutoff_minutes: int
     currency_code: str
     sells: bool
+    country_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the catalogue said a code stands for, at the time of the sale."""
+    """What the catalogue said a code stands for, at the time of the sale. price: of one unit; None: there is none."""
 
     sku: str
     product_id: uuid.UUID | None
     name: str
     category: str
     price_id: str
+    price: int | None = None
+    tax_category: str = ""
+    discontinued: bool = False
 
 
 @dataclass(slots=True)
@@ -193,11 +204,13 @@ class OrderLine:
     product_id: uuid.UUID | None
     price_id: str
     unresolved: bool
+    tax_category: str = ""
+    canceled_quantity: int = 0
 
 
 @dataclass(slots=True)
 class Order:
-    """An order. seq is its position among the location's orders."""
+    """An order. seq is its place among the location's sales; 0 of other orders. placed: what only those have."""
 
     id: uuid.UUID
     seq: int
@@ -224,6 +237,7 @@ class Order:
     clock_skewed: bool
     actor: str
     version: int = 1
+    placed: placed_order.Placed | None = None
 
 
 @dataclass(slots=True)

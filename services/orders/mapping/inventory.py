@@ -44,7 +44,16 @@ class InventoryClient:
 
 def _item(item: catalog_pb2.ItemSnapshot) -> domain.Item:
     product_id = ids.decode("prd", item.product_id) if item.product_id else None
-    return domain.Item(item.sku, product_id, item.name, item.category, item.price_id)
+    return domain.Item(
+        item.sku,
+        product_id,
+        item.name,
+        item.category,
+        item.price_id,
+        item.price.minor_units if item.HasField("price") else None,
+        item.tax_category,
+        item.discontinued,
+    )
 
 
 def _store(location: catalog_pb2.Location) -> domain.Store:
@@ -54,4 +63,5 @@ def _store(location: catalog_pb2.Location) -> domain.Store:
         cutoff_minutes=business_day.cutoff_minutes(location.business_day_cutoff),
         currency_code=location.currency_code,
         sells=not location.closed and catalog_pb2.LOCATION_CAPABILITY_SELL in location.capabilities,
+        country_code=location.address.country_code,
     )

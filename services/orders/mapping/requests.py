@@ -48,9 +48,9 @@ def record_sale(request: pb.RecordSaleRequest, caller: principal.Principal) -> h
         tax_inclusive=request.tax_inclusive,
         lines=tuple([_line(line) for line in request.lines]),
         tenders=tuple([_tender(tender) for tender in request.tenders]),
-        customer_id=_optional_id("cus", request.customer_id, "customer_id"),
+        customer_id=optional_id("cus", request.customer_id, "customer_id"),
         campaign_id=request.campaign_id,
-        reservation_id=_optional_id("rsv", request.reservation_id, "reservation_id"),
+        reservation_id=optional_id("rsv", request.reservation_id, "reservation_id"),
         actor=caller.actor or caller.subject,
     )
     content = pb.RecordSaleRequest()
@@ -78,7 +78,7 @@ def _tender(tender: orders_pb2.Tender) -> domain.Tender:
     return domain.Tender(domain.TenderType(tender.type), amount.minor_units, amount.currency_code, tender.details)
 
 
-def _optional_id(prefix: str, text: str, field: str) -> uuid.UUID | None:
+def optional_id(prefix: str, text: str, field: str) -> uuid.UUID | None:
     if not text:
         return None
     try:
@@ -94,7 +94,7 @@ def _day(text: str, field: str) -> dt.date:
         raise validation.invalid(field, "is not a day of the calendar") from None
 
 
-def _storable(text: str, field: str) -> str:
+def storable(text: str, field: str) -> str:
     """PostgreSQL has no texts with a NUL; nothing can match."""
     if "\0" in text:
         raise validation.invalid(field, "holds a NUL")
@@ -107,16 +107,20 @@ def list_filter(request: pb.ListSalesRequest) -> reads.Filter:
     return reads.Filter(
         since=_day(since, "filter.business_date_from") if since else None,
         until=_day(until, "filter.business_date_to") if until else None,
-        terminal_id=_storable(keep.terminal_id, "filter.terminal_id"),
-        client_sale_id=_storable(keep.client_sale_id, "filter.client_sale_id"),
-        customer_id=_optional_id("cus", keep.customer_id, "filter.customer_id"),
-        campaign_id=_storable(keep.campaign_id, "filter.campaign_id"),
+        terminal_id=storable(keep.terminal_id, "filter.terminal_id"),
+        client_sale_id=storable(keep.client_sale_id, "filter.client_sale_id"),
+        customer_id=optional_id("cus", keep.customer_id, "filter.customer_id"),
+        campaign_id=storable(keep.campaign_id, "filter.campaign_id"),
     )
 
 
 def list_start(request: pb.ListSalesRequest, tenant: str) -> reads.Position | None:
     """Where the page begins. INVALID_PAGE_TOKEN."""
-    found = paging.start(tenant, request, [int, str])
+    return position(paging.start(tenant, request, [int, str]))
+
+
+def position(found: Sequence[str | int | None] | None) -> reads.Position | None:
+    """What a page token says of the last order before. INVALID_PAGE_TOKEN."""
     if found is None:
         return None
     try:

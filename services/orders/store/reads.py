@@ -1,4 +1,4 @@
-"""Reads of orders: one by id, a location's in pages. Sums are in store/summary.py."""
+"""Reads of orders: one by id, a location's in pages. Searches are in store/searching.py, sums in store/summary.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.kit import database
+from services.orders.domain import placed_order
 from services.orders.domain import sale as domain
+from services.orders.store import placed_reads
 from services.orders.tables import order_line, order_tender, sales_order
 
 # A business day begins at most 24 h after midnight of a clock that is at most 14 h ahead of or 12 h behind UTC.
@@ -20,7 +22,11 @@ DAY_BEGINS_EARLY = dt.timedelta(days=1)
 DAY_ENDS_LATE = dt.timedelta(days=3)
 
 # The parts of some orders: by the whole key, or an order of a customer would cost all days of the location.
-_OWNERS = "unnest(CAST(:dates AS date[]), CAST(:orders AS uuid[])) u (business_date, order_id)"
+_OWNERS = """
+    unnest(CAST(:places AS uuid[]), CAST(:dates AS date[]), CAST(:orders AS uuid[])) u (location_id, business_date, order_id)
+"""
+# What counts as sold: a draft, and what was never placed or is cancelled, doesn't.
+SOLD = (int(domain.OrderState.PLACED), int(domain.OrderState.COMPLETED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +49,11 @@ class Position:
     order_id: uuid.UUID
 
 
-async def get(session: database.ReadSession, tenant: str, order_id: uuid.UUID) -> domain.Order | None:
+async def get(session: placed_reads.Session, tenant: str, order_id: uuid.UUID) -> domain.Order | None:
     """An order of the tenant (uuid text)."""
     query = sa.select(sales_order).where(sales_order.c.tenant_id == tenant, sales_order.c.id == order_id)
     rows = (await session.execute(query)).all()
-    found = await _with_parts(session, tenant, rows)
+    found = await with_parts(session, tenant, rows)
     return found[0] if found else None
 
 
@@ -63,14 +69,16 @@ async def sold_at(
 ) -> list[domain.Order]:
     """Orders of a location by occurred_at and id, after a position."""
     c = sales_order.c
-    query = sa.select(sales_order).where(c.tenant_id == tenant, c.location_id == location, *_conditions(keep))
+    query = sa.select(sales_order).where(
+        c.tenant_id == tenant, c.location_id == location, c.state.in_(SOLD), *_conditions(keep)
+    )
     if after is not None:
         here = sa.tuple_(c.occurred_at, c.id)
         there = sa.tuple_(sa.literal(after.occurred_at, c.occurred_at.type), sa.literal(after.order_id, c.id.type))
         query = query.where(here < there if newest_first else here > there)
     order = (c.occurred_at.desc(), c.id.desc()) if newest_first else (c.occurred_at, c.id)
     rows = (await session.execute(query.order_by(*order).limit(limit))).all()
-    return await _with_parts(session, tenant, rows)
+    return await with_parts(session, tenant, rows)
 
 
 def within(since: dt.date | None, until: dt.date | None) -> list[sa.ColumnElement[bool]]:
@@ -106,13 +114,13 @@ def _conditions(keep: Filter) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-async def _with_parts(session: database.ReadSession, tenant: str, rows: Sequence[sa.Row[Any]]) -> list[domain.Order]:
-    """Orders of one location, whole."""
+async def with_parts(session: placed_reads.Session, tenant: str, rows: Sequence[sa.Row[Any]]) -> list[domain.Order]:
+    """Orders, whole."""
     if not rows:
         return []
     given = {
         "tenant": tenant,
-        "location": rows[0].location_id,
+        "places": [row.location_id for row in rows],
         "dates": [row.business_date for row in rows],
         "orders": [row.id for row in rows],
     }
@@ -123,7 +131,8 @@ async def _with_parts(session: database.ReadSession, tenant: str, rows: Sequence
     for row in await session.execute(_parts(order_tender), given):
         tender = domain.Tender(domain.TenderType(row.type), row.amount, row.currency_code, row.details)
         tenders[row.order_id].append(tender)
-    return [_order(row, lines[row.id], tenders[row.id]) for row in rows]
+    placed = await placed_reads.parts(session, tenant, [row for row in rows if row.channel != domain.Channel.POS])
+    return [_order(row, lines[row.id], tenders[row.id], placed.get(row.id)) for row in rows]
 
 
 def _parts(table: sa.Table) -> sa.TextClause:
@@ -131,14 +140,19 @@ def _parts(table: sa.Table) -> sa.TextClause:
     return sa.text(f"""
         SELECT p.* FROM {_OWNERS}, LATERAL (
             SELECT * FROM {table.name} t
-            WHERE t.tenant_id = CAST(:tenant AS uuid) AND t.location_id = CAST(:location AS uuid)
+            WHERE t.tenant_id = CAST(:tenant AS uuid) AND t.location_id = u.location_id
                 AND t.business_date = u.business_date AND t.order_id = u.order_id
             ORDER BY t.number LIMIT 1000
         ) p
     """)
 
 
-def _order(row: sa.Row[Any], lines: list[domain.OrderLine], tenders: list[domain.Tender]) -> domain.Order:
+def _order(
+    row: sa.Row[Any],
+    lines: list[domain.OrderLine],
+    tenders: list[domain.Tender],
+    placed: placed_order.Placed | None,
+) -> domain.Order:
     return domain.Order(
         id=row.id,
         seq=row.seq,
@@ -146,7 +160,7 @@ def _order(row: sa.Row[Any], lines: list[domain.OrderLine], tenders: list[domain
         state=domain.OrderState(row.state),
         location_id=row.location_id,
         terminal_id=row.terminal_id,
-        client_sale_id=row.client_sale_id,
+        client_sale_id=row.client_sale_id if placed is None else "",
         currency_code=row.currency_code,
         tax_inclusive=row.tax_inclusive,
         lines=lines,
@@ -165,6 +179,7 @@ def _order(row: sa.Row[Any], lines: list[domain.OrderLine], tenders: list[domain
         clock_skewed=row.clock_skewed,
         actor=row.actor,
         version=row.version,
+        placed=placed,
     )
 
 
@@ -186,4 +201,6 @@ def _line(row: sa.Row[Any]) -> domain.OrderLine:
         product_id=row.product_id,
         price_id=row.price_id,
         unresolved=row.unresolved,
+        tax_category=row.tax_category,
+        canceled_quantity=row.canceled_quantity,
     )

@@ -55,8 +55,9 @@ async def sums(
 
 def _range(question: domain.Question) -> list[sa.ColumnElement[bool]]:
     if question.source is Source.ORDERS:
-        return reads.within(question.since, question.until)
-    return [_TABLES[question.source].c.business_date.between(question.since, question.until)]
+        return [*reads.within(question.since, question.until), sales_order.c.state.in_(reads.SOLD)]
+    c = _TABLES[question.source].c
+    return [c.business_date.between(question.since, question.until), c.counted]
 
 
 def _measures(source: Source) -> list[sa.ColumnElement[Any]]:

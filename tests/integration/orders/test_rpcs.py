@@ -18,7 +18,7 @@ from services.orders import bootstrap
 from tests.integration.orders import fake_inventory
 from tests.unit.kit import keyring
 from tillmesh.common.v1 import event_pb2
-from tillmesh.orders.v1 import orders_pb2
+from tillmesh.orders.v1 import orders_pb2, placement_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 from tillmesh.orders.v1 import orders_service_pb2_grpc as rpc
 
@@ -267,3 +267,47 @@ async def test_orders_consumes_nothing_yet_and_has_no_dead_letters(door: Door) -
     assert await door.call("ListDeadLetters", event_pb2.ListDeadLettersRequest()) == event_pb2.ListDeadLettersResponse()
     replay = event_pb2.ReplayDeadLetterRequest(consumer="x", event_id=ids.new("evt"))
     assert (await door.refused("ReplayDeadLetter", replay)).reason == "NOT_FOUND"
+
+
+async def test_a_sale_is_found_among_all_orders_and_moves_no_more(door: Door) -> None:
+    shop, customer = door.inventory.open_shop(), ids.new("cus")
+    sold = await door.call("RecordSale", sale(shop, customer_id=customer))
+
+    found = await door.call("ListOrders", placement_pb2.ListOrdersRequest())
+    theirs = await door.call("ListCustomerOrders", placement_pb2.ListCustomerOrdersRequest(customer_id=customer))
+    own = {"roles": ["customer"], "cus": customer, "locs": []}
+    read = await door.call("GetOrder", pb.GetOrderRequest(order_id=sold.id), **own)
+    refused = await door.refused("GetOrder", pb.GetOrderRequest(order_id=sold.id), **{**own, "cus": ids.new("cus")})
+    move = placement_pb2.UpdateOrderStatusRequest(order_id=sold.id, machine=1, to_state="CANCELLED")
+    stays = await door.refused("UpdateOrderStatus", move, scope="orders:write")
+
+    assert [order.id for order in found.orders] == [order.id for order in theirs.orders] == [read.id] == [sold.id]
+    assert refused.reason == "NOT_FOUND"
+    assert (stays.reason, stays.metadata["from"]) == ("ILLEGAL_TRANSITION", "COMPLETED")
+
+
+async def test_a_country_s_taxes_are_set_read_and_listed(door: Door) -> None:
+    policy = placement_pb2.TaxPolicy(country_code="AT", tax_inclusive=True)
+    policy.rates.add(name="VAT", rate="0.20")
+    policy.rates.add(name="VAT", rate="0.10", tax_category="food")
+    request = placement_pb2.SetTaxPolicyRequest(tax_policy=policy, request_id="k-1")
+    scope = {"scope": "orders:write"}
+
+    first, again = [await door.call("SetTaxPolicy", request, **scope) for _ in range(2)]
+    request.request_id, request.expected_version = "k-2", 7
+    stale = await door.refused("SetTaxPolicy", request, **scope)
+    request.expected_version = 1
+    second = await door.call("SetTaxPolicy", request, **scope)
+    twice = placement_pb2.SetTaxPolicyRequest(tax_policy=policy)
+    twice.tax_policy.rates.add(name="VAT", rate="0.3")
+
+    assert first == again
+    assert (first.version, second.version, len(second.rates)) == (1, 2, 2)
+    assert (stale.reason, stale.metadata["current_version"]) == ("VERSION_MISMATCH", "1")
+    assert (await door.refused("SetTaxPolicy", twice, **scope)).reason == "INVALID_REQUEST"
+    assert await door.call("GetTaxPolicy", placement_pb2.GetTaxPolicyRequest(country_code="AT")) == second
+    assert (
+        await door.refused("GetTaxPolicy", placement_pb2.GetTaxPolicyRequest(country_code="DE"))
+    ).reason == "NOT_FOUND"
+    listed = await door.call("ListTaxPolicies", placement_pb2.ListTaxPoliciesRequest())
+    assert list(listed.tax_policies) == [second]

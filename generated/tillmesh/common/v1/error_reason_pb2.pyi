@@ -164,6 +164,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Envoy failed. 500."""
     ERROR_REASON_EDGE_UNAVAILABLE: _ErrorReason.ValueType  # 98
     """The service does not answer. 502, 503."""
+    ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 100
+    """--- placing orders ---
+    A price, or the total, is not what the caller expected; a PriceChange has the new ones. ABORTED, 409. Metadata: total.
+    """
+    ERROR_REASON_PAYMENT_MISMATCH: _ErrorReason.ValueType  # 101
+    """The tenders don't add up to what is due now. INVALID_ARGUMENT, 400. Metadata: due, tendered."""
+    ERROR_REASON_ITEM_NOT_SOLD: _ErrorReason.ValueType  # 102
+    """The item is discontinued, or has no price here. FAILED_PRECONDITION, 409. Metadata: sku."""
+    ERROR_REASON_ORDER_BUSY: _ErrorReason.ValueType  # 103
+    """The order is being placed, edited or cancelled by another call. ABORTED, 409; RetryInfo."""
+    ERROR_REASON_ORDER_NOT_EDITABLE: _ErrorReason.ValueType  # 104
+    """Work on the order has begun, or it is over. FAILED_PRECONDITION, 409. Metadata: state."""
+    ERROR_REASON_PLACEMENT_EXPIRED: _ErrorReason.ValueType  # 105
+    """The placement could not be ended in time; nothing is held and nothing is charged. UNAVAILABLE, 503; RetryInfo."""
+    ERROR_REASON_STAFF_ONLY: _ErrorReason.ValueType  # 106
+    """Only staff may set this field. PERMISSION_DENIED, 403. Metadata: field."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. The name without its prefix stands in google.rpc.ErrorInfo.reason, with domain "tillmesh";
@@ -313,4 +329,20 @@ ERROR_REASON_EDGE_INTERNAL: ErrorReason.ValueType  # 97
 """Envoy failed. 500."""
 ERROR_REASON_EDGE_UNAVAILABLE: ErrorReason.ValueType  # 98
 """The service does not answer. 502, 503."""
+ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 100
+"""--- placing orders ---
+A price, or the total, is not what the caller expected; a PriceChange has the new ones. ABORTED, 409. Metadata: total.
+"""
+ERROR_REASON_PAYMENT_MISMATCH: ErrorReason.ValueType  # 101
+"""The tenders don't add up to what is due now. INVALID_ARGUMENT, 400. Metadata: due, tendered."""
+ERROR_REASON_ITEM_NOT_SOLD: ErrorReason.ValueType  # 102
+"""The item is discontinued, or has no price here. FAILED_PRECONDITION, 409. Metadata: sku."""
+ERROR_REASON_ORDER_BUSY: ErrorReason.ValueType  # 103
+"""The order is being placed, edited or cancelled by another call. ABORTED, 409; RetryInfo."""
+ERROR_REASON_ORDER_NOT_EDITABLE: ErrorReason.ValueType  # 104
+"""Work on the order has begun, or it is over. FAILED_PRECONDITION, 409. Metadata: state."""
+ERROR_REASON_PLACEMENT_EXPIRED: ErrorReason.ValueType  # 105
+"""The placement could not be ended in time; nothing is held and nothing is charged. UNAVAILABLE, 503; RetryInfo."""
+ERROR_REASON_STAFF_ONLY: ErrorReason.ValueType  # 106
+"""Only staff may set this field. PERMISSION_DENIED, 403. Metadata: field."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,15 +25,25 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tillmesh.common.v1 import money_pb2 as tillmesh_dot_common_dot_v1_dot_money__pb2
+from tillmesh.inventory.v1 import stock_pb2 as tillmesh_dot_inventory_dot_v1_dot_stock__pb2
+from tillmesh.orders.v1 import states_pb2 as tillmesh_dot_orders_dot_v1_dot_states__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftillmesh/orders/v1/orders.proto\x12\x12tillmesh.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etillmesh/common/v1/money.proto\"\x86\x01\n\tTaxAmount\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x32\x12\x30\n\x04rate\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[0-9]{1,3}(\\.[0-9]{1,8})?$\x12.\n\x0bminor_units\x18\x03 \x01(\x03\x42\x19\xbaH\x16\"\x14\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x80\x80\xe6\xd9\x95\xd0\x9c\xfe\xff\x01\"n\n\x0e\x44iscountAmount\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12%\n\x0bminor_units\x18\x02 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00\x12\x1c\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x8f\x03\n\tOrderLine\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.tillmesh.orders.v1.LineKind\x12\x0b\n\x03sku\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12-\n\nunit_price\x18\x06 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12-\n\nnet_amount\x18\x07 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12,\n\x05taxes\x18\x08 \x03(\x0b\x32\x1d.tillmesh.orders.v1.TaxAmount\x12\x35\n\tdiscounts\x18\t \x03(\x0b\x32\".tillmesh.orders.v1.DiscountAmount\x12\x0c\n\x04name\x18\n \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x0b \x01(\t\x12\x12\n\nproduct_id\x18\x0c \x01(\t\x12\x10\n\x08price_id\x18\r \x01(\t\x12\x12\n\nunresolved\x18\x0e \x01(\x08\"\xe0\x01\n\x06Tender\x12\x38\n\x04type\x18\x01 \x01(\x0e\x32\x1e.tillmesh.orders.v1.TenderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x31\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x19.tillmesh.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01\x12i\n\x07\x64\x65tails\x18\x03 \x01(\tBX\xbaHUr\x02\x18\x64\xba\x01N\n\ntender.pan\x12#details must not hold a card number\x1a\x1b!this.matches(\'[0-9]{12,}\')\"\xa4\x06\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1b.tillmesh.orders.v1.Channel\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.tillmesh.orders.v1.OrderState\x12\x13\n\x0blocation_id\x18\x04 \x01(\t\x12\x13\n\x0bterminal_id\x18\x05 \x01(\t\x12\x16\n\x0e\x63lient_sale_id\x18\x06 \x01(\t\x12\x15\n\rcurrency_code\x18\x07 \x01(\t\x12\x15\n\rtax_inclusive\x18\x08 \x01(\x08\x12,\n\x05lines\x18\t \x03(\x0b\x32\x1d.tillmesh.orders.v1.OrderLine\x12+\n\x07tenders\x18\n \x03(\x0b\x32\x1a.tillmesh.orders.v1.Tender\x12,\n\tnet_total\x18\x0b \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12,\n\ttax_total\x18\x0c \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12(\n\x05total\x18\r \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12\x31\n\x0e\x64iscount_total\x18\x0e \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12\x13\n\x0b\x63ustomer_id\x18\x0f \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x10 \x01(\t\x12\x16\n\x0ereservation_id\x18\x11 \x01(\t\x12\x15\n\rbusiness_date\x18\x12 \x01(\t\x12\x15\n\rbusiness_hour\x18\x13 \x01(\x05\x12/\n\x0boccurred_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63lock_skewed\x18\x16 \x01(\x08\x12\x35\n\x0cstock_effect\x18\x17 \x01(\x0e\x32\x1f.tillmesh.orders.v1.StockEffect\x12\x0f\n\x07version\x18\x18 \x01(\x03*p\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_POS\x10\x01\x12\x0f\n\x0b\x43HANNEL_WEB\x10\x02\x12\x11\n\rCHANNEL_PHONE\x10\x03\x12\x17\n\x13\x43HANNEL_MARKETPLACE\x10\x04*\xc0\x01\n\nOrderState\x12\x1b\n\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_STATE_DRAFT\x10\x01\x12\x17\n\x13ORDER_STATE_PENDING\x10\x02\x12\x16\n\x12ORDER_STATE_PLACED\x10\x03\x12\x19\n\x15ORDER_STATE_COMPLETED\x10\x04\x12\x19\n\x15ORDER_STATE_CANCELLED\x10\x05\x12\x17\n\x13ORDER_STATE_EXPIRED\x10\x06*_\n\x0bStockEffect\x12\x1c\n\x18STOCK_EFFECT_UNSPECIFIED\x10\x00\x12\x18\n\x14STOCK_EFFECT_PENDING\x10\x01\x12\x18\n\x14STOCK_EFFECT_APPLIED\x10\x02*S\n\x08LineKind\x12\x19\n\x15LINE_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eLINE_KIND_ITEM\x10\x01\x12\x18\n\x14LINE_KIND_ADJUSTMENT\x10\x02*\xa5\x01\n\nTenderType\x12\x1b\n\x17TENDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TENDER_TYPE_CASH\x10\x01\x12\x14\n\x10TENDER_TYPE_CARD\x10\x02\x12\x19\n\x15TENDER_TYPE_GIFT_CARD\x10\x03\x12\x1c\n\x18TENDER_TYPE_STORE_CREDIT\x10\x04\x12\x15\n\x11TENDER_TYPE_OTHER\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftillmesh/orders/v1/orders.proto\x12\x12tillmesh.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etillmesh/common/v1/money.proto\x1a!tillmesh/inventory/v1/stock.proto\x1a\x1ftillmesh/orders/v1/states.proto\"\xe7\x01\n\rPricingPolicy\x12\x37\n\rrounding_mode\x18\x01 \x01(\x0e\x32 .tillmesh.orders.v1.RoundingMode\x12@\n\x12tax_rounding_level\x18\x02 \x01(\x0e\x32$.tillmesh.orders.v1.TaxRoundingLevel\x12\x13\n\x0btax_country\x18\x03 \x01(\t\x12\x1a\n\x12tax_policy_version\x18\x04 \x01(\x03\x12\x12\n\nprice_list\x18\x05 \x01(\t\x12\x16\n\x0e\x63\x61sh_increment\x18\x06 \x01(\x03\"l\n\x08\x44\x65livery\x12\x1b\n\naddress_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x0c\x63ountry_code\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{2})?$\x12\x17\n\x06method\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"q\n\x06Pickup\x12\x38\n\x0blocation_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^loc_[0-9a-hjkmnp-tv-z]{26}$\x12-\n\tpickup_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x0f\x46ulfillmentLine\x12\x13\n\x0bline_number\x18\x01 \x01(\x05\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\"\xf9\x01\n\x10\x46ulfillmentGroup\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blocation_id\x18\x02 \x01(\t\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.tillmesh.orders.v1.FulfillmentState\x12\x32\n\x05lines\x18\x04 \x03(\x0b\x32#.tillmesh.orders.v1.FulfillmentLine\x12+\n\x07parcels\x18\x05 \x03(\x0b\x32\x1a.tillmesh.orders.v1.Parcel\x12.\n\nupdated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x06Parcel\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.tillmesh.orders.v1.ParcelState\x12.\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa4\x02\n\x0ePaymentSummary\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .tillmesh.orders.v1.PaymentState\x12\x30\n\x07\x63\x61pture\x18\x02 \x01(\x0e\x32\x1f.tillmesh.orders.v1.CaptureTime\x12-\n\nauthorised\x18\x03 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12+\n\x08\x63\x61ptured\x18\x04 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12+\n\x08refunded\x18\x05 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12&\n\x03\x64ue\x18\x06 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\"\xe2\x01\n\x11OrderHistoryEntry\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12,\n\x07machine\x18\x02 \x01(\x0e\x32\x1b.tillmesh.orders.v1.Machine\x12\x11\n\ttarget_id\x18\x03 \x01(\t\x12\x12\n\nfrom_state\x18\x04 \x01(\t\x12\x10\n\x08to_state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12&\n\x02\x61t\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa1\x01\n\rOrderShortage\x12\x35\n\x05lines\x18\x01 \x03(\x0b\x32&.tillmesh.orders.v1.OrderShortage.Line\x1aY\n\x04Line\x12\x14\n\x0cline_numbers\x18\x01 \x03(\x05\x12;\n\x08shortage\x18\x02 \x01(\x0b\x32).tillmesh.inventory.v1.StockShortage.Line\"\xfe\x01\n\x0bPriceChange\x12\x33\n\x05lines\x18\x01 \x03(\x0b\x32$.tillmesh.orders.v1.PriceChange.Line\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x1a\x8f\x01\n\x04Line\x12\x13\n\x0bline_number\x18\x01 \x01(\x05\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x36\n\x13\x65xpected_unit_price\x18\x03 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12-\n\nunit_price\x18\x04 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\"\x86\x01\n\tTaxAmount\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x32\x12\x30\n\x04rate\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[0-9]{1,3}(\\.[0-9]{1,8})?$\x12.\n\x0bminor_units\x18\x03 \x01(\x03\x42\x19\xbaH\x16\"\x14\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x80\x80\xe6\xd9\x95\xd0\x9c\xfe\xff\x01\"n\n\x0e\x44iscountAmount\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12%\n\x0bminor_units\x18\x02 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00\x12\x1c\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xc0\x03\n\tOrderLine\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.tillmesh.orders.v1.LineKind\x12\x0b\n\x03sku\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12-\n\nunit_price\x18\x06 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12-\n\nnet_amount\x18\x07 \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12,\n\x05taxes\x18\x08 \x03(\x0b\x32\x1d.tillmesh.orders.v1.TaxAmount\x12\x35\n\tdiscounts\x18\t \x03(\x0b\x32\".tillmesh.orders.v1.DiscountAmount\x12\x0c\n\x04name\x18\n \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x0b \x01(\t\x12\x12\n\nproduct_id\x18\x0c \x01(\t\x12\x10\n\x08price_id\x18\r \x01(\t\x12\x12\n\nunresolved\x18\x0e \x01(\x08\x12\x14\n\x0ctax_category\x18\x10 \x01(\t\x12\x19\n\x11\x63\x61nceled_quantity\x18\x11 \x01(\x03\"\xe0\x01\n\x06Tender\x12\x38\n\x04type\x18\x01 \x01(\x0e\x32\x1e.tillmesh.orders.v1.TenderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x31\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x19.tillmesh.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01\x12i\n\x07\x64\x65tails\x18\x03 \x01(\tBX\xbaHUr\x02\x18\x64\xba\x01N\n\ntender.pan\x12#details must not hold a card number\x1a\x1b!this.matches(\'[0-9]{12,}\')\"\xed\x0b\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1b.tillmesh.orders.v1.Channel\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.tillmesh.orders.v1.OrderState\x12\x13\n\x0blocation_id\x18\x04 \x01(\t\x12\x13\n\x0bterminal_id\x18\x05 \x01(\t\x12\x16\n\x0e\x63lient_sale_id\x18\x06 \x01(\t\x12\x15\n\rcurrency_code\x18\x07 \x01(\t\x12\x15\n\rtax_inclusive\x18\x08 \x01(\x08\x12,\n\x05lines\x18\t \x03(\x0b\x32\x1d.tillmesh.orders.v1.OrderLine\x12+\n\x07tenders\x18\n \x03(\x0b\x32\x1a.tillmesh.orders.v1.Tender\x12,\n\tnet_total\x18\x0b \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12,\n\ttax_total\x18\x0c \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12(\n\x05total\x18\r \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12\x31\n\x0e\x64iscount_total\x18\x0e \x01(\x0b\x32\x19.tillmesh.common.v1.Money\x12\x13\n\x0b\x63ustomer_id\x18\x0f \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x10 \x01(\t\x12\x16\n\x0ereservation_id\x18\x11 \x01(\t\x12\x15\n\rbusiness_date\x18\x12 \x01(\t\x12\x15\n\rbusiness_hour\x18\x13 \x01(\x05\x12/\n\x0boccurred_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63lock_skewed\x18\x16 \x01(\x08\x12\x35\n\x0cstock_effect\x18\x17 \x01(\x0e\x32\x1f.tillmesh.orders.v1.StockEffect\x12\x0f\n\x07version\x18\x18 \x01(\x03\x12\x0e\n\x06number\x18\x19 \x01(\t\x12\x30\n\x08\x64\x65livery\x18\x1a \x01(\x0b\x32\x1c.tillmesh.orders.v1.DeliveryH\x00\x12,\n\x06pickup\x18\x1b \x01(\x0b\x32\x1a.tillmesh.orders.v1.PickupH\x00\x12\x34\n\x06groups\x18\x1c \x03(\x0b\x32$.tillmesh.orders.v1.FulfillmentGroup\x12?\n\x11\x66ulfillment_state\x18\x1d \x01(\x0e\x32$.tillmesh.orders.v1.FulfillmentState\x12\x33\n\x07payment\x18\x1e \x01(\x0b\x32\".tillmesh.orders.v1.PaymentSummary\x12\x32\n\x07pricing\x18\x1f \x01(\x0b\x32!.tillmesh.orders.v1.PricingPolicy\x12\x37\n\rcancel_reason\x18  \x01(\x0e\x32 .tillmesh.orders.v1.CancelReason\x12\x13\n\x0b\x63\x61ncel_note\x18! \x01(\t\x12/\n\x0bvalid_until\x18\" \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bprices_held\x18# \x01(\x08\x12-\n\tplaced_at\x18$ \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18% \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xternal_reference\x18& \x01(\t\x12\x13\n\x0bmarketplace\x18\' \x01(\t\x12\x0c\n\x04note\x18( \x01(\t\x12\x36\n\x07history\x18) \x03(\x0b\x32%.tillmesh.orders.v1.OrderHistoryEntryB\r\n\x0b\x66ulfillment*p\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_POS\x10\x01\x12\x0f\n\x0b\x43HANNEL_WEB\x10\x02\x12\x11\n\rCHANNEL_PHONE\x10\x03\x12\x17\n\x13\x43HANNEL_MARKETPLACE\x10\x04*\xc0\x01\n\nOrderState\x12\x1b\n\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_STATE_DRAFT\x10\x01\x12\x17\n\x13ORDER_STATE_PENDING\x10\x02\x12\x16\n\x12ORDER_STATE_PLACED\x10\x03\x12\x19\n\x15ORDER_STATE_COMPLETED\x10\x04\x12\x19\n\x15ORDER_STATE_CANCELLED\x10\x05\x12\x17\n\x13ORDER_STATE_EXPIRED\x10\x06*_\n\x0bStockEffect\x12\x1c\n\x18STOCK_EFFECT_UNSPECIFIED\x10\x00\x12\x18\n\x14STOCK_EFFECT_PENDING\x10\x01\x12\x18\n\x14STOCK_EFFECT_APPLIED\x10\x02*\xa1\x01\n\x08LineKind\x12\x19\n\x15LINE_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eLINE_KIND_ITEM\x10\x01\x12\x18\n\x14LINE_KIND_ADJUSTMENT\x10\x02\x12\x16\n\x12LINE_KIND_SHIPPING\x10\x03\x12\x17\n\x13LINE_KIND_GIFT_WRAP\x10\x04\x12\x1b\n\x17LINE_KIND_CASH_ROUNDING\x10\x05*\xec\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NCEL_REASON_CUSTOMER\x10\x01\x12\x1e\n\x1a\x43\x41NCEL_REASON_OUT_OF_STOCK\x10\x02\x12\x19\n\x15\x43\x41NCEL_REASON_PAYMENT\x10\x03\x12\x19\n\x15\x43\x41NCEL_REASON_EXPIRED\x10\x04\x12\x17\n\x13\x43\x41NCEL_REASON_FRAUD\x10\x05\x12\x19\n\x15\x43\x41NCEL_REASON_MISTAKE\x10\x06\x12\x17\n\x13\x43\x41NCEL_REASON_OTHER\x10\x07*e\n\x0b\x43\x61ptureTime\x12\x1c\n\x18\x43\x41PTURE_TIME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41PTURE_TIME_PLACEMENT\x10\x01\x12\x1c\n\x18\x43\x41PTURE_TIME_FULFILLMENT\x10\x02*\xb0\x01\n\x0cRoundingMode\x12\x1d\n\x19ROUNDING_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROUNDING_MODE_HALF_UP\x10\x01\x12\x1b\n\x17ROUNDING_MODE_HALF_EVEN\x10\x02\x12\x1b\n\x17ROUNDING_MODE_HALF_DOWN\x10\x03\x12\x14\n\x10ROUNDING_MODE_UP\x10\x04\x12\x16\n\x12ROUNDING_MODE_DOWN\x10\x05*\x8e\x01\n\x10TaxRoundingLevel\x12\"\n\x1eTAX_ROUNDING_LEVEL_UNSPECIFIED\x10\x00\x12\x1b\n\x17TAX_ROUNDING_LEVEL_LINE\x10\x01\x12\x1b\n\x17TAX_ROUNDING_LEVEL_UNIT\x10\x02\x12\x1c\n\x18TAX_ROUNDING_LEVEL_ORDER\x10\x03*\xa5\x01\n\nTenderType\x12\x1b\n\x17TENDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TENDER_TYPE_CASH\x10\x01\x12\x14\n\x10TENDER_TYPE_CARD\x10\x02\x12\x19\n\x15TENDER_TYPE_GIFT_CARD\x10\x03\x12\x1c\n\x18TENDER_TYPE_STORE_CREDIT\x10\x04\x12\x15\n\x11TENDER_TYPE_OTHER\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.orders.v1.orders_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DELIVERY'].fields_by_name['address_id']._loaded_options = None
+  _globals['_DELIVERY'].fields_by_name['address_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_DELIVERY'].fields_by_name['country_code']._loaded_options = None
+  _globals['_DELIVERY'].fields_by_name['country_code']._serialized_options = b'\272H\021r\0172\r^([A-Z]{2})?$'
+  _globals['_DELIVERY'].fields_by_name['method']._loaded_options = None
+  _globals['_DELIVERY'].fields_by_name['method']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_PICKUP'].fields_by_name['location_id']._loaded_options = None
+  _globals['_PICKUP'].fields_by_name['location_id']._serialized_options = b'\272H r\0362\034^loc_[0-9a-hjkmnp-tv-z]{26}$'
   _globals['_TAXAMOUNT'].fields_by_name['name']._loaded_options = None
   _globals['_TAXAMOUNT'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\0302'
   _globals['_TAXAMOUNT'].fields_by_name['rate']._loaded_options = None
@@ -52,24 +62,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENDER'].fields_by_name['amount']._serialized_options = b'\272H\003\310\001\001'
   _globals['_TENDER'].fields_by_name['details']._loaded_options = None
   _globals['_TENDER'].fields_by_name['details']._serialized_options = b'\272HUr\002\030d\272\001N\n\ntender.pan\022#details must not hold a card number\032\033!this.matches(\'[0-9]{12,}\')'
-  _globals['_CHANNEL']._serialized_start=1834
-  _globals['_CHANNEL']._serialized_end=1946
-  _globals['_ORDERSTATE']._serialized_start=1949
-  _globals['_ORDERSTATE']._serialized_end=2141
-  _globals['_STOCKEFFECT']._serialized_start=2143
-  _globals['_STOCKEFFECT']._serialized_end=2238
-  _globals['_LINEKIND']._serialized_start=2240
-  _globals['_LINEKIND']._serialized_end=2323
-  _globals['_TENDERTYPE']._serialized_start=2326
-  _globals['_TENDERTYPE']._serialized_end=2491
-  _globals['_TAXAMOUNT']._serialized_start=150
-  _globals['_TAXAMOUNT']._serialized_end=284
-  _globals['_DISCOUNTAMOUNT']._serialized_start=286
-  _globals['_DISCOUNTAMOUNT']._serialized_end=396
-  _globals['_ORDERLINE']._serialized_start=399
-  _globals['_ORDERLINE']._serialized_end=798
-  _globals['_TENDER']._serialized_start=801
-  _globals['_TENDER']._serialized_end=1025
-  _globals['_ORDER']._serialized_start=1028
-  _globals['_ORDER']._serialized_end=1832
+  _globals['_CHANNEL']._serialized_start=4509
+  _globals['_CHANNEL']._serialized_end=4621
+  _globals['_ORDERSTATE']._serialized_start=4624
+  _globals['_ORDERSTATE']._serialized_end=4816
+  _globals['_STOCKEFFECT']._serialized_start=4818
+  _globals['_STOCKEFFECT']._serialized_end=4913
+  _globals['_LINEKIND']._serialized_start=4916
+  _globals['_LINEKIND']._serialized_end=5077
+  _globals['_CANCELREASON']._serialized_start=5080
+  _globals['_CANCELREASON']._serialized_end=5316
+  _globals['_CAPTURETIME']._serialized_start=5318
+  _globals['_CAPTURETIME']._serialized_end=5419
+  _globals['_ROUNDINGMODE']._serialized_start=5422
+  _globals['_ROUNDINGMODE']._serialized_end=5598
+  _globals['_TAXROUNDINGLEVEL']._serialized_start=5601
+  _globals['_TAXROUNDINGLEVEL']._serialized_end=5743
+  _globals['_TENDERTYPE']._serialized_start=5746
+  _globals['_TENDERTYPE']._serialized_end=5911
+  _globals['_PRICINGPOLICY']._serialized_start=218
+  _globals['_PRICINGPOLICY']._serialized_end=449
+  _globals['_DELIVERY']._serialized_start=451
+  _globals['_DELIVERY']._serialized_end=559
+  _globals['_PICKUP']._serialized_start=561
+  _globals['_PICKUP']._serialized_end=674
+  _globals['_FULFILLMENTLINE']._serialized_start=676
+  _globals['_FULFILLMENTLINE']._serialized_end=745
+  _globals['_FULFILLMENTGROUP']._serialized_start=748
+  _globals['_FULFILLMENTGROUP']._serialized_end=997
+  _globals['_PARCEL']._serialized_start=999
+  _globals['_PARCEL']._serialized_end=1115
+  _globals['_PAYMENTSUMMARY']._serialized_start=1118
+  _globals['_PAYMENTSUMMARY']._serialized_end=1410
+  _globals['_ORDERHISTORYENTRY']._serialized_start=1413
+  _globals['_ORDERHISTORYENTRY']._serialized_end=1639
+  _globals['_ORDERSHORTAGE']._serialized_start=1642
+  _globals['_ORDERSHORTAGE']._serialized_end=1803
+  _globals['_ORDERSHORTAGE_LINE']._serialized_start=1714
+  _globals['_ORDERSHORTAGE_LINE']._serialized_end=1803
+  _globals['_PRICECHANGE']._serialized_start=1806
+  _globals['_PRICECHANGE']._serialized_end=2060
+  _globals['_PRICECHANGE_LINE']._serialized_start=1917
+  _globals['_PRICECHANGE_LINE']._serialized_end=2060
+  _globals['_TAXAMOUNT']._serialized_start=2063
+  _globals['_TAXAMOUNT']._serialized_end=2197
+  _globals['_DISCOUNTAMOUNT']._serialized_start=2199
+  _globals['_DISCOUNTAMOUNT']._serialized_end=2309
+  _globals['_ORDERLINE']._serialized_start=2312
+  _globals['_ORDERLINE']._serialized_end=2760
+  _globals['_TENDER']._serialized_start=2763
+  _globals['_TENDER']._serialized_end=2987
+  _globals['_ORDER']._serialized_start=2990
+  _globals['_ORDER']._serialized_end=4507
 # @@protoc_insertion_point(module_scope)

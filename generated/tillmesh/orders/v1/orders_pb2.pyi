@@ -10,6 +10,8 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tillmesh.common.v1 import money_pb2 as _money_pb2
+from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
+from tillmesh.orders.v1 import states_pb2 as _states_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -129,6 +131,12 @@ class _LineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LineKind.Val
     """Units of an item."""
     LINE_KIND_ADJUSTMENT: _LineKind.ValueType  # 2
     """An amount without units: a coupon, a fee, a rounding. Its net_amount may be negative and its quantity is 0."""
+    LINE_KIND_SHIPPING: _LineKind.ValueType  # 3
+    """What sending the goods costs; quantity 0."""
+    LINE_KIND_GIFT_WRAP: _LineKind.ValueType  # 4
+    """What wrapping them costs; quantity 0."""
+    LINE_KIND_CASH_ROUNDING: _LineKind.ValueType  # 5
+    """Rounds the total to what can be paid in cash; quantity 0, no tax."""
 
 class LineKind(_LineKind, metaclass=_LineKindEnumTypeWrapper):
     """What a line is."""
@@ -139,7 +147,145 @@ LINE_KIND_ITEM: LineKind.ValueType  # 1
 """Units of an item."""
 LINE_KIND_ADJUSTMENT: LineKind.ValueType  # 2
 """An amount without units: a coupon, a fee, a rounding. Its net_amount may be negative and its quantity is 0."""
+LINE_KIND_SHIPPING: LineKind.ValueType  # 3
+"""What sending the goods costs; quantity 0."""
+LINE_KIND_GIFT_WRAP: LineKind.ValueType  # 4
+"""What wrapping them costs; quantity 0."""
+LINE_KIND_CASH_ROUNDING: LineKind.ValueType  # 5
+"""Rounds the total to what can be paid in cash; quantity 0, no tax."""
 Global___LineKind: _TypeAlias = LineKind  # noqa: Y015
+
+class _CancelReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CancelReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancelReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANCEL_REASON_UNSPECIFIED: _CancelReason.ValueType  # 0
+    """Not set."""
+    CANCEL_REASON_CUSTOMER: _CancelReason.ValueType  # 1
+    """The customer wants it no more."""
+    CANCEL_REASON_OUT_OF_STOCK: _CancelReason.ValueType  # 2
+    """Its goods can't be had. Also of a placement that found too few."""
+    CANCEL_REASON_PAYMENT: _CancelReason.ValueType  # 3
+    """It was not paid. Also of a placement whose payment was declined."""
+    CANCEL_REASON_EXPIRED: _CancelReason.ValueType  # 4
+    """Its time ran out: a draft that nobody placed, a placement that could not be ended."""
+    CANCEL_REASON_FRAUD: _CancelReason.ValueType  # 5
+    """Suspected of fraud."""
+    CANCEL_REASON_MISTAKE: _CancelReason.ValueType  # 6
+    """Entered by mistake."""
+    CANCEL_REASON_OTHER: _CancelReason.ValueType  # 7
+    """Anything else; the note says what."""
+
+class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
+    """Why an order was cancelled, or why its placement came to nothing."""
+
+CANCEL_REASON_UNSPECIFIED: CancelReason.ValueType  # 0
+"""Not set."""
+CANCEL_REASON_CUSTOMER: CancelReason.ValueType  # 1
+"""The customer wants it no more."""
+CANCEL_REASON_OUT_OF_STOCK: CancelReason.ValueType  # 2
+"""Its goods can't be had. Also of a placement that found too few."""
+CANCEL_REASON_PAYMENT: CancelReason.ValueType  # 3
+"""It was not paid. Also of a placement whose payment was declined."""
+CANCEL_REASON_EXPIRED: CancelReason.ValueType  # 4
+"""Its time ran out: a draft that nobody placed, a placement that could not be ended."""
+CANCEL_REASON_FRAUD: CancelReason.ValueType  # 5
+"""Suspected of fraud."""
+CANCEL_REASON_MISTAKE: CancelReason.ValueType  # 6
+"""Entered by mistake."""
+CANCEL_REASON_OTHER: CancelReason.ValueType  # 7
+"""Anything else; the note says what."""
+Global___CancelReason: _TypeAlias = CancelReason  # noqa: Y015
+
+class _CaptureTime:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CaptureTimeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaptureTime.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPTURE_TIME_UNSPECIFIED: _CaptureTime.ValueType  # 0
+    """Not set: PLACEMENT."""
+    CAPTURE_TIME_PLACEMENT: _CaptureTime.ValueType  # 1
+    """When the order is placed."""
+    CAPTURE_TIME_FULFILLMENT: _CaptureTime.ValueType  # 2
+    """When its goods are handed over."""
+
+class CaptureTime(_CaptureTime, metaclass=_CaptureTimeEnumTypeWrapper):
+    """When the money of an order is taken. It is set aside when the order is placed."""
+
+CAPTURE_TIME_UNSPECIFIED: CaptureTime.ValueType  # 0
+"""Not set: PLACEMENT."""
+CAPTURE_TIME_PLACEMENT: CaptureTime.ValueType  # 1
+"""When the order is placed."""
+CAPTURE_TIME_FULFILLMENT: CaptureTime.ValueType  # 2
+"""When its goods are handed over."""
+Global___CaptureTime: _TypeAlias = CaptureTime  # noqa: Y015
+
+class _RoundingMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoundingModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RoundingMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUNDING_MODE_UNSPECIFIED: _RoundingMode.ValueType  # 0
+    """Not set: HALF_UP."""
+    ROUNDING_MODE_HALF_UP: _RoundingMode.ValueType  # 1
+    """Halves away from zero."""
+    ROUNDING_MODE_HALF_EVEN: _RoundingMode.ValueType  # 2
+    """Halves to the even neighbour."""
+    ROUNDING_MODE_HALF_DOWN: _RoundingMode.ValueType  # 3
+    """Halves towards zero."""
+    ROUNDING_MODE_UP: _RoundingMode.ValueType  # 4
+    """Away from zero."""
+    ROUNDING_MODE_DOWN: _RoundingMode.ValueType  # 5
+    """Towards zero."""
+
+class RoundingMode(_RoundingMode, metaclass=_RoundingModeEnumTypeWrapper):
+    """How fractions of a currency's smallest unit are rounded."""
+
+ROUNDING_MODE_UNSPECIFIED: RoundingMode.ValueType  # 0
+"""Not set: HALF_UP."""
+ROUNDING_MODE_HALF_UP: RoundingMode.ValueType  # 1
+"""Halves away from zero."""
+ROUNDING_MODE_HALF_EVEN: RoundingMode.ValueType  # 2
+"""Halves to the even neighbour."""
+ROUNDING_MODE_HALF_DOWN: RoundingMode.ValueType  # 3
+"""Halves towards zero."""
+ROUNDING_MODE_UP: RoundingMode.ValueType  # 4
+"""Away from zero."""
+ROUNDING_MODE_DOWN: RoundingMode.ValueType  # 5
+"""Towards zero."""
+Global___RoundingMode: _TypeAlias = RoundingMode  # noqa: Y015
+
+class _TaxRoundingLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaxRoundingLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaxRoundingLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAX_ROUNDING_LEVEL_UNSPECIFIED: _TaxRoundingLevel.ValueType  # 0
+    """Not set: LINE."""
+    TAX_ROUNDING_LEVEL_LINE: _TaxRoundingLevel.ValueType  # 1
+    """Of the amount of a line."""
+    TAX_ROUNDING_LEVEL_UNIT: _TaxRoundingLevel.ValueType  # 2
+    """Of one unit, times the units."""
+    TAX_ROUNDING_LEVEL_ORDER: _TaxRoundingLevel.ValueType  # 3
+    """Of the order, and then spread over its lines by largest remainder."""
+
+class TaxRoundingLevel(_TaxRoundingLevel, metaclass=_TaxRoundingLevelEnumTypeWrapper):
+    """Of what a tax is rounded."""
+
+TAX_ROUNDING_LEVEL_UNSPECIFIED: TaxRoundingLevel.ValueType  # 0
+"""Not set: LINE."""
+TAX_ROUNDING_LEVEL_LINE: TaxRoundingLevel.ValueType  # 1
+"""Of the amount of a line."""
+TAX_ROUNDING_LEVEL_UNIT: TaxRoundingLevel.ValueType  # 2
+"""Of one unit, times the units."""
+TAX_ROUNDING_LEVEL_ORDER: TaxRoundingLevel.ValueType  # 3
+"""Of the order, and then spread over its lines by largest remainder."""
+Global___TaxRoundingLevel: _TypeAlias = TaxRoundingLevel  # noqa: Y015
 
 class _TenderType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -176,6 +322,440 @@ TENDER_TYPE_STORE_CREDIT: TenderType.ValueType  # 4
 TENDER_TYPE_OTHER: TenderType.ValueType  # 5
 """Anything else; details say what."""
 Global___TenderType: _TypeAlias = TenderType  # noqa: Y015
+
+@_typing.final
+class PricingPolicy(_message.Message):
+    """How the amounts of an order were worked out. Kept with it, as later refunds must be worked out the same way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUNDING_MODE_FIELD_NUMBER: _builtins.int
+    TAX_ROUNDING_LEVEL_FIELD_NUMBER: _builtins.int
+    TAX_COUNTRY_FIELD_NUMBER: _builtins.int
+    TAX_POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
+    CASH_INCREMENT_FIELD_NUMBER: _builtins.int
+    rounding_mode: Global___RoundingMode.ValueType
+    """Mode of all rounding."""
+    tax_rounding_level: Global___TaxRoundingLevel.ValueType
+    """Of what taxes are rounded."""
+    tax_country: _builtins.str
+    """ISO 3166-1 alpha-2 of the country whose taxes apply; empty: none do."""
+    tax_policy_version: _builtins.int
+    """Version of the tax policy that was applied; 0: none."""
+    price_list: _builtins.str
+    """Code of the price list that was asked for; empty: `standard`."""
+    cash_increment: _builtins.int
+    """Cash totals are multiples of so many smallest units; 0: not rounded."""
+    def __init__(
+        self,
+        *,
+        rounding_mode: Global___RoundingMode.ValueType = ...,
+        tax_rounding_level: Global___TaxRoundingLevel.ValueType = ...,
+        tax_country: _builtins.str = ...,
+        tax_policy_version: _builtins.int = ...,
+        price_list: _builtins.str = ...,
+        cash_increment: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cash_increment", b"cash_increment", "price_list", b"price_list", "rounding_mode", b"rounding_mode", "tax_country", b"tax_country", "tax_policy_version", b"tax_policy_version", "tax_rounding_level", b"tax_rounding_level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PricingPolicy: _TypeAlias = PricingPolicy  # noqa: Y015
+
+@_typing.final
+class Delivery(_message.Message):
+    """The order is sent to the customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_ID_FIELD_NUMBER: _builtins.int
+    COUNTRY_CODE_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    address_id: _builtins.str
+    """The customer's address, by its id. At most 64 characters. The order keeps no address itself: it is personal data."""
+    country_code: _builtins.str
+    """ISO 3166-1 alpha-2 of where it goes, which decides the taxes."""
+    method: _builtins.str
+    """Code of the way it is sent, e.g. `standard`, at most 64 characters."""
+    def __init__(
+        self,
+        *,
+        address_id: _builtins.str = ...,
+        country_code: _builtins.str = ...,
+        method: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_id", b"address_id", "country_code", b"country_code", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+@_typing.final
+class Pickup(_message.Message):
+    """The customer collects the order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
+    PICKUP_AT_FIELD_NUMBER: _builtins.int
+    location_id: _builtins.str
+    """TypeID `loc_…` of where."""
+    @_builtins.property
+    def pickup_at(self) -> _timestamp_pb2.Timestamp:
+        """When the customer wants to come; not set: as soon as it is ready."""
+
+    def __init__(
+        self,
+        *,
+        location_id: _builtins.str = ...,
+        pickup_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pickup_at", b"pickup_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location_id", b"location_id", "pickup_at", b"pickup_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pickup: _TypeAlias = Pickup  # noqa: Y015
+
+@_typing.final
+class FulfillmentLine(_message.Message):
+    """Units of a line in a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_NUMBER_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    line_number: _builtins.int
+    """Number of the order's line."""
+    sku: _builtins.str
+    """As the variant spells it."""
+    quantity: _builtins.int
+    """Units."""
+    def __init__(
+        self,
+        *,
+        line_number: _builtins.int = ...,
+        sku: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line_number", b"line_number", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FulfillmentLine: _TypeAlias = FulfillmentLine  # noqa: Y015
+
+@_typing.final
+class FulfillmentGroup(_message.Message):
+    """What one location contributes to an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    PARCELS_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """TypeID `ful_…`."""
+    location_id: _builtins.str
+    """TypeID `loc_…` of where the units are allocated."""
+    state: _states_pb2.FulfillmentState.ValueType
+    """State."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___FulfillmentLine]:
+        """Units."""
+
+    @_builtins.property
+    def parcels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parcel]:
+        """Parcels, once there are any."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """Last change."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        location_id: _builtins.str = ...,
+        state: _states_pb2.FulfillmentState.ValueType = ...,
+        lines: _abc.Iterable[Global___FulfillmentLine] | None = ...,
+        parcels: _abc.Iterable[Global___Parcel] | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "lines", b"lines", "location_id", b"location_id", "parcels", b"parcels", "state", b"state", "updated_at", b"updated_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FulfillmentGroup: _TypeAlias = FulfillmentGroup  # noqa: Y015
+
+@_typing.final
+class Parcel(_message.Message):
+    """A parcel of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """TypeID `pcl_…`."""
+    state: _states_pb2.ParcelState.ValueType
+    """State."""
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """Last change."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        state: _states_pb2.ParcelState.ValueType = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "state", b"state", "updated_at", b"updated_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parcel: _TypeAlias = Parcel  # noqa: Y015
+
+@_typing.final
+class PaymentSummary(_message.Message):
+    """How an order is paid: sums over its payments (/v1/payments has each)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    AUTHORISED_FIELD_NUMBER: _builtins.int
+    CAPTURED_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    state: _states_pb2.PaymentState.ValueType
+    """State."""
+    capture: Global___CaptureTime.ValueType
+    """When the money is taken."""
+    @_builtins.property
+    def authorised(self) -> _money_pb2.Money:
+        """Set aside and not taken yet, nor released."""
+
+    @_builtins.property
+    def captured(self) -> _money_pb2.Money:
+        """Taken."""
+
+    @_builtins.property
+    def refunded(self) -> _money_pb2.Money:
+        """Given back."""
+
+    @_builtins.property
+    def due(self) -> _money_pb2.Money:
+        """What is neither set aside nor taken of the total, at least 0."""
+
+    def __init__(
+        self,
+        *,
+        state: _states_pb2.PaymentState.ValueType = ...,
+        capture: Global___CaptureTime.ValueType = ...,
+        authorised: _money_pb2.Money | None = ...,
+        captured: _money_pb2.Money | None = ...,
+        refunded: _money_pb2.Money | None = ...,
+        due: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorised", b"authorised", "captured", b"captured", "due", b"due", "refunded", b"refunded"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorised", b"authorised", "capture", b"capture", "captured", b"captured", "due", b"due", "refunded", b"refunded", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentSummary: _TypeAlias = PaymentSummary  # noqa: Y015
+
+@_typing.final
+class OrderHistoryEntry(_message.Message):
+    """Something that happened to an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    TARGET_ID_FIELD_NUMBER: _builtins.int
+    FROM_STATE_FIELD_NUMBER: _builtins.int
+    TO_STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1, in order."""
+    machine: _states_pb2.Machine.ValueType
+    """Which machine moved; not set for anything else."""
+    target_id: _builtins.str
+    """TypeID of the group or parcel that moved; empty: the order itself."""
+    from_state: _builtins.str
+    """State before, without its prefix; empty: there was none."""
+    to_state: _builtins.str
+    """State after, without its prefix; empty: none moved."""
+    reason: _builtins.str
+    """What it was for, at most 500 characters."""
+    actor: _builtins.str
+    """Subject of the token, or `svc:orders`."""
+    version: _builtins.int
+    """The order's version after it."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        machine: _states_pb2.Machine.ValueType = ...,
+        target_id: _builtins.str = ...,
+        from_state: _builtins.str = ...,
+        to_state: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        version: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at", b"at", "from_state", b"from_state", "machine", b"machine", "number", b"number", "reason", b"reason", "target_id", b"target_id", "to_state", b"to_state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderHistoryEntry: _TypeAlias = OrderHistoryEntry  # noqa: Y015
+
+@_typing.final
+class OrderShortage(_message.Message):
+    """Detail of INSUFFICIENT_STOCK of an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Line(_message.Message):
+        """What is short of a SKU."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LINE_NUMBERS_FIELD_NUMBER: _builtins.int
+        SHORTAGE_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def line_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """Numbers of the lines that ask for it, from 1."""
+
+        @_builtins.property
+        def shortage(self) -> _stock_pb2.StockShortage.Line:
+            """What could be had, and where."""
+
+        def __init__(
+            self,
+            *,
+            line_numbers: _abc.Iterable[_builtins.int] | None = ...,
+            shortage: _stock_pb2.StockShortage.Line | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["shortage", b"shortage"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["line_numbers", b"line_numbers", "shortage", b"shortage"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderShortage.Line]:
+        """In order of the lines."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___OrderShortage.Line] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderShortage: _TypeAlias = OrderShortage  # noqa: Y015
+
+@_typing.final
+class PriceChange(_message.Message):
+    """Detail of PRICE_CHANGED."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Line(_message.Message):
+        """A line whose price is not what the caller expected."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LINE_NUMBER_FIELD_NUMBER: _builtins.int
+        SKU_FIELD_NUMBER: _builtins.int
+        EXPECTED_UNIT_PRICE_FIELD_NUMBER: _builtins.int
+        UNIT_PRICE_FIELD_NUMBER: _builtins.int
+        line_number: _builtins.int
+        """Number of the line, from 1."""
+        sku: _builtins.str
+        """As the variant spells it."""
+        @_builtins.property
+        def expected_unit_price(self) -> _money_pb2.Money:
+            """What the caller expected of one unit."""
+
+        @_builtins.property
+        def unit_price(self) -> _money_pb2.Money:
+            """What one unit costs."""
+
+        def __init__(
+            self,
+            *,
+            line_number: _builtins.int = ...,
+            sku: _builtins.str = ...,
+            expected_unit_price: _money_pb2.Money | None = ...,
+            unit_price: _money_pb2.Money | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["expected_unit_price", b"expected_unit_price", "unit_price", b"unit_price"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_unit_price", b"expected_unit_price", "line_number", b"line_number", "sku", b"sku", "unit_price", b"unit_price"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LINES_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceChange.Line]:
+        """In order of the lines."""
+
+    @_builtins.property
+    def total(self) -> _money_pb2.Money:
+        """What the order comes to."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___PriceChange.Line] | None = ...,
+        total: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceChange: _TypeAlias = PriceChange  # noqa: Y015
 
 @_typing.final
 class TaxAmount(_message.Message):
@@ -257,6 +837,8 @@ class OrderLine(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     PRICE_ID_FIELD_NUMBER: _builtins.int
     UNRESOLVED_FIELD_NUMBER: _builtins.int
+    TAX_CATEGORY_FIELD_NUMBER: _builtins.int
+    CANCELED_QUANTITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TypeID `ln_…`."""
     number: _builtins.int
@@ -277,6 +859,10 @@ class OrderLine(_message.Message):
     """Price that the catalogue had at the time; empty when there was none."""
     unresolved: _builtins.bool
     """The SKU or barcode was not in the catalogue, or the catalogue could not be asked: an exception tells the store."""
+    tax_category: _builtins.str
+    """Tax category at the time of the sale."""
+    canceled_quantity: _builtins.int
+    """Units that were ordered at first and were cancelled since; quantity is without them."""
     @_builtins.property
     def unit_price(self) -> _money_pb2.Money:
         """Of one unit; not set when the till didn't say."""
@@ -310,10 +896,12 @@ class OrderLine(_message.Message):
         product_id: _builtins.str = ...,
         price_id: _builtins.str = ...,
         unresolved: _builtins.bool = ...,
+        tax_category: _builtins.str = ...,
+        canceled_quantity: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["net_amount", b"net_amount", "unit_price", b"unit_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "discounts", b"discounts", "id", b"id", "kind", b"kind", "name", b"name", "net_amount", b"net_amount", "number", b"number", "price_id", b"price_id", "product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "taxes", b"taxes", "unit_price", b"unit_price", "unresolved", b"unresolved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_quantity", b"canceled_quantity", "category", b"category", "discounts", b"discounts", "id", b"id", "kind", b"kind", "name", b"name", "net_amount", b"net_amount", "number", b"number", "price_id", b"price_id", "product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "tax_category", b"tax_category", "taxes", b"taxes", "unit_price", b"unit_price", "unresolved", b"unresolved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,6 +969,23 @@ class Order(_message.Message):
     CLOCK_SKEWED_FIELD_NUMBER: _builtins.int
     STOCK_EFFECT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    PICKUP_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    FULFILLMENT_STATE_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    PRICING_FIELD_NUMBER: _builtins.int
+    CANCEL_REASON_FIELD_NUMBER: _builtins.int
+    CANCEL_NOTE_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    PRICES_HELD_FIELD_NUMBER: _builtins.int
+    PLACED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    MARKETPLACE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TypeID `ord_…`."""
     channel: Global___Channel.ValueType
@@ -410,9 +1015,25 @@ class Order(_message.Message):
     clock_skewed: _builtins.bool
     """occurred_at lies more than 5 minutes after recorded_at: the till's clock is wrong."""
     stock_effect: Global___StockEffect.ValueType
-    """Whether stock has been reduced."""
+    """Of a sale: whether stock has been reduced. Not set for other orders, whose units are allocated to their groups."""
     version: _builtins.int
     """Rises with each change."""
+    number: _builtins.str
+    """For people: digits, unique in the tenant and rising, with gaps. Empty for sales."""
+    fulfillment_state: _states_pb2.FulfillmentState.ValueType
+    """Of all groups together."""
+    cancel_reason: Global___CancelReason.ValueType
+    """Why it was cancelled or expired."""
+    cancel_note: _builtins.str
+    """What was said about that, at most 500 characters."""
+    prices_held: _builtins.bool
+    """Of a draft: its prices hold until valid_until; else they are those of the day it is placed."""
+    external_reference: _builtins.str
+    """Number that the marketplace, or the brand's other system, has for it."""
+    marketplace: _builtins.str
+    """Name of the marketplace."""
+    note: _builtins.str
+    """For staff, at most 1,000 characters; no personal data belongs here."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
         """Lines."""
@@ -445,6 +1066,42 @@ class Order(_message.Message):
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded, by the database."""
 
+    @_builtins.property
+    def delivery(self) -> Global___Delivery:
+        """It is sent."""
+
+    @_builtins.property
+    def pickup(self) -> Global___Pickup:
+        """It is collected."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___FulfillmentGroup]:
+        """What each location contributes; none before the order is placed, and none of a sale."""
+
+    @_builtins.property
+    def payment(self) -> Global___PaymentSummary:
+        """How it is paid. Not set for sales: their tenders say it."""
+
+    @_builtins.property
+    def pricing(self) -> Global___PricingPolicy:
+        """How its amounts were worked out. Not set for sales: the till did."""
+
+    @_builtins.property
+    def valid_until(self) -> _timestamp_pb2.Timestamp:
+        """Of a draft: until when it can be placed."""
+
+    @_builtins.property
+    def placed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was placed."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """Last change."""
+
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderHistoryEntry]:
+        """Only GetOrder: what happened to it, newest first, at most 100; ListOrderHistory has all."""
+
     def __init__(
         self,
         *,
@@ -472,11 +1129,30 @@ class Order(_message.Message):
         clock_skewed: _builtins.bool = ...,
         stock_effect: Global___StockEffect.ValueType = ...,
         version: _builtins.int = ...,
+        number: _builtins.str = ...,
+        delivery: Global___Delivery | None = ...,
+        pickup: Global___Pickup | None = ...,
+        groups: _abc.Iterable[Global___FulfillmentGroup] | None = ...,
+        fulfillment_state: _states_pb2.FulfillmentState.ValueType = ...,
+        payment: Global___PaymentSummary | None = ...,
+        pricing: Global___PricingPolicy | None = ...,
+        cancel_reason: Global___CancelReason.ValueType = ...,
+        cancel_note: _builtins.str = ...,
+        valid_until: _timestamp_pb2.Timestamp | None = ...,
+        prices_held: _builtins.bool = ...,
+        placed_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        external_reference: _builtins.str = ...,
+        marketplace: _builtins.str = ...,
+        note: _builtins.str = ...,
+        history: _abc.Iterable[Global___OrderHistoryEntry] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["discount_total", b"discount_total", "net_total", b"net_total", "occurred_at", b"occurred_at", "recorded_at", b"recorded_at", "tax_total", b"tax_total", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "discount_total", b"discount_total", "fulfillment", b"fulfillment", "net_total", b"net_total", "occurred_at", b"occurred_at", "payment", b"payment", "pickup", b"pickup", "placed_at", b"placed_at", "pricing", b"pricing", "recorded_at", b"recorded_at", "tax_total", b"tax_total", "total", b"total", "updated_at", b"updated_at", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_date", b"business_date", "business_hour", b"business_hour", "campaign_id", b"campaign_id", "channel", b"channel", "client_sale_id", b"client_sale_id", "clock_skewed", b"clock_skewed", "currency_code", b"currency_code", "customer_id", b"customer_id", "discount_total", b"discount_total", "id", b"id", "lines", b"lines", "location_id", b"location_id", "net_total", b"net_total", "occurred_at", b"occurred_at", "recorded_at", b"recorded_at", "reservation_id", b"reservation_id", "state", b"state", "stock_effect", b"stock_effect", "tax_inclusive", b"tax_inclusive", "tax_total", b"tax_total", "tenders", b"tenders", "terminal_id", b"terminal_id", "total", b"total", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_date", b"business_date", "business_hour", b"business_hour", "campaign_id", b"campaign_id", "cancel_note", b"cancel_note", "cancel_reason", b"cancel_reason", "channel", b"channel", "client_sale_id", b"client_sale_id", "clock_skewed", b"clock_skewed", "currency_code", b"currency_code", "customer_id", b"customer_id", "delivery", b"delivery", "discount_total", b"discount_total", "external_reference", b"external_reference", "fulfillment", b"fulfillment", "fulfillment_state", b"fulfillment_state", "groups", b"groups", "history", b"history", "id", b"id", "lines", b"lines", "location_id", b"location_id", "marketplace", b"marketplace", "net_total", b"net_total", "note", b"note", "number", b"number", "occurred_at", b"occurred_at", "payment", b"payment", "pickup", b"pickup", "placed_at", b"placed_at", "prices_held", b"prices_held", "pricing", b"pricing", "recorded_at", b"recorded_at", "reservation_id", b"reservation_id", "state", b"state", "stock_effect", b"stock_effect", "tax_inclusive", b"tax_inclusive", "tax_total", b"tax_total", "tenders", b"tenders", "terminal_id", b"terminal_id", "total", b"total", "updated_at", b"updated_at", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_fulfillment: _TypeAlias = _typing.Literal["delivery", "pickup"]  # noqa: Y015
+    _WhichOneofArgType_fulfillment: _TypeAlias = _typing.Literal["fulfillment", b"fulfillment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_fulfillment) -> _WhichOneofReturnType_fulfillment | None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015

@@ -6,6 +6,7 @@ import warnings
 from tillmesh.common.v1 import event_pb2 as tillmesh_dot_common_dot_v1_dot_event__pb2
 from tillmesh.orders.v1 import orders_pb2 as tillmesh_dot_orders_dot_v1_dot_orders__pb2
 from tillmesh.orders.v1 import orders_service_pb2 as tillmesh_dot_orders_dot_v1_dot_orders__service__pb2
+from tillmesh.orders.v1 import placement_pb2 as tillmesh_dot_orders_dot_v1_dot_placement__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -57,6 +58,41 @@ class OrdersServiceStub:
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
                 _registered_method=True)
+        self.UpdateOrderStatus = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/UpdateOrderStatus',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateOrderStatusRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.ListOrders = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/ListOrders',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrdersRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrdersResponse.FromString,
+                _registered_method=True)
+        self.ListCustomerOrders = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/ListCustomerOrders',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersResponse.FromString,
+                _registered_method=True)
+        self.ListOrderHistory = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/ListOrderHistory',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrderHistoryRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrderHistoryResponse.FromString,
+                _registered_method=True)
+        self.SetTaxPolicy = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/SetTaxPolicy',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.SetTaxPolicyRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.TaxPolicy.FromString,
+                _registered_method=True)
+        self.GetTaxPolicy = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/GetTaxPolicy',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.GetTaxPolicyRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.TaxPolicy.FromString,
+                _registered_method=True)
+        self.ListTaxPolicies = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/ListTaxPolicies',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/ListDeadLetters',
                 request_serializer=tillmesh_dot_common_dot_v1_dot_event__pb2.ListDeadLettersRequest.SerializeToString,
@@ -98,8 +134,58 @@ class OrdersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetOrder(self, request, context):
-        """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND. LOCATION_SCOPE when it was sold at a location that the
-        token doesn't cover.
+        """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
+        LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateOrderStatus(self, request, context):
+        """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
+        LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrders(self, request, context):
+        """Lists orders of every channel, newest first. NOT_FOUND (location).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCustomerOrders(self, request, context):
+        """Lists a customer's orders, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrderHistory(self, request, context):
+        """Lists what happened to an order, newest first. NOT_FOUND; LOCATION_SCOPE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTaxPolicy(self, request, context):
+        """Sets how orders are taxed in a country, from the next one on. VERSION_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTaxPolicy(self, request, context):
+        """Reads how orders are taxed in a country. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTaxPolicies(self, request, context):
+        """Lists how orders are taxed, by country.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,6 +227,41 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.GetOrder,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'UpdateOrderStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOrderStatus,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateOrderStatusRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'ListOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrders,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrdersRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'ListCustomerOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCustomerOrders,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersResponse.SerializeToString,
+            ),
+            'ListOrderHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrderHistory,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrderHistoryRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrderHistoryResponse.SerializeToString,
+            ),
+            'SetTaxPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTaxPolicy,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.SetTaxPolicyRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.TaxPolicy.SerializeToString,
+            ),
+            'GetTaxPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTaxPolicy,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.GetTaxPolicyRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.TaxPolicy.SerializeToString,
+            ),
+            'ListTaxPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaxPolicies,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -262,6 +383,195 @@ class OrdersService:
             '/tillmesh.orders.v1.OrdersService/GetOrder',
             tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOrderStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/UpdateOrderStatus',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateOrderStatusRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/ListOrders',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrdersRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCustomerOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/ListCustomerOrders',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrderHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/ListOrderHistory',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrderHistoryRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrderHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTaxPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/SetTaxPolicy',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.SetTaxPolicyRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.TaxPolicy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTaxPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/GetTaxPolicy',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.GetTaxPolicyRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.TaxPolicy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaxPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/ListTaxPolicies',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from tillmesh.common.v1 import event_pb2 as _event_pb2
 from tillmesh.orders.v1 import orders_pb2 as _orders_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as _orders_service_pb2
+from tillmesh.orders.v1 import placement_pb2 as _placement_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -46,9 +47,25 @@ class OrdersServiceStub:
     SummarizeSales: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.SummarizeSalesRequest, _orders_service_pb2.SummarizeSalesResponse]
     """Sums sales of a location over business days, by up to three dimensions."""
     GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _orders_pb2.Order]
-    """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND. LOCATION_SCOPE when it was sold at a location that the
-    token doesn't cover.
+    """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
+    LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
     """
+    UpdateOrderStatus: _grpc.UnaryUnaryMultiCallable[_placement_pb2.UpdateOrderStatusRequest, _orders_pb2.Order]
+    """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
+    LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
+    """
+    ListOrders: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListOrdersRequest, _placement_pb2.ListOrdersResponse]
+    """Lists orders of every channel, newest first. NOT_FOUND (location)."""
+    ListCustomerOrders: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListCustomerOrdersRequest, _placement_pb2.ListCustomerOrdersResponse]
+    """Lists a customer's orders, newest first."""
+    ListOrderHistory: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListOrderHistoryRequest, _placement_pb2.ListOrderHistoryResponse]
+    """Lists what happened to an order, newest first. NOT_FOUND; LOCATION_SCOPE."""
+    SetTaxPolicy: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SetTaxPolicyRequest, _placement_pb2.TaxPolicy]
+    """Sets how orders are taxed in a country, from the next one on. VERSION_MISMATCH."""
+    GetTaxPolicy: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetTaxPolicyRequest, _placement_pb2.TaxPolicy]
+    """Reads how orders are taxed in a country. NOT_FOUND."""
+    ListTaxPolicies: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListTaxPoliciesRequest, _placement_pb2.ListTaxPoliciesResponse]
+    """Lists how orders are taxed, by country."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_event_pb2.ListDeadLettersRequest, _event_pb2.ListDeadLettersResponse]
     """Lists events that this service could not apply."""
     ReplayDeadLetter: _grpc.UnaryUnaryMultiCallable[_event_pb2.ReplayDeadLetterRequest, _event_pb2.ReplayDeadLetterResponse]
@@ -70,9 +87,25 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     SummarizeSales: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.SummarizeSalesRequest, _orders_service_pb2.SummarizeSalesResponse]  # type: ignore[assignment]
     """Sums sales of a location over business days, by up to three dimensions."""
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
-    """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND. LOCATION_SCOPE when it was sold at a location that the
-    token doesn't cover.
+    """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
+    LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
     """
+    UpdateOrderStatus: _aio.UnaryUnaryMultiCallable[_placement_pb2.UpdateOrderStatusRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
+    LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
+    """
+    ListOrders: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListOrdersRequest, _placement_pb2.ListOrdersResponse]  # type: ignore[assignment]
+    """Lists orders of every channel, newest first. NOT_FOUND (location)."""
+    ListCustomerOrders: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListCustomerOrdersRequest, _placement_pb2.ListCustomerOrdersResponse]  # type: ignore[assignment]
+    """Lists a customer's orders, newest first."""
+    ListOrderHistory: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListOrderHistoryRequest, _placement_pb2.ListOrderHistoryResponse]  # type: ignore[assignment]
+    """Lists what happened to an order, newest first. NOT_FOUND; LOCATION_SCOPE."""
+    SetTaxPolicy: _aio.UnaryUnaryMultiCallable[_placement_pb2.SetTaxPolicyRequest, _placement_pb2.TaxPolicy]  # type: ignore[assignment]
+    """Sets how orders are taxed in a country, from the next one on. VERSION_MISMATCH."""
+    GetTaxPolicy: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetTaxPolicyRequest, _placement_pb2.TaxPolicy]  # type: ignore[assignment]
+    """Reads how orders are taxed in a country. NOT_FOUND."""
+    ListTaxPolicies: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListTaxPoliciesRequest, _placement_pb2.ListTaxPoliciesResponse]  # type: ignore[assignment]
+    """Lists how orders are taxed, by country."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_event_pb2.ListDeadLettersRequest, _event_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists events that this service could not apply."""
     ReplayDeadLetter: _aio.UnaryUnaryMultiCallable[_event_pb2.ReplayDeadLetterRequest, _event_pb2.ReplayDeadLetterResponse]  # type: ignore[assignment]
@@ -115,9 +148,67 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_service_pb2.GetOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
-        """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND. LOCATION_SCOPE when it was sold at a location that the
-        token doesn't cover.
+        """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
+        LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
         """
+
+    @_abc_1.abstractmethod
+    def UpdateOrderStatus(
+        self,
+        request: _placement_pb2.UpdateOrderStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
+        LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOrders(
+        self,
+        request: _placement_pb2.ListOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.ListOrdersResponse, _abc.Awaitable[_placement_pb2.ListOrdersResponse]]:
+        """Lists orders of every channel, newest first. NOT_FOUND (location)."""
+
+    @_abc_1.abstractmethod
+    def ListCustomerOrders(
+        self,
+        request: _placement_pb2.ListCustomerOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.ListCustomerOrdersResponse, _abc.Awaitable[_placement_pb2.ListCustomerOrdersResponse]]:
+        """Lists a customer's orders, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListOrderHistory(
+        self,
+        request: _placement_pb2.ListOrderHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.ListOrderHistoryResponse, _abc.Awaitable[_placement_pb2.ListOrderHistoryResponse]]:
+        """Lists what happened to an order, newest first. NOT_FOUND; LOCATION_SCOPE."""
+
+    @_abc_1.abstractmethod
+    def SetTaxPolicy(
+        self,
+        request: _placement_pb2.SetTaxPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.TaxPolicy, _abc.Awaitable[_placement_pb2.TaxPolicy]]:
+        """Sets how orders are taxed in a country, from the next one on. VERSION_MISMATCH."""
+
+    @_abc_1.abstractmethod
+    def GetTaxPolicy(
+        self,
+        request: _placement_pb2.GetTaxPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.TaxPolicy, _abc.Awaitable[_placement_pb2.TaxPolicy]]:
+        """Reads how orders are taxed in a country. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListTaxPolicies(
+        self,
+        request: _placement_pb2.ListTaxPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.ListTaxPoliciesResponse, _abc.Awaitable[_placement_pb2.ListTaxPoliciesResponse]]:
+        """Lists how orders are taxed, by country."""
 
     @_abc_1.abstractmethod
     def ListDeadLetters(

@@ -1,0 +1,125 @@
+"""Reads of what orders have that are no sales: groups, parcels, payment sums, history."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.kit import database
+from services.orders.domain import machines
+from services.orders.domain import placed_order as domain
+from services.orders.store import placing
+from services.orders.tables_payments import payment
+from services.orders.tables_placing import order_group, order_group_line, order_history, order_parcel
+
+Session = database.ReadSession | database.WriteSession
+
+
+async def parts(session: Session, tenant: str, rows: Sequence[sa.Row[Any]]) -> dict[uuid.UUID, domain.Placed]:
+    """What the orders of rows of sales_order have, by order."""
+    if not rows:
+        return {}
+    orders = [row.id for row in rows]
+    groups = await _groups(session, tenant, orders)
+    sums = await payment_sums(session, tenant, orders)
+    return {row.id: _placed(row, groups.get(row.id, ()), sums.get(row.id, domain.PaymentSums())) for row in rows}
+
+
+async def payment_sums(
+    session: Session, tenant: str, orders: Sequence[uuid.UUID]
+) -> Mapping[uuid.UUID, domain.PaymentSums]:
+    """Sums over the payments of orders; what is not there has none."""
+    p = payment.c
+    amounts = [sa.func.sum(column) for column in (p.authorised, p.captured, p.refunded, p.voided)]
+    query = sa.select(p.order_id, *amounts).where(p.tenant_id == tenant, p.order_id.in_(orders)).group_by(p.order_id)
+    return {row[0]: domain.PaymentSums(*(int(each) for each in row[1:])) for row in await session.execute(query)}
+
+
+async def history(
+    session: Session, tenant: str, order_id: uuid.UUID, *, before: int | None, limit: int
+) -> list[domain.Entry]:
+    """What happened to an order, newest first; before: numbers below it."""
+    h = order_history.c
+    query = sa.select(order_history).where(h.tenant_id == tenant, h.order_id == order_id)
+    if before is not None:
+        query = query.where(h.number < before)
+    rows = await session.execute(query.order_by(h.number.desc()).limit(limit))
+    return [_entry(row) for row in rows]
+
+
+async def _groups(
+    session: Session, tenant: str, orders: Sequence[uuid.UUID]
+) -> Mapping[uuid.UUID, Sequence[domain.Group]]:
+    g, line, p = order_group.c, order_group_line.c, order_parcel.c
+    found = (
+        await session.execute(
+            sa.select(order_group).where(g.tenant_id == tenant, g.order_id.in_(orders)).order_by(g.order_id, g.id)
+        )
+    ).all()
+    ids = [row.id for row in found]
+    lines: dict[uuid.UUID, list[domain.GroupLine]] = defaultdict(list)
+    parcels: dict[uuid.UUID, list[domain.Parcel]] = defaultdict(list)
+    if ids:
+        query = sa.select(order_group_line).where(line.tenant_id == tenant, line.group_id.in_(ids), line.quantity > 0)
+        for row in await session.execute(query.order_by(line.group_id, line.line_number, line.sku)):
+            lines[row.group_id].append(domain.GroupLine(row.line_number, row.sku, row.quantity, row.reservation_id))
+        sent = sa.select(order_parcel).where(p.tenant_id == tenant, p.group_id.in_(ids)).order_by(p.group_id, p.id)
+        for row in await session.execute(sent):
+            parcels[row.group_id].append(domain.Parcel(row.id, machines.ParcelState(row.state), row.updated_at))
+    groups: dict[uuid.UUID, list[domain.Group]] = defaultdict(list)
+    for row in found:
+        group = domain.Group(
+            row.id,
+            row.location_id,
+            machines.FulfillmentState(row.state),
+            tuple(lines[row.id]),
+            tuple(parcels[row.id]),
+            row.updated_at,
+        )
+        groups[row.order_id].append(group)
+    return groups
+
+
+def _placed(row: sa.Row[Any], groups: Sequence[domain.Group], sums: domain.PaymentSums) -> domain.Placed:
+    method: domain.Method
+    if row.method == placing.DELIVERY:
+        method = domain.Delivery(row.address_id, row.country_code, row.delivery_method)
+    else:
+        method = domain.Pickup(row.pickup_location_id, row.pickup_at)
+    return domain.Placed(
+        number=row.number or 0,
+        method=method,
+        pricing=domain.Pricing(
+            row.rounding_mode, row.tax_level, row.tax_country, row.tax_policy_version, row.price_list
+        ),
+        capture=domain.Capture(row.capture),
+        payment=sums,
+        groups=tuple(groups),
+        cancel_reason=row.cancel_reason,
+        cancel_note=row.cancel_note,
+        valid_until=row.valid_until,
+        prices_held=row.prices_held,
+        placed_at=row.placed_at,
+        updated_at=row.updated_at,
+        external_reference=row.external_reference,
+        marketplace=row.marketplace,
+        note=row.note,
+    )
+
+
+def _entry(row: sa.Row[Any]) -> domain.Entry:
+    return domain.Entry(
+        row.number,
+        row.machine,
+        row.target_id,
+        row.from_state,
+        row.to_state,
+        row.reason,
+        row.actor,
+        row.version,
+        row.at,
+    )
