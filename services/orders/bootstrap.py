@@ -15,10 +15,13 @@ from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import payments as domain
 from services.orders.mapping import inventory
 from services.orders.payments import operations, resuming
+from services.orders.payments.handlers import paying, values, webhooks
 from services.orders.payments.providers import registry, simulated
+from services.orders.payments.servicer import PaymentsServicer
 from services.orders.servicer import OrdersServicer
 from tillmesh.orders.v1 import customers_service_pb2_grpc as customers_rpc
 from tillmesh.orders.v1 import orders_service_pb2_grpc as orders_rpc
+from tillmesh.orders.v1 import payments_service_pb2_grpc as payments_rpc
 
 SERVICE = "orders"
 
@@ -83,7 +86,15 @@ class Orders:
         self.process.server.add(customers_rpc.add_CustomersServiceServicer_to_server, people)
         self.process.before_doors(self.customers.check)
         self.process.start(self.customers.erasing.run(), "erasures")
+        self._add_payments()
         self.process.add_events()
+
+    def _add_payments(self) -> None:
+        """Payments: their rpcs, and the resumer, which runs in one process at a time."""
+        hooks = webhooks.Webhooks(self.payments, {})
+        payments = paying.Paying(self.db, self.payments, self.catalogue)
+        servicer = PaymentsServicer(payments, values.StoredValue(self.db), hooks)
+        self.process.server.add(payments_rpc.add_PaymentsServiceServicer_to_server, servicer)
         notifier = (domain.Provider.SIMULATED, self._bank) if self._providers.simulates else None
         self.process.start(resuming.Resumer(self.db, self.payments, notifier).run(), "payments")
 

@@ -20,7 +20,7 @@ from tillmesh.inventory.v1 import (
     replenishment_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
-from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2
+from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2, payments_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +32,7 @@ MODULES = (
     inventory_service_pb2,
     marketing_service_pb2,
     orders_service_pb2,
+    payments_service_pb2,
     replenishment_service_pb2,
     reviews_service_pb2,
 )

@@ -19,12 +19,12 @@ from tillmesh.inventory.v1 import (
     replenishment_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
-from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2
+from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2, payments_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 FILES = (
     catalog_service_pb2, inventory_service_pb2, replenishment_service_pb2, bulk_data_service_pb2, orders_service_pb2,
-    customers_service_pb2, reviews_service_pb2, marketing_service_pb2,
+    customers_service_pb2, payments_service_pb2, reviews_service_pb2, marketing_service_pb2,
 )  # fmt: skip
 NIL = "00000000000000000000000000"
 ADDRESS = {"lines": ["1 Main Street"], "city": "Graz", "country_code": "AT"}
@@ -170,6 +170,40 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "SetTaxPolicy": {"tax_policy": {"country_code": "AT", "rates": [{"name": "VAT", "rate": "0.2"}]}},
     "GetTaxPolicy": {"country_code": "AT"},
     "ListTaxPolicies": {},
+    "ListOrderPayments": {"order_id": "{order}"},
+    "GetPayment": {"payment_id": f"pay_{NIL}"},
+    "CreatePayment": {
+        "order_id": "{order}", "location_id": "{location}", "means": 1, "token": "sim_ok",
+        "amount": {"currency_code": "EUR", "minor_units": 1},
+    },
+    "RecordOfflinePayment": {
+        "order_id": "{order}", "location_id": "{location}", "means": 1,
+        "amount": {"currency_code": "EUR", "minor_units": 1},
+    },
+    "CapturePayment": {"payment_id": f"pay_{NIL}"},
+    "VoidPayment": {"payment_id": f"pay_{NIL}"},
+    "RefundPayment": {"payment_id": f"pay_{NIL}", "amount": {"currency_code": "EUR", "minor_units": 1}},
+    "ListPaymentExceptions": {},
+    "ResolvePaymentException": {"exception_id": f"pex_{NIL}", "finding": 1, "note": "x"},
+    "ReceiveStripeEvent": {
+        "endpoint": f"whin_{NIL}", "event": {"content_type": "application/json", "data": base64.b64encode(b"{}").decode()},
+    },
+    "IssueGiftCard": {"amount": {"currency_code": "EUR", "minor_units": 100}},
+    "GetGiftCard": {"gift_card_id": "{gift_card}"},
+    "LookUpGiftCard": {"code": "0000-0000-0000-0000"},
+    "ListGiftCards": {},
+    "ListGiftCardEntries": {"gift_card_id": "{gift_card}"},
+    "ReplaceGiftCardCode": {"gift_card_id": "{gift_card}"},
+    "VoidGiftCard": {"gift_card_id": "{gift_card}", "reason": "x"},
+    "IssueStoreCredit": {
+        "customer_id": f"cus_{NIL}", "amount": {"currency_code": "EUR", "minor_units": 100}, "reason": "x",
+    },
+    "AdjustStoreCredit": {
+        "customer_id": f"cus_{NIL}", "delta": {"currency_code": "EUR", "minor_units": -1}, "reason": "x",
+    },
+    "ListStoreCredit": {"customer_id": f"cus_{NIL}"},
+    "ListStoreCreditEntries": {"customer_id": f"cus_{NIL}", "currency_code": "EUR"},
+    "GetStoredValueLiability": {},
     "CreateReview": {"product_id": "{product}"},
     "ListProductReviews": {"product_id": "{product}"},
     "ListLocationReviews": {"location_id": "{location}"},

@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from services.kit import errors
+from services.orders.domain import sale
 
 AMOUNT_MAX = 10**15  # of Money, in the contract
 
@@ -112,6 +113,24 @@ class IllegalTransition(errors.Error):
         super().__init__(metadata={"from": state.name, "to": to, "allowed": allowed})
 
 
+class NotPayable(errors.Error):
+    """An order in this state can't be paid."""
+
+    reason = "ILLEGAL_TRANSITION"
+
+    def __init__(self, state: sale.OrderState) -> None:
+        super().__init__(metadata={"from": state.name, "to": "PAID", "allowed": ""})
+
+
+class CurrencyMismatch(errors.Error):
+    """The amount's currency is not the payment's or the order's."""
+
+    reason = "CURRENCY_MISMATCH"
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(metadata={"expected": expected})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
     """One tender of an order. method: a reference of the provider's (a token, an account), never a card number.
@@ -146,6 +165,11 @@ class Payment:
     version: int = 0
 
     @property
+    def unsettled(self) -> bool:
+        """Whether an operation is under way, or its outcome isn't known."""
+        return bool(self.state is State.PENDING or self.voiding or self.capturing or self.refunding)
+
+    @property
     def capturable(self) -> int:
         """What may still be captured by a call that comes now."""
         if self.voiding or (self.single_capture and (self.captured or self.capturing)):
@@ -178,6 +202,41 @@ class Operation:
     actor: str = ""
     created_at: dt.datetime | None = None
     settled_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """Something for a person to look at. expected and found: by our books and by the provider's."""
+
+    id: uuid.UUID
+    payment_id: uuid.UUID
+    operation_id: uuid.UUID | None
+    kind: ExceptionKind
+    currency_code: str
+    expected: int
+    found: int
+    raised_at: dt.datetime
+    resolved_at: dt.datetime | None
+    resolved_by: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is left to pay of an order, in its currency. state: of the order, by the contract's number."""
+
+    state: sale.OrderState
+    currency_code: str
+    left: int
+
+    def take(self, amount: int, currency_code: str) -> None:
+        """Refuses a payment that the order can't take. NotPayable, CurrencyMismatch, AmountExceeded."""
+        if self.state not in (sale.OrderState.PLACED, sale.OrderState.COMPLETED):
+            raise NotPayable(self.state)
+        if currency_code != self.currency_code:
+            raise CurrencyMismatch(self.currency_code)
+        if amount > self.left:
+            raise AmountExceeded(max(0, self.left))
 
 
 def begin(payment: Payment, operation: Operation) -> Payment:

@@ -95,6 +95,11 @@ class Account:
         """What can be spent, if the account is active."""
         return self.balance - self.held
 
+    def state_at(self, now: dt.datetime) -> AccountState:
+        """Its time may have come although nobody has written it off yet."""
+        expired = self.expires_at is not None and self.expires_at <= now
+        return AccountState.EXPIRED if expired and self.state is AccountState.ACTIVE else self.state
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -139,23 +144,23 @@ def _move(account: Account, kind: EntryKind, source: Book, target: Book, amount:
 Moves = tuple[Account, list[Entry]]
 
 
-def _require_active(account: Account, now: dt.datetime) -> None:
-    if account.state is not AccountState.ACTIVE:
-        raise Ended(account.state)
-    if account.expires_at is not None and account.expires_at <= now:  # the sweeper hasn't come by yet
-        raise Ended(AccountState.EXPIRED)
+def require_active(account: Account, now: dt.datetime) -> None:
+    """Refuses an account that has ended. Ended."""
+    state = account.state_at(now)
+    if state is not AccountState.ACTIVE:
+        raise Ended(state)
 
 
 def issue(account: Account, amount: int, now: dt.datetime) -> Moves:
     """Value that was paid for or granted. Ended."""
-    _require_active(account, now)
+    require_active(account, now)
     moved, entry = _move(account, EntryKind.ISSUE, Book.FUNDING, Book.AVAILABLE, amount)
     return moved, [entry]
 
 
 def adjust(account: Account, delta: int, now: dt.datetime) -> Moves:
     """A correction, up or down. Ended, BalanceTooLow."""
-    _require_active(account, now)
+    require_active(account, now)
     books = (Book.FUNDING, Book.AVAILABLE) if delta > 0 else (Book.AVAILABLE, Book.FUNDING)
     moved, entry = _move(account, EntryKind.ADJUST, *books, abs(delta))
     return moved, [entry]
@@ -163,7 +168,7 @@ def adjust(account: Account, delta: int, now: dt.datetime) -> Moves:
 
 def hold(account: Account, amount: int, now: dt.datetime) -> Moves:
     """Sets aside for an order. Ended, BalanceTooLow."""
-    _require_active(account, now)
+    require_active(account, now)
     moved, entry = _move(account, EntryKind.HOLD, Book.AVAILABLE, Book.HELD, amount)
     return moved, [entry]
 
@@ -185,10 +190,8 @@ def release(account: Account, amount: int, now: dt.datetime) -> Moves:
 
 
 def _ended_kind(account: Account, now: dt.datetime) -> EntryKind | None:
-    if account.state is AccountState.VOIDED:
-        return EntryKind.VOID
-    expired = account.expires_at is not None and account.expires_at <= now
-    return EntryKind.EXPIRE if expired or account.state is AccountState.EXPIRED else None
+    kinds = {AccountState.VOIDED: EntryKind.VOID, AccountState.EXPIRED: EntryKind.EXPIRE}
+    return kinds.get(account.state_at(now))
 
 
 def refund(account: Account, amount: int, now: dt.datetime) -> Moves:
@@ -206,7 +209,7 @@ def refund(account: Account, amount: int, now: dt.datetime) -> Moves:
 
 def void(account: Account, now: dt.datetime) -> Moves:
     """Ends a card; what is set aside stays so until its order decides. Ended."""
-    _require_active(account, now)
+    require_active(account, now)
     moved, entries = _write_off(account, EntryKind.VOID, account.available)
     return replace(moved, state=AccountState.VOIDED), entries
 

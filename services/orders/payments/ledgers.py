@@ -6,6 +6,7 @@ from services.kit import database, ids
 from services.orders.domain import payments as domain
 from services.orders.domain import stored_value
 from services.orders.payments import port
+from services.orders.store import payments
 from services.orders.store import stored_value as store
 
 KINDS = {
@@ -25,6 +26,8 @@ async def authorise(session: database.WriteSession, payment: domain.Payment) -> 
     account = await _account(session, payment)
     if account is None or account.kind is not KINDS[payment.provider]:
         return _declined("unknown_account")
+    if account.customer_id is not None and account.customer_id != await payments.customer_of(session, payment.order_id):
+        return _declined("not_the_customers")  # an id that leaked is worth nothing to others
     if account.currency_code != payment.currency_code:
         return _declined("currency_mismatch")
     try:

@@ -8,6 +8,7 @@ For providers: every operation carries a key of its own. A provider that is aske
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,9 @@ class Method(enum.Enum):
     """How a customer pays."""
 
     CARD = "card"  # by the tenant's provider; token: what the provider calls the payment method
-    GIFT_CARD = "gift_card"  # token: the account, TypeID `gft_…`, as `stored_value.resolve` gives it for a code
-    STORE_CREDIT = "store_credit"  # token: the account, TypeID `gft_…`
+    GIFT_CARD = "gift_card"  # token: the account, TypeID `gft_…`, which LookUpGiftCard gives for a code
+    STORE_CREDIT = "store_credit"  # token: the account, TypeID `gft_…`, of the order's customer
+    OFFLINE = "offline"  # by hand; token: `cash`, `card_terminal`… Only Operations.record takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,16 @@ class Tender:
     """One means of payment of an order. amount: smallest units, above zero.
 
     An order that is paid in parts has several. token is a reference, never a card number or a gift card's code: it may
-    be kept.
+    be kept. details: for people, e.g. the last four digits. occurred_at: None is now.
     """
 
     method: Method
     token: str
     amount: int
     currency_code: str
+    details: str = ""
+    purpose: int = 0
+    occurred_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,12 @@ class Resumer:
         provider, notifier = self._notifier
         notices = await notifier.notices(AT_ONCE)
         for notice in notices:
-            await self._operations.reconcile(notice.tenant, provider, notice.reference)
-            await notifier.noted(notice.id)
+            try:
+                await self._operations.reconcile(notice.tenant, provider, notice.reference)
+            except port.NoAnswer:
+                log.warning("payment.notice_postponed", notice=notice.id)
+            else:
+                await notifier.noted(notice.id)
         return len(notices)
 
     async def expire(self) -> int:

@@ -14,6 +14,8 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 
 from services.kit import database, ids
 from services.orders.domain import payments as domain
+from services.orders.domain import sale
+from services.orders.tables import order_tender, sales_order
 from services.orders.tables_payments import payment, payment_exception, payment_operation
 
 Session = sa_asyncio.AsyncConnection
@@ -27,6 +29,13 @@ _CHANGING: Final = (
     "state", "authorised", "captured", "refunded", "voided", "capturing", "refunding", "voiding",
     "declined_reason", "reference", "version",
 )  # fmt: skip
+_EXCEPTIONS: Final[sa.Select[Any]] = sa.select(
+    *(payment_exception.c[field.name] for field in dataclasses.fields(domain.Raised) if field.name != "currency_code"),
+    payment.c.currency_code,
+).join(
+    payment,
+    sa.and_(payment.c.tenant_id == payment_exception.c.tenant_id, payment.c.id == payment_exception.c.payment_id),
+)
 # One process claims an operation at a time, and each attempt waits twice as long for the next.
 CLAIM = sa.text("""
 UPDATE payment_operation o
@@ -63,10 +72,17 @@ async def by_reference(session: Session, provider: domain.Provider, reference: s
 
 
 async def of_order(
-    session: Session, order_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int = 500
+    session: Session,
+    order_id: uuid.UUID,
+    *,
+    places: Sequence[uuid.UUID] | None = None,
+    after: uuid.UUID | None = None,
+    limit: int = 500,
 ) -> list[domain.Payment]:
-    """Payments of an order, the oldest first."""
+    """Payments of an order, the oldest first. places: only those that were made there."""
     query = sa.select(*(payment.c[name] for name in _FIELDS)).where(payment.c.order_id == order_id)
+    if places is not None:
+        query = query.where(payment.c.location_id.in_(places))
     if after is not None:
         query = query.where(payment.c.id > after)
     return [_payment(row) for row in await session.execute(query.order_by(payment.c.id).limit(limit))]
@@ -119,6 +135,13 @@ async def operations(session: Session, payment_id: uuid.UUID, limit: int = 500) 
     return [_operation(row) for row in await session.execute(query)]
 
 
+async def last_operation(session: Session, payment_id: uuid.UUID) -> domain.Operation:
+    """The newest operation of a payment; each has one."""
+    c = payment_operation.c
+    query = sa.select(*(c[name] for name in _OPERATION)).where(c.payment_id == payment_id)
+    return _operation((await session.execute(query.order_by(c.id.desc()).limit(1))).one())
+
+
 async def open_operations(session: Session, payment_id: uuid.UUID) -> list[domain.Operation]:
     """Those whose outcome isn't known, the oldest first. At most 500: an amount that is set aside has to end first."""
     c = payment_operation.c
@@ -165,6 +188,45 @@ def _operation(row: sa.Row[Any]) -> domain.Operation:
     return domain.Operation(**values)
 
 
+# --- what is left to pay of an order ---
+
+
+async def lock_due(session: database.WriteSession, order_id: uuid.UUID) -> domain.Due | None:
+    """What an order still costs, locked against other payments; None: there is no such order.
+
+    What is being authorised counts as paid. Tenders of a sale at a till are payments that were made there; other
+    orders have payments only.
+    """
+    c, p, t = sales_order.c, payment.c, order_tender.c
+    columns = (c.state, c.channel, c.currency_code, c.total, c.location_id, c.business_date)
+    row = (await session.execute(sa.select(*columns).where(c.id == order_id).with_for_update())).one_or_none()
+    if row is None:
+        return None
+    stands = sa.case((p.state == int(domain.State.PENDING), p.amount), else_=p.authorised - p.voided - p.refunded)
+    paid = await _sum(session, stands, p.order_id == order_id)
+    if row.channel == int(sale.Channel.POS):
+        at = sa.and_(t.location_id == row.location_id, t.business_date == row.business_date, t.order_id == order_id)
+        paid += await _sum(session, t.amount, at)
+    return domain.Due(sale.OrderState(row.state), row.currency_code, row.total - paid)
+
+
+async def _sum(session: Session, amount: sa.ColumnElement[int], where: sa.ColumnElement[bool]) -> int:
+    return int((await session.execute(sa.select(sa.func.coalesce(sa.func.sum(amount), 0)).where(where))).scalar_one())
+
+
+async def has_order(session: Session, order_id: uuid.UUID) -> bool:
+    """Whether the tenant has this order."""
+    query = sa.select(sales_order.c.id).where(sales_order.c.id == order_id)
+    return (await session.execute(query)).one_or_none() is not None
+
+
+async def customer_of(session: Session, order_id: uuid.UUID) -> uuid.UUID | None:
+    """Whose order it is, if that is known."""
+    query = sa.select(sales_order.c.customer_id).where(sales_order.c.id == order_id)
+    customer: uuid.UUID | None = (await session.execute(query)).scalar_one_or_none()
+    return customer
+
+
 # --- exceptions ---
 
 
@@ -190,3 +252,38 @@ async def raise_exception(
         "note": "",
     }
     await session.execute(pg.insert(payment_exception).values(tenant_id=TENANT, **values).on_conflict_do_nothing())
+
+
+async def resolve_stuck(session: database.WriteSession, operation_id: uuid.UUID, *, by: str, note: str) -> None:
+    """Ends what was raised because an operation's outcome wasn't known."""
+    c = payment_exception.c
+    update = sa.update(payment_exception).where(c.operation_id == operation_id, c.resolved_at.is_(None))
+    await session.execute(update.values(resolved_at=NOW, resolved_by=by, note=note))
+
+
+async def resolve(session: database.WriteSession, exception_id: uuid.UUID, *, by: str, note: str) -> None:
+    """Ends an exception that is open."""
+    c = payment_exception.c
+    update = sa.update(payment_exception).where(c.id == exception_id, c.resolved_at.is_(None))
+    await session.execute(update.values(resolved_at=NOW, resolved_by=by, note=note))
+
+
+async def raised(session: Session, exception_id: uuid.UUID) -> domain.Raised | None:
+    """An exception."""
+    rows = await session.execute(_EXCEPTIONS.where(payment_exception.c.id == exception_id))
+    return next((_raised(row) for row in rows), None)
+
+
+async def open_exceptions(session: Session, *, after: uuid.UUID | None, limit: int) -> list[domain.Raised]:
+    """Those that wait for a person, the oldest first."""
+    c = payment_exception.c
+    query = _EXCEPTIONS.where(c.resolved_at.is_(None))
+    if after is not None:
+        query = query.where(c.id > after)
+    return [_raised(row) for row in await session.execute(query.order_by(c.id).limit(limit))]
+
+
+def _raised(row: sa.Row[Any]) -> domain.Raised:
+    values = row._asdict()
+    values["kind"] = domain.ExceptionKind(row.kind)
+    return domain.Raised(**values)

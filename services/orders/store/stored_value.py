@@ -49,13 +49,15 @@ async def now(session: Session) -> dt.datetime:
     return at
 
 
-async def insert(session: database.WriteSession, made: domain.Account, code_digest: bytes | None) -> bool:
-    """A new account without entries; False when the code, or the customer's credit in this currency, is there."""
+async def insert(
+    session: database.WriteSession, made: domain.Account, code_digest: bytes | None
+) -> domain.Account | None:
+    """A new account without entries; None when the code, or the customer's credit in this currency, is there."""
     values = {name: getattr(made, name) for name in _FIELDS if name != "created_at"}
     times = {"created_at": NOW, "updated_at": NOW}
     insert_ = pg.insert(stored_value_account).values(tenant_id=TENANT, code_digest=code_digest, **values, **times)
-    taken = await session.execute(insert_.on_conflict_do_nothing().returning(ACCOUNT.id))
-    return taken.one_or_none() is not None
+    row = (await session.execute(insert_.on_conflict_do_nothing().returning(ACCOUNT.created_at))).one_or_none()
+    return None if row is None else dataclasses.replace(made, created_at=row.created_at)
 
 
 async def get(session: Session, account_id: uuid.UUID, *, lock: bool = False) -> domain.Account | None:
@@ -77,11 +79,29 @@ async def credit_of(
     return await _one(session, of, lock=lock)
 
 
-async def credits_of(session: Session, customer_id: uuid.UUID, limit: int) -> list[domain.Account]:
-    """A customer's store credit, one account a currency."""
+async def credits_of(
+    session: Session, customer_id: uuid.UUID, *, after: str = "", limit: int = 100
+) -> list[domain.Account]:
+    """A customer's store credit, one account a currency; after: currencies behind it."""
     is_credit = ACCOUNT.kind == int(domain.AccountKind.STORE_CREDIT)
     query = sa.select(*(ACCOUNT[name] for name in _FIELDS)).where(is_credit, ACCOUNT.customer_id == customer_id)
+    query = query.where(ACCOUNT.currency_code > after)
     return [_account(row) for row in await session.execute(query.order_by(ACCOUNT.currency_code).limit(limit))]
+
+
+async def cards(session: Session, *, before: uuid.UUID | None, limit: int) -> list[domain.Account]:
+    """Gift cards, the newest first."""
+    is_card = ACCOUNT.kind == int(domain.AccountKind.GIFT_CARD)
+    query = sa.select(*(ACCOUNT[name] for name in _FIELDS)).where(is_card)
+    if before is not None:
+        query = query.where(ACCOUNT.id < before)
+    return [_account(row) for row in await session.execute(query.order_by(ACCOUNT.id.desc()).limit(limit))]
+
+
+async def set_code(session: database.WriteSession, account_id: uuid.UUID, code_digest: bytes, last_four: str) -> None:
+    """Another code of a card that is locked."""
+    update = sa.update(stored_value_account).where(ACCOUNT.id == account_id)
+    await session.execute(update.values(code_digest=code_digest, last_four=last_four, updated_at=NOW))
 
 
 async def save(

@@ -197,6 +197,204 @@ PAYMENT_PURPOSE_BALANCE: PaymentPurpose.ValueType  # 2
 """What was left after a deposit."""
 Global___PaymentPurpose: _TypeAlias = PaymentPurpose  # noqa: Y015
 
+class _PaymentMeans:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PaymentMeansEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentMeans.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAYMENT_MEANS_UNSPECIFIED: _PaymentMeans.ValueType  # 0
+    """Not set."""
+    PAYMENT_MEANS_CARD: _PaymentMeans.ValueType  # 1
+    """A card, by the tenant's provider."""
+    PAYMENT_MEANS_GIFT_CARD: _PaymentMeans.ValueType  # 2
+    """A gift card."""
+    PAYMENT_MEANS_STORE_CREDIT: _PaymentMeans.ValueType  # 3
+    """Store credit of the order's customer."""
+
+class PaymentMeans(_PaymentMeans, metaclass=_PaymentMeansEnumTypeWrapper):
+    """How an order is paid by a call."""
+
+PAYMENT_MEANS_UNSPECIFIED: PaymentMeans.ValueType  # 0
+"""Not set."""
+PAYMENT_MEANS_CARD: PaymentMeans.ValueType  # 1
+"""A card, by the tenant's provider."""
+PAYMENT_MEANS_GIFT_CARD: PaymentMeans.ValueType  # 2
+"""A gift card."""
+PAYMENT_MEANS_STORE_CREDIT: PaymentMeans.ValueType  # 3
+"""Store credit of the order's customer."""
+Global___PaymentMeans: _TypeAlias = PaymentMeans  # noqa: Y015
+
+class _OfflineMeans:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OfflineMeansEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OfflineMeans.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OFFLINE_MEANS_UNSPECIFIED: _OfflineMeans.ValueType  # 0
+    """Not set."""
+    OFFLINE_MEANS_CASH: _OfflineMeans.ValueType  # 1
+    """Cash."""
+    OFFLINE_MEANS_CARD_TERMINAL: _OfflineMeans.ValueType  # 2
+    """A card terminal that isn't connected."""
+    OFFLINE_MEANS_BANK_TRANSFER: _OfflineMeans.ValueType  # 3
+    """A bank transfer."""
+    OFFLINE_MEANS_OTHER: _OfflineMeans.ValueType  # 4
+    """Anything else; details say what."""
+
+class OfflineMeans(_OfflineMeans, metaclass=_OfflineMeansEnumTypeWrapper):
+    """How an order was paid by hand."""
+
+OFFLINE_MEANS_UNSPECIFIED: OfflineMeans.ValueType  # 0
+"""Not set."""
+OFFLINE_MEANS_CASH: OfflineMeans.ValueType  # 1
+"""Cash."""
+OFFLINE_MEANS_CARD_TERMINAL: OfflineMeans.ValueType  # 2
+"""A card terminal that isn't connected."""
+OFFLINE_MEANS_BANK_TRANSFER: OfflineMeans.ValueType  # 3
+"""A bank transfer."""
+OFFLINE_MEANS_OTHER: OfflineMeans.ValueType  # 4
+"""Anything else; details say what."""
+Global___OfflineMeans: _TypeAlias = OfflineMeans  # noqa: Y015
+
+class _PaymentExceptionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PaymentExceptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentExceptionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAYMENT_EXCEPTION_KIND_UNSPECIFIED: _PaymentExceptionKind.ValueType  # 0
+    """Not set."""
+    PAYMENT_EXCEPTION_KIND_OUTCOME_NEVER_KNOWN: _PaymentExceptionKind.ValueType  # 1
+    """An operation was looked up in vain until the end; its amount stays set aside."""
+    PAYMENT_EXCEPTION_KIND_CAPTURED_AFTER_VOID: _PaymentExceptionKind.ValueType  # 2
+    """The provider took money of a payment that was voided; it was taken over, so that it can be given back."""
+    PAYMENT_EXCEPTION_KIND_CAPTURED_ELSEWHERE: _PaymentExceptionKind.ValueType  # 3
+    """The provider took money without us; it was taken over."""
+    PAYMENT_EXCEPTION_KIND_REFUNDED_ELSEWHERE: _PaymentExceptionKind.ValueType  # 4
+    """The provider gave money back without us; it was taken over."""
+    PAYMENT_EXCEPTION_KIND_BOOKS_DIFFER: _PaymentExceptionKind.ValueType  # 5
+    """The provider's books have less than ours; nothing was changed."""
+    PAYMENT_EXCEPTION_KIND_DISPUTED: _PaymentExceptionKind.ValueType  # 6
+    """The customer's bank wants money back."""
+    PAYMENT_EXCEPTION_KIND_REFUND_FAILED: _PaymentExceptionKind.ValueType  # 7
+    """A refund was said to be done, and then wasn't."""
+
+class PaymentExceptionKind(_PaymentExceptionKind, metaclass=_PaymentExceptionKindEnumTypeWrapper):
+    """What a person has to look at."""
+
+PAYMENT_EXCEPTION_KIND_UNSPECIFIED: PaymentExceptionKind.ValueType  # 0
+"""Not set."""
+PAYMENT_EXCEPTION_KIND_OUTCOME_NEVER_KNOWN: PaymentExceptionKind.ValueType  # 1
+"""An operation was looked up in vain until the end; its amount stays set aside."""
+PAYMENT_EXCEPTION_KIND_CAPTURED_AFTER_VOID: PaymentExceptionKind.ValueType  # 2
+"""The provider took money of a payment that was voided; it was taken over, so that it can be given back."""
+PAYMENT_EXCEPTION_KIND_CAPTURED_ELSEWHERE: PaymentExceptionKind.ValueType  # 3
+"""The provider took money without us; it was taken over."""
+PAYMENT_EXCEPTION_KIND_REFUNDED_ELSEWHERE: PaymentExceptionKind.ValueType  # 4
+"""The provider gave money back without us; it was taken over."""
+PAYMENT_EXCEPTION_KIND_BOOKS_DIFFER: PaymentExceptionKind.ValueType  # 5
+"""The provider's books have less than ours; nothing was changed."""
+PAYMENT_EXCEPTION_KIND_DISPUTED: PaymentExceptionKind.ValueType  # 6
+"""The customer's bank wants money back."""
+PAYMENT_EXCEPTION_KIND_REFUND_FAILED: PaymentExceptionKind.ValueType  # 7
+"""A refund was said to be done, and then wasn't."""
+Global___PaymentExceptionKind: _TypeAlias = PaymentExceptionKind  # noqa: Y015
+
+class _PaymentFinding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PaymentFindingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentFinding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAYMENT_FINDING_UNSPECIFIED: _PaymentFinding.ValueType  # 0
+    """Not set."""
+    PAYMENT_FINDING_NOTED: _PaymentFinding.ValueType  # 1
+    """Seen, and dealt with elsewhere."""
+    PAYMENT_FINDING_HAPPENED: _PaymentFinding.ValueType  # 2
+    """The operation has happened."""
+    PAYMENT_FINDING_DID_NOT_HAPPEN: _PaymentFinding.ValueType  # 3
+    """The operation has not happened, and won't."""
+
+class PaymentFinding(_PaymentFinding, metaclass=_PaymentFindingEnumTypeWrapper):
+    """What a person found out about an exception."""
+
+PAYMENT_FINDING_UNSPECIFIED: PaymentFinding.ValueType  # 0
+"""Not set."""
+PAYMENT_FINDING_NOTED: PaymentFinding.ValueType  # 1
+"""Seen, and dealt with elsewhere."""
+PAYMENT_FINDING_HAPPENED: PaymentFinding.ValueType  # 2
+"""The operation has happened."""
+PAYMENT_FINDING_DID_NOT_HAPPEN: PaymentFinding.ValueType  # 3
+"""The operation has not happened, and won't."""
+Global___PaymentFinding: _TypeAlias = PaymentFinding  # noqa: Y015
+
+@_typing.final
+class PaymentException(_message.Message):
+    """Something about a payment that a person has to look at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    RAISED_AT_FIELD_NUMBER: _builtins.int
+    RESOLVED_AT_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """TypeID `pex_…`."""
+    kind: Global___PaymentExceptionKind.ValueType
+    """What."""
+    payment_id: _builtins.str
+    """TypeID `pay_…`."""
+    operation_id: _builtins.str
+    """TypeID `pop_…`, of OUTCOME_NEVER_KNOWN."""
+    resolved_by: _builtins.str
+    """Who ended it; `svc:orders` when the provider spoke after all."""
+    note: _builtins.str
+    """What was found."""
+    @_builtins.property
+    def expected(self) -> _money_pb2.Money:
+        """By our books, or what the operation was about."""
+
+    @_builtins.property
+    def found(self) -> _money_pb2.Money:
+        """By the provider's."""
+
+    @_builtins.property
+    def raised_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was found."""
+
+    @_builtins.property
+    def resolved_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was ended; not set while it waits."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___PaymentExceptionKind.ValueType = ...,
+        payment_id: _builtins.str = ...,
+        operation_id: _builtins.str = ...,
+        expected: _money_pb2.Money | None = ...,
+        found: _money_pb2.Money | None = ...,
+        raised_at: _timestamp_pb2.Timestamp | None = ...,
+        resolved_at: _timestamp_pb2.Timestamp | None = ...,
+        resolved_by: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "found", b"found", "raised_at", b"raised_at", "resolved_at", b"resolved_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "found", b"found", "id", b"id", "kind", b"kind", "note", b"note", "operation_id", b"operation_id", "payment_id", b"payment_id", "raised_at", b"raised_at", "resolved_at", b"resolved_at", "resolved_by", b"resolved_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentException: _TypeAlias = PaymentException  # noqa: Y015
+
 @_typing.final
 class PaymentOperation(_message.Message):
     """One operation on a payment."""
@@ -281,6 +479,7 @@ class Payment(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TypeID `pay_…`."""
     order_id: _builtins.str
@@ -301,6 +500,8 @@ class Payment(_message.Message):
     """Who made it."""
     version: _builtins.int
     """Counts what was settled."""
+    location_id: _builtins.str
+    """TypeID `loc_…` of the location where it was made; empty: online."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """What was asked for."""
@@ -331,7 +532,7 @@ class Payment(_message.Message):
 
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentOperation]:
-        """Operations, the oldest first; only where one payment is read. At most 500."""
+        """Operations, the oldest first; not in lists. At most 500, of which the oldest are shown."""
 
     def __init__(
         self,
@@ -354,10 +555,11 @@ class Payment(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         operations: _abc.Iterable[Global___PaymentOperation] | None = ...,
         version: _builtins.int = ...,
+        location_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "authorized", b"authorized", "captured", b"captured", "created_at", b"created_at", "occurred_at", b"occurred_at", "refunded", b"refunded", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "authorized", b"authorized", "captured", b"captured", "created_at", b"created_at", "declined_reason", b"declined_reason", "details", b"details", "id", b"id", "occurred_at", b"occurred_at", "operations", b"operations", "order_id", b"order_id", "provider", b"provider", "purpose", b"purpose", "refunded", b"refunded", "state", b"state", "unknown", b"unknown", "version", b"version", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "authorized", b"authorized", "captured", b"captured", "created_at", b"created_at", "declined_reason", b"declined_reason", "details", b"details", "id", b"id", "location_id", b"location_id", "occurred_at", b"occurred_at", "operations", b"operations", "order_id", b"order_id", "provider", b"provider", "purpose", b"purpose", "refunded", b"refunded", "state", b"state", "unknown", b"unknown", "version", b"version", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -129,7 +129,10 @@ class SimulatedBank:
             with _transaction(self._bank()) as bank:
                 return work(bank)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        except sqlite3.OperationalError as error:  # locked for too long, disk full
+            raise port.NoAnswer from error
 
     def _bank(self) -> sqlite3.Connection:
         """The file, opened at first use, in the thread that uses it."""

@@ -103,3 +103,29 @@ class PayingWorld:
 def amounts(movement: port.Movement) -> tuple[int, int, int, int]:
     """Authorised, captured, refunded, voided."""
     return movement.authorised, movement.captured, movement.refunded, movement.voided
+
+
+ORDER = """
+INSERT INTO sales_order (tenant_id, id, location_id, seq, channel, state, tax_inclusive, clock_skewed, business_hour,
+    line_count, business_date, unit_count, net_total, tax_total, discount_total, total, occurred_at, recorded_at,
+    customer_id, currency_code, campaign_id, terminal_id, client_sale_id, fingerprint, actor)
+VALUES (current_setting('app.tenant_id')::uuid, :id, :location, 1, :channel, :state, true, false, 12, 1, '2026-03-04', 1,
+    :total, 0, 0, :total, now(), now(), :customer, :currency, '', '', CAST(:id AS text), '', 'test')
+"""
+
+
+async def add_order(
+    db: database.Database,
+    tenant: str,
+    total: int,
+    *,
+    state: int = 3,
+    customer: uuid.UUID | None = None,
+    currency: str = "EUR",
+) -> uuid.UUID:
+    """An order of the online store, as placing leaves it; states are the contract's."""
+    made = ids.new_uuid()
+    values = {"id": made, "location": ids.new_uuid(), "channel": 2, "state": state, "total": total}
+    async with db.transaction(tenant) as session:
+        await session.execute(sa.text(ORDER), {**values, "customer": customer, "currency": currency})
+    return made

@@ -87,7 +87,9 @@ async def test_who_never_answers_is_looked_up_until_the_end_and_then_a_person_is
     assert [row.progress for row in await paying.rows("SELECT progress FROM payment_operation")] == [5]
     await paying.execute("UPDATE payment_operation SET due_at = now()")
     assert await paying.resumer.resume() == 0
-    decided = await paying.operations.decide(paying.tenant, paid.operation_id, happened=False)
+    await paying.operations.decide(paying.tenant, paid.operation_id, happened=False, actor="usr_ana", note="asked them")
+    decided = await paying.look_up(paid)
+    assert await paying.rows("SELECT resolved_by, note FROM payment_exception") == [("usr_ana", "asked them")]
     assert (decided.state, decided.declined_reason) == (State.DECLINED, "by_hand")
 
 
