@@ -25,12 +25,14 @@ from services.inventory.servicer.bulk import BulkDataServicer
 from services.inventory.servicer.catalog import CatalogServicer
 from services.inventory.servicer.replenishment import ReplenishmentServicer
 from services.inventory.servicer.stock import StockServicer
+from services.inventory.servicer.transfers import TransfersServicer
 from services.kit import database, dead_letters, inbox, lanes, process, reconcile, settings, watching
 from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
 from tillmesh.inventory.v1 import bulk_data_service_pb2_grpc as bulk_rpc
 from tillmesh.inventory.v1 import catalog_service_pb2_grpc as catalog_rpc
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as inventory_rpc
 from tillmesh.inventory.v1 import replenishment_service_pb2_grpc as replenishment_rpc
+from tillmesh.inventory.v1 import transfers_service_pb2_grpc as transfers_rpc
 
 SERVICE = "inventory"
 EFFECTS_AT_ONCE = 32  # events of so many locations feed their lanes side by side
@@ -91,6 +93,8 @@ class Inventory:
         server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, pings.send))
         replenishment = ReplenishmentServicer(self.db, self.effects)
         server.add(replenishment_rpc.add_ReplenishmentServiceServicer_to_server, replenishment)
+        transfers = TransfersServicer(self.db, self.effects, self.lanes)
+        server.add(transfers_rpc.add_TransfersServiceServicer_to_server, transfers)
         self._add_bulk()
         self.process.add_events()
         pings.listen(self.watches.notify)

@@ -15,13 +15,14 @@ from typing import Final
 import prometheus_client
 import structlog
 
-from services.inventory.domain import commands, cycle_counts, purchase_orders
+from services.inventory.domain import commands, cycle_counts, purchase_orders, transfers
 from services.inventory.handlers import stock as handlers
 from services.inventory.lane import Submission
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import cycle_counts as count_store
 from services.inventory.store import document_effects as store
 from services.inventory.store import purchase_orders as order_store
+from services.inventory.store import transfers as transfer_store
 from services.kit import database, idempotency, ids, leases, telemetry
 from tillmesh.inventory.v1 import document_effect_pb2
 
@@ -40,6 +41,7 @@ Settle = Callable[[database.WriteSession, uuid.UUID, int, int, Sequence[str]], A
 SETTLE: Mapping[str, Settle] = {
     purchase_orders.REF_TYPE: order_store.settle,
     cycle_counts.REF_TYPE: count_store.settle,
+    transfers.REF_TYPE: transfer_store.settle,
 }
 
 

@@ -18,6 +18,7 @@ from tillmesh.inventory.v1 import (
     catalog_service_pb2,
     inventory_service_pb2,
     replenishment_service_pb2,
+    transfers_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
 from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2, payments_service_pb2
@@ -35,6 +36,7 @@ MODULES = (
     payments_service_pb2,
     replenishment_service_pb2,
     reviews_service_pb2,
+    transfers_service_pb2,
 )
 SERVICES = [service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()]
 # Location ids that the interceptor doesn't check, and why.

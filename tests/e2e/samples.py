@@ -17,14 +17,15 @@ from tillmesh.inventory.v1 import (
     catalog_service_pb2,
     inventory_service_pb2,
     replenishment_service_pb2,
+    transfers_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
 from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2, payments_service_pb2
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 FILES = (
-    catalog_service_pb2, inventory_service_pb2, replenishment_service_pb2, bulk_data_service_pb2, orders_service_pb2,
-    customers_service_pb2, payments_service_pb2, reviews_service_pb2, marketing_service_pb2,
+    catalog_service_pb2, inventory_service_pb2, replenishment_service_pb2, bulk_data_service_pb2, transfers_service_pb2,
+    orders_service_pb2, customers_service_pb2, payments_service_pb2, reviews_service_pb2, marketing_service_pb2,
 )  # fmt: skip
 NIL = "00000000000000000000000000"
 ADDRESS = {"lines": ["1 Main Street"], "city": "Graz", "country_code": "AT"}
@@ -123,6 +124,20 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ListPurchaseReceipts": {"purchase_order_id": "{purchase_order}"},
     "ClosePurchaseOrder": {"purchase_order_id": "{purchase_order}", "reason": "x"},
     "CancelPurchaseOrder": {"purchase_order_id": "{purchase_order}", "reason": "x"},
+    "CreateTransfer": {
+        "transfer": {
+            "from_location_id": "{location}", "to_location_id": "{destination}", "lines": [{"sku": "{sku}", "quantity": 1}],
+        },
+    },
+    "GetTransfer": {"transfer_id": "{transfer}"},
+    "ListTransfers": {"location_id": "{location}"},
+    "UpdateTransfer": {"transfer": {"id": "{transfer}", "note": "x"}, "update_mask": "note"},
+    "ReadyTransfer": {"transfer_id": "{transfer}"},
+    "ShipTransfer": {"transfer_id": "{transfer}"},
+    "ReceiveTransfer": {"transfer_id": "{transfer}", "lines": [{"sku": "{sku}", "accepted": 1}]},
+    "CloseTransfer": {"transfer_id": "{transfer}", "reason": "x"},
+    "CancelTransfer": {"transfer_id": "{transfer}", "reason": "x"},
+    "ListTransferEvents": {"transfer_id": "{transfer}"},
     "CreateCycleCount": {"cycle_count": {"location_id": "{location}", "scope": {"skus": ["{sku}"]}}},
     "GetCycleCount": {"count_id": "{count}"},
     "ListCycleCounts": {"location_id": "{location}"},

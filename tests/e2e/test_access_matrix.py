@@ -76,6 +76,7 @@ class Matrix:
             "gift_card": admin.post("/v1/gift-cards", {"amount": {"currency_code": "EUR", "minor_units": 500}}, 201)["id"],
             **self._documents(admin, location),
             **self._customers(admin),
+            **self._transfer(admin, location),
         }  # fmt: skip
 
     @staticmethod
@@ -104,6 +105,17 @@ class Matrix:
         return {
             "supplier": supplier["id"], "purchase_order": order["id"], "receipt": receipt["id"], "count": count["id"],
         }  # fmt: skip
+
+    @staticmethod
+    def _transfer(admin: Client, location: str) -> dict[str, str]:
+        """A transfer that is on the road to another shop."""
+        ends = {"from_location_id": location, "to_location_id": admin.location()}
+        draft = {**ends, "lines": [{"sku": "SAME-SKU", "quantity": 5}], "expected_at": "2031-01-01T00:00:00Z"}
+        transfer = admin.post("/v1/transfers", {"transfer": draft}, 201)
+        admin.post(f"/v1/transfers/{transfer['id']}/ready", {})
+        sent = admin.post(f"/v1/transfers/{transfer['id']}/ship", {})
+        assert sent["stock_effect"] == "DOCUMENT_EFFECT_APPLIED"
+        return {"transfer": transfer["id"], "destination": ends["to_location_id"]}
 
     def values(self, tenant: str = "beauty", **others: str) -> Mapping[str, str]:
         return {"new": f"n-{uuid.uuid4().hex[:8]}-{next(_new)}", **self.ids[tenant], **others}
@@ -221,7 +233,7 @@ def test_a_token_of_another_location_is_refused(matrix: Matrix, method: samples.
     ["GetReservation", "ExtendReservation", "ConfirmReservation", "ReleaseReservation", "GetOrder", "UpdateOrderStatus",
      "ListOrderHistory", "GetPurchaseOrder",
      "ListPurchaseReceipts", "GetPurchaseReceipt", "GetCycleCount", "ListCycleCountLines", "RecordCycleCountLines",
-     "SubmitCycleCount"],
+     "SubmitCycleCount", "GetTransfer", "ListTransferEvents"],
 )  # fmt: skip
 def test_what_lies_at_another_location_is_refused_after_it_was_found(matrix: Matrix, name: str) -> None:
     (method,) = [m for m in METHODS if m.name == name]
@@ -233,7 +245,8 @@ def test_what_lies_at_another_location_is_refused_after_it_was_found(matrix: Mat
 @pytest.mark.parametrize(
     "name",
     ["UpdatePurchaseOrder", "PlacePurchaseOrder", "CreatePurchaseReceipt", "ClosePurchaseOrder", "CancelPurchaseOrder",
-     "RequestRecount", "ApproveCycleCount", "RejectCycleCount", "CancelCycleCount", "ListCycleCountPasses"],
+     "RequestRecount", "ApproveCycleCount", "RejectCycleCount", "CancelCycleCount", "ListCycleCountPasses",
+     "UpdateTransfer", "ReadyTransfer", "ShipTransfer", "ReceiveTransfer", "CloseTransfer", "CancelTransfer"],
 )  # fmt: skip
 def test_a_manager_decides_only_on_documents_of_their_locations(matrix: Matrix, name: str) -> None:
     (method,) = [m for m in METHODS if m.name == name]
@@ -258,6 +271,8 @@ NEVER = {
     "other_customer": f"cus_{samples.NIL}",
     "address": f"adr_{samples.NIL}",
     "gift_card": f"gft_{samples.NIL}",
+    "transfer": f"trf_{samples.NIL}",
+    "destination": f"loc_{samples.NIL}",
 }
 
 
@@ -287,9 +302,10 @@ def test_lists_show_only_ones_own(matrix: Matrix) -> None:
         for path in ("/v1/locations?page_size=500", "/v1/products?page_size=500", "/v1/products/search?query=SAME-SKU",
                      "/v1/products/SAME-SKU/inventory", "/v1/dead-letters/inventory", "/v1/suppliers", "/v1/counts",
                      "/v1/products/SAME-SKU/suppliers", "/v1/purchase-orders", "/v1/customers",
-                     "/v1/gift-cards"):  # fmt: skip
+                     "/v1/gift-cards", "/v1/transfers"):  # fmt: skip
             text = client.call("GET", path).text
-            for name in ("location", "product", "supplier", "purchase_order", "count", "customer", "gift_card"):
+            owned = ("location", "product", "supplier", "purchase_order", "count", "customer", "gift_card", "transfer")
+            for name in owned:
                 assert matrix.ids[other][name] not in text
 
 

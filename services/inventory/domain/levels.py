@@ -7,7 +7,10 @@ import enum
 import math
 import uuid
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+INCOMING_MAX: Final = 50
+"""Open documents of one SKU that a location may wait for: each is an entry of its level, which every sale reads."""
 
 
 class State(enum.IntEnum):

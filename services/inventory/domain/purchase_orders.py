@@ -14,12 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from services.inventory.domain import catalog, commands, stock_errors, suppliers, transitions
+from services.inventory.domain import catalog, commands, levels, stock_errors, suppliers, transitions
 from services.inventory.domain import catalog_codes as codes
 
 REF_TYPE: Final = "purchase_order"
-OPEN_ORDERS_MAX: Final = 50
-"""Orders of one SKU that a location may wait for: each is an entry of its level, which is read on every sale."""
 
 
 class State(enum.IntEnum):
@@ -235,7 +233,7 @@ def place(
     order: PurchaseOrder, supplier: suppliers.Supplier, known: Known, crowded: Collection[str], *,
     expected_version: int, now: dt.datetime,
 ) -> Step:  # fmt: skip
-    """DRAFT to ORDERED. crowded: folded SKUs with too many open orders. INVALID_REQUEST lists what is wrong."""
+    """DRAFT to ORDERED. crowded: folded SKUs with too many open documents. INVALID_REQUEST lists what is wrong."""
     catalog.check_version(order.version, expected_version)
     state = transitions.check(MOVES, order.state, State.ORDERED)
     _check_placeable(order, supplier, known, crowded)
@@ -266,7 +264,7 @@ def _check_placeable(
         if line.ordered < row.minimum_order_quantity:
             wrong.add(f"lines[{index}].ordered", f"is less than the minimum of {row.minimum_order_quantity}")
         if key in crowded:
-            wrong.add(f"lines[{index}].sku", f"is in {OPEN_ORDERS_MAX} open orders of the location already")
+            wrong.add(f"lines[{index}].sku", f"is incoming in {levels.INCOMING_MAX} open documents of the location")
     wrong.refuse()
 
 

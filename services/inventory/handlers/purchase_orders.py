@@ -19,6 +19,7 @@ from services.inventory.mapping import catalog_messages as names
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_locations as location_store
 from services.inventory.store import document_effects as effect_store
+from services.inventory.store import incoming
 from services.inventory.store import purchase_orders as store
 from services.inventory.store import suppliers as supplier_store
 from services.kit import database, errors, events, ids, principal
@@ -117,7 +118,7 @@ class PurchaseOrders:
             skus = [line.sku for line in order.lines]
             known = await _known(session, supplier.id, skus)
             keys = list(map(codes.sku_key, skus))
-            crowded = await store.crowded(session, order.location_id, keys, domain.OPEN_ORDERS_MAX)
+            crowded = await incoming.crowded(session, order.location_id, keys)
             now = await common.now(session)
             return domain.place(order, supplier, known, crowded, expected_version=expected_version, now=now)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any
-
-from google.protobuf import timestamp_pb2
 
 from services.inventory.domain import cycle_counts, purchase_orders, purchase_receipts, suppliers
 from services.inventory.handlers import cycle_counts as counts
 from services.inventory.mapping import catalog_messages as names
+from services.inventory.mapping import documents
 from services.kit import clock, ids, status
 from tillmesh.common.v1 import money_pb2
 from tillmesh.inventory.v1 import catalog_pb2
@@ -20,19 +18,11 @@ from tillmesh.inventory.v1 import replenishment_service_pb2 as pb
 AMOUNT_MAX = 10**15  # of Money, in the contract
 
 
-def _at(moment: dt.datetime | None) -> timestamp_pb2.Timestamp | None:
-    return None if moment is None else clock.timestamp(moment)
-
-
 def _money(currency_code: str, minor_units: int | None) -> money_pb2.Money | None:
     """None when it isn't known, or is more than Money holds."""
     if minor_units is None or abs(minor_units) > AMOUNT_MAX:
         return None
     return money_pb2.Money(currency_code=currency_code, minor_units=minor_units)
-
-
-def _effect(settled: bool) -> messages.DocumentEffect.ValueType:
-    return messages.DOCUMENT_EFFECT_APPLIED if settled else messages.DOCUMENT_EFFECT_PENDING
 
 
 # --- suppliers ---
@@ -49,8 +39,8 @@ def supplier(value: suppliers.Supplier) -> messages.Supplier:
         default_lead_time_days=value.default_lead_time_days,
         inactive=value.inactive,
         version=value.version,
-        created_at=_at(value.created_at),
-        updated_at=_at(value.updated_at),
+        created_at=documents.timestamp(value.created_at),
+        updated_at=documents.timestamp(value.updated_at),
     )
 
 
@@ -81,7 +71,7 @@ def listed(value: suppliers.Listed) -> messages.SupplierSku:
         minimum_order_quantity=row.minimum_order_quantity,
         lead_time_days=row.lead_time_days,
         discontinued=row.discontinued,
-        updated_at=_at(value.updated_at),
+        updated_at=documents.timestamp(value.updated_at),
     )
 
 
@@ -136,18 +126,18 @@ def order(value: purchase_orders.PurchaseOrder) -> messages.PurchaseOrder:
         state=int(value.state),  # type: ignore[arg-type]  # the domain has the contract's numbers
         currency_code=currency,
         lines=[_order_line(line, currency) for line in value.lines],
-        expected_at=_at(value.expected_at),
+        expected_at=documents.timestamp(value.expected_at),
         over_receipt_basis_points=value.over_receipt_basis_points,
         note=value.note,
         total_cost=_money(currency, value.total_cost),
-        stock_effect=_effect(value.settled),
+        stock_effect=documents.effect(value.settled),
         created_by=value.created_by,
         end_reason=value.end_reason,
         version=value.version,
-        created_at=_at(value.created_at),
-        updated_at=_at(value.updated_at),
-        ordered_at=_at(value.ordered_at),
-        ended_at=_at(value.ended_at),
+        created_at=documents.timestamp(value.created_at),
+        updated_at=documents.timestamp(value.updated_at),
+        ordered_at=documents.timestamp(value.ordered_at),
+        ended_at=documents.timestamp(value.ended_at),
     )
 
 
@@ -156,14 +146,14 @@ def _order_line(line: purchase_orders.Line, currency: str) -> messages.PurchaseO
         sku=line.sku,
         ordered=line.ordered,
         cost=_money(currency, line.cost),
-        expected_at=_at(line.expected_at),
+        expected_at=documents.timestamp(line.expected_at),
         supplier_sku=line.supplier_sku,
         received=line.received,
         damaged=line.damaged,
         quality_control=line.quality_control,
         rejected=line.rejected,
         outstanding=line.outstanding,
-        completed_at=_at(line.completed_at),
+        completed_at=documents.timestamp(line.completed_at),
     )
 
 
@@ -175,11 +165,11 @@ def receipt(value: purchase_receipts.Receipt) -> messages.PurchaseReceipt:
         location_id=names.location_id(value.location_id),
         number=value.number,
         delivery_note=value.delivery_note,
-        received_at=_at(value.received_at),
-        recorded_at=_at(value.recorded_at),
+        received_at=documents.timestamp(value.received_at),
+        recorded_at=documents.timestamp(value.recorded_at),
         received_by=value.received_by,
         movement_reference=value.reference,
-        stock_effect=_effect(value.settled),
+        stock_effect=documents.effect(value.settled),
         seq=value.seq,
     )
     for line in value.lines:
@@ -222,16 +212,16 @@ def count(value: cycle_counts.Count, *, sees_expected: bool) -> messages.CycleCo
         state=int(value.state),  # type: ignore[arg-type]  # the domain has the contract's numbers
         lines=totals.lines,
         lines_counted=totals.counted,
-        stock_effect=_effect(value.settled),
+        stock_effect=documents.effect(value.settled),
         seq=value.seq,
         created_by=value.created_by,
         submitted_by=value.submitted_by,
         decided_by=value.decided_by,
         decision_reason=value.decision_reason,
         version=value.version,
-        created_at=_at(value.created_at),
-        submitted_at=_at(value.submitted_at),
-        decided_at=_at(value.decided_at),
+        created_at=documents.timestamp(value.created_at),
+        submitted_at=documents.timestamp(value.submitted_at),
+        decided_at=documents.timestamp(value.decided_at),
     )
     if sees_expected:
         message.lines_varying, message.units_over, message.units_short = totals.varying, totals.over, totals.short
@@ -274,8 +264,8 @@ def count_pass(value: cycle_counts.Pass) -> messages.CycleCountPass:
     return messages.CycleCountPass(
         number=value.number,
         counted=value.counted,
-        counted_at=_at(value.counted_at),
-        recorded_at=_at(value.recorded_at),
+        counted_at=documents.timestamp(value.counted_at),
+        recorded_at=documents.timestamp(value.recorded_at),
         counted_by=value.counted_by,
         terminal_id=value.terminal,
         on_hand=value.on_hand,

@@ -5,19 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from services.inventory.domain import catalog, commands, cycle_counts, purchase_orders, purchase_receipts, supplier_feed
+from services.inventory.domain import catalog, cycle_counts, purchase_orders, purchase_receipts, supplier_feed
 from services.inventory.domain import suppliers as supplier_values
 from services.inventory.handlers import catalog as handlers
 from services.inventory.handlers import cycle_counts as counts
 from services.inventory.handlers import purchase_orders as orders
 from services.inventory.handlers import suppliers
 from services.inventory.mapping import catalog_requests as common
-from services.kit import errors, idempotency, ids, paging, principal, validation
+from services.inventory.mapping import documents
+from services.kit import errors, paging, principal, validation
 from tillmesh.common.v1 import money_pb2
 from tillmesh.inventory.v1 import replenishment_pb2
 from tillmesh.inventory.v1 import replenishment_service_pb2 as pb
@@ -28,8 +29,9 @@ RECEIPTS_DEFAULT = 20
 PERIOD = dt.timedelta(days=90)
 APPROVERS = frozenset({"store_manager", "admin"})
 _SERVICE = pb.DESCRIPTOR.services_by_name["ReplenishmentService"].full_name
-_decode = functools.lru_cache(maxsize=65536)(ids.decode)
 
+actor = documents.actor
+origin = documents.origin
 tenant = common.tenant
 location_id = common.location_id
 next_page = common.next_page
@@ -37,21 +39,7 @@ next_page = common.next_page
 
 def write(method: str, request: Any, answer: type[M], render: Callable[[T], M]) -> handlers.Write[T, M]:
     """A write of the current caller; method is the rpc's name."""
-    caller = principal.current()
-    scope, fingerprint = f"{_SERVICE}/{method}", idempotency.fingerprint(request)
-    key = idempotency.Key(tenant(caller), caller.subject, scope, request.request_id, fingerprint)
-    return handlers.Write(caller.tenant_id, key, answer, render)
-
-
-def actor() -> str:
-    """Who is named in documents and ledgers."""
-    caller = principal.current()
-    return caller.actor or caller.subject
-
-
-def origin() -> commands.Origin:
-    """Who asks, and at which terminal."""
-    return commands.Origin(actor(), principal.current().terminal_id)
+    return documents.write(_SERVICE, method, request, answer, render)
 
 
 def sees_expected() -> bool:
@@ -59,51 +47,10 @@ def sees_expected() -> bool:
     return not principal.current().roles.isdisjoint(APPROVERS)
 
 
-def _id(prefix: str, resource: str, typeid: str) -> uuid.UUID:
-    """NOT_FOUND when it can't be one."""
-    try:
-        return _decode(prefix, typeid)
-    except ValueError:
-        raise errors.NotFound(resource) from None
-
-
-supplier_id = functools.partial(_id, "sup", "supplier")
-order_id = functools.partial(_id, "pur", "purchase_order")
-receipt_id = functools.partial(_id, "rcp", "receipt")
-count_id = functools.partial(_id, "cnt", "count")
-
-
-def _moment(message: Any, field: str) -> dt.datetime | None:
-    return getattr(message, field).ToDatetime(tzinfo=dt.UTC) if message.HasField(field) else None
-
-
-def _masked(request: Any, field: str, draft: Any) -> Mapping[str, Any]:
-    """New values of the fields that the request's update_mask names, checked by the contract's rules."""
-    paths = list(request.update_mask.paths)
-    if not paths or any("." in path for path in paths):
-        raise validation.invalid("update_mask", "names one or more whole fields")
-    validation.check_masked(getattr(request, field), paths, field)
-    return {path: getattr(draft, path) for path in paths}
-
-
-def _covered() -> Collection[uuid.UUID] | None:
-    """The locations of the caller's token; None: all."""
-    caller = principal.current()
-    return None if caller.all_locations else [location_id(each) for each in caller.locations]
-
-
-def _after(request: Any, kind: type[T]) -> T | None:
-    """The key of the last row of the page before."""
-    start = paging.start(principal.current().tenant_id, request, [kind])
-    return None if start is None else start[0]  # type: ignore[return-value]  # paging has looked at its type
-
-
-def _after_id(request: Any) -> uuid.UUID | None:
-    text = _after(request, str)
-    try:
-        return None if text is None else uuid.UUID(text)
-    except ValueError:
-        raise errors.InvalidPageToken from None
+supplier_id = functools.partial(documents.resource_id, "sup", "supplier")
+order_id = functools.partial(documents.resource_id, "pur", "purchase_order")
+receipt_id = functools.partial(documents.resource_id, "rcp", "receipt")
+count_id = functools.partial(documents.resource_id, "cnt", "count")
 
 
 # --- suppliers ---
@@ -135,14 +82,14 @@ def supplier_edit(request: pb.UpdateSupplierRequest) -> suppliers.Edit:
     """An edit of a supplier."""
     return suppliers.Edit(
         supplier_id=supplier_id(request.supplier.id),
-        changes=_masked(request, "supplier", supplier_draft(request.supplier)),
+        changes=documents.masked(request, "supplier", supplier_draft(request.supplier)),
         expected_version=request.expected_version,
     )
 
 
 def supplier_query(request: pb.ListSuppliersRequest) -> suppliers.Query:
     """Which suppliers."""
-    after = _after(request, str)
+    after = documents.after(request, str)
     return suppliers.Query(
         query=common.text(request.query, "query"),
         inactive=request.include_inactive,
@@ -153,7 +100,7 @@ def supplier_query(request: pb.ListSuppliersRequest) -> suppliers.Query:
 
 def list_query(request: pb.ListSupplierSkusRequest) -> suppliers.ListQuery:
     """Which rows of a supplier's list."""
-    after = _after(request, str)
+    after = documents.after(request, str)
     return suppliers.ListQuery(
         supplier_id=supplier_id(request.supplier_id),
         prefix=request.sku_prefix,
@@ -165,7 +112,7 @@ def list_query(request: pb.ListSupplierSkusRequest) -> suppliers.ListQuery:
 
 def after_supplier(request: pb.ListSkuSuppliersRequest) -> uuid.UUID | None:
     """The supplier after whom a page begins."""
-    return _after_id(request)
+    return documents.after_id(request)
 
 
 def batch(request: pb.BatchPutSupplierSkusRequest) -> suppliers.Read:
@@ -202,12 +149,12 @@ def csv_file(request: pb.ImportSupplierSkusRequest) -> suppliers.Read:
 
 def period(request: pb.GetSupplierPerformanceRequest, now: dt.datetime) -> suppliers.Period:
     """Which orders to sum up."""
-    until_at = _moment(request, "ordered_until") or now
-    from_at = _moment(request, "ordered_from") or until_at - PERIOD
+    until_at = documents.moment(request, "ordered_until") or now
+    from_at = documents.moment(request, "ordered_from") or until_at - PERIOD
     if from_at > until_at:
         raise validation.invalid("ordered_until", "is before ordered_from")
     supplier = supplier_id(request.supplier_id)
-    return suppliers.Period(supplier_id=supplier, from_at=from_at, until_at=until_at, within=_covered())
+    return suppliers.Period(supplier_id=supplier, from_at=from_at, until_at=until_at, within=documents.covered())
 
 
 # --- purchase orders ---
@@ -219,7 +166,7 @@ def order_draft(message: replenishment_pb2.PurchaseOrder) -> purchase_orders.Dra
         supplier_id=supplier_id(message.supplier_id),
         location_id=location_id(message.location_id),
         lines=_lines(message),
-        expected_at=_moment(message, "expected_at"),
+        expected_at=documents.moment(message, "expected_at"),
         over_receipt_basis_points=message.over_receipt_basis_points,
         note=message.note,
     )
@@ -231,7 +178,7 @@ def _lines(message: replenishment_pb2.PurchaseOrder) -> tuple[purchase_orders.Li
             sku=line.sku,
             ordered=line.ordered,
             cost=_amount(line.cost) if line.HasField("cost") else None,
-            expected_at=_moment(line, "expected_at"),
+            expected_at=documents.moment(line, "expected_at"),
         )
         for line in message.lines
     )
@@ -250,13 +197,13 @@ def order_edit(request: pb.UpdatePurchaseOrderRequest) -> orders.Edit:
         supplier_id=nobody,
         location_id=nobody,
         lines=_lines(message),
-        expected_at=_moment(message, "expected_at"),
+        expected_at=documents.moment(message, "expected_at"),
         over_receipt_basis_points=message.over_receipt_basis_points,
         note=message.note,
     )
     return orders.Edit(
         order_id=order_id(message.id),
-        changes=_masked(request, "purchase_order", draft),
+        changes=documents.masked(request, "purchase_order", draft),
         expected_version=request.expected_version,
     )
 
@@ -276,11 +223,11 @@ def order_query(request: pb.ListPurchaseOrdersRequest) -> orders.Query:
     """Which orders, among those of locations that the caller's token covers."""
     return orders.Query(
         location=location_id(request.location_id) if request.location_id else None,
-        within=_covered(),
+        within=documents.covered(),
         supplier_id=supplier_id(request.supplier_id) if request.supplier_id else None,
         states=list(request.states),
         sku=request.sku,
-        after=_after_id(request),
+        after=documents.after_id(request),
         limit=paging.page_size(request.page_size),
     )
 
@@ -298,7 +245,7 @@ def delivery(request: pb.CreatePurchaseReceiptRequest) -> orders.Delivery:
         for line in request.lines
     )
     draft = purchase_receipts.ReceiptDraft(
-        lines=lines, delivery_note=request.delivery_note, received_at=_moment(request, "received_at")
+        lines=lines, delivery_note=request.delivery_note, received_at=documents.moment(request, "received_at")
     )
     return orders.Delivery(
         order_id=order_id(request.purchase_order_id),
@@ -315,7 +262,7 @@ def kept_receipt(message: replenishment_pb2.PurchaseReceipt) -> uuid.UUID:
 
 def receipts_after(request: pb.ListPurchaseReceiptsRequest) -> tuple[int, int]:
     """The number after which a page begins, and its size."""
-    return _after(request, int) or 0, paging.page_size(request.page_size, RECEIPTS_DEFAULT)
+    return documents.after(request, int) or 0, paging.page_size(request.page_size, RECEIPTS_DEFAULT)
 
 
 # --- counts ---
@@ -333,9 +280,9 @@ def count_query(request: pb.ListCycleCountsRequest) -> counts.Query:
     """Which counts, among those of locations that the caller's token covers."""
     return counts.Query(
         location=location_id(request.location_id) if request.location_id else None,
-        within=_covered(),
+        within=documents.covered(),
         states=list(request.states),
-        after=_after_id(request),
+        after=documents.after_id(request),
         limit=paging.page_size(request.page_size),
     )
 
@@ -345,7 +292,7 @@ def line_query(request: pb.ListCycleCountLinesRequest) -> counts.LineQuery:
     varying = request.keep == pb.ListCycleCountLinesRequest.KEEP_VARYING
     if varying and not sees_expected():
         raise errors.RoleRequired
-    after = _after(request, str)
+    after = documents.after(request, str)
     return counts.LineQuery(
         count_id=count_id(request.count_id),
         to_count=request.keep == pb.ListCycleCountLinesRequest.KEEP_TO_COUNT,
@@ -357,7 +304,7 @@ def line_query(request: pb.ListCycleCountLinesRequest) -> counts.LineQuery:
 
 def entries(request: pb.RecordCycleCountLinesRequest) -> Sequence[cycle_counts.Entry]:
     """What was counted."""
-    return [cycle_counts.Entry(each.sku, each.counted, _moment(each, "counted_at")) for each in request.counts]
+    return [cycle_counts.Entry(each.sku, each.counted, documents.moment(each, "counted_at")) for each in request.counts]
 
 
 def decision(request: Any) -> counts.Decision:

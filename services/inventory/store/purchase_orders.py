@@ -98,25 +98,6 @@ async def page(
     return [_order(row, ()) for row in await session.execute(statement)]
 
 
-async def crowded(session: common.Session, location: uuid.UUID, keys: Collection[str], at_most: int) -> frozenset[str]:
-    """Folded SKUs that the location waits for in so many orders already."""
-    open_orders = sa.func.count()
-    under_way = sa.any_(sa.cast(sorted(domain.UNDER_WAY), pg.ARRAY(sa.SmallInteger)))
-    statement = (
-        sa.select(LINE.c.sku_key)
-        .join(ORDER, sa.and_(ORDER.c.tenant_id == LINE.c.tenant_id, ORDER.c.id == LINE.c.order_id))
-        .where(
-            LINE.c.sku_key == sa.any_(sa.cast(list(keys), pg.ARRAY(sa.Text))),
-            LINE.c.completed_at.is_(None),
-            ORDER.c.location_id == location,
-            ORDER.c.state == under_way,
-        )
-        .group_by(LINE.c.sku_key)
-        .having(open_orders >= at_most)
-    )
-    return frozenset((await session.execute(statement)).scalars())
-
-
 async def settle(
     session: database.WriteSession, order_id: uuid.UUID, number: int, _seq: int, _superseded: Sequence[str]
 ) -> None:

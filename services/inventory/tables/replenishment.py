@@ -1,4 +1,4 @@
-"""SQLAlchemy Core tables of replenishment. Columns and reasons as in migrations/versions/0004_replenishment.py."""
+"""SQLAlchemy Core tables of replenishment. Columns and reasons: migrations/versions 0004 and 0009."""
 
 from __future__ import annotations
 
@@ -176,4 +176,56 @@ cycle_count_pass = sa.Table(
     *_numbers("counted", "on_hand", "seq"),
     *_texts("counted_by", "terminal"),
     *_times("counted_at", "recorded_at"),
+)
+
+transfer = sa.Table(
+    "transfer",
+    metadata,
+    _tenant(),
+    _key("id"),
+    *_numbers("number"),
+    sa.Column("from_location_id", pg.UUID),
+    sa.Column("to_location_id", pg.UUID),
+    sa.Column("state", sa.SmallInteger),
+    *_texts("note", "reference", "created_by", "end_reason"),
+    sa.Column("hold_id", pg.UUID),
+    *_numbers("version"),
+    sa.Column("effects", sa.Integer),
+    sa.Column("events", sa.Integer),
+    sa.Column("settled", sa.Boolean),
+    *_times("expected_at", "created_at", "updated_at", "shipped_at", "ended_at"),
+)
+
+transfer_line = sa.Table(
+    "transfer_line",
+    metadata,
+    _tenant(),
+    _key("transfer_id"),
+    sa.Column("sku_key", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer),
+    *_texts("sku"),
+    *_numbers("quantity", "shipped", "received", "damaged", "quality_control", "lost", "surplus"),
+)
+
+transfer_event = sa.Table(
+    "transfer_event",
+    metadata,
+    _tenant(),
+    _key("transfer_id"),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.SmallInteger),
+    *_texts("note", "actor", "terminal"),
+    sa.Column("effect", sa.Integer),
+    *_times("occurred_at", "recorded_at"),
+)
+
+transfer_event_line = sa.Table(
+    "transfer_event_line",
+    metadata,
+    _tenant(),
+    _key("transfer_id"),
+    sa.Column("event", sa.Integer, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    *_texts("sku"),
+    *_numbers("shipped", "accepted", "damaged", "quality_control", "lost", "surplus"),
 )

@@ -19,7 +19,7 @@ STATEMENTS = [
     # What a step does at a further location, in the same transaction of the lane.
     "ALTER TABLE document_effect ADD elsewhere_id uuid, ADD elsewhere jsonb",
     "ALTER TABLE document_effect ADD CONSTRAINT document_effect_elsewhere CHECK (elsewhere IS NULL OR elsewhere_id IS NOT NULL)",
-    # hold_id: what keeps its units at the origin, from READY until it is shipped or cancelled.
+    # hold_id: what keeps its units at the origin once it is READY.
     """CREATE TABLE transfer (
         tenant_id uuid NOT NULL, id uuid NOT NULL, number bigint NOT NULL,
         from_location_id uuid NOT NULL, to_location_id uuid NOT NULL, state smallint NOT NULL CHECK (state BETWEEN 1 AND 6),

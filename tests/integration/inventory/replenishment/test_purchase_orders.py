@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.inventory import lane
-from services.inventory.domain import commands, purchase_orders, purchase_receipts, stock_errors, transitions
+from services.inventory.domain import commands, levels, purchase_receipts, stock_errors, transitions
 from services.kit import database, errors, ids
 from tests.integration.inventory.replenishment import buying
 from tests.integration.inventory.replenishment.buying import (
@@ -230,7 +230,7 @@ async def test_what_can_not_be_ordered_is_told(world: buying.BuyingWorld) -> Non
 async def test_a_location_waits_for_a_sku_in_few_orders_at_a_time(
     world: buying.BuyingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purchase_orders, "OPEN_ORDERS_MAX", 2)
+    monkeypatch.setattr(levels, "INCOMING_MAX", 2)
     location_id, other = await world.location(["a", "b"]), await world.location()
     first, _ = await world.placed(location_id, {"a": 2}), await world.placed(location_id, {"a": 1, "b": 1})
     third = await world.draft(location_id, {"a": 1})
