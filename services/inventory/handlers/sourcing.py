@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.inventory.domain import geography, sourcing, stock_errors
 from services.inventory.domain import levels as values
+from services.inventory.domain.sourcing import composing
 from services.inventory.handlers import stock as handlers
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import sourcing as store
@@ -20,9 +22,9 @@ ALTERNATIVES_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for. lines: (SKU as the caller spells it, units, group). within: preferred first; empty: all."""
+    """What is asked for, SKUs as the caller spells them. within: preferred first; empty: all."""
 
-    lines: tuple[tuple[str, int, str], ...]
+    lines: tuple[sourcing.Asked, ...]
     rule: sourcing.Rule
     splitting: sourcing.Splitting
     destination: geography.Point | None
@@ -72,13 +74,10 @@ class SourcingHandlers:
         # Choosing takes milliseconds for a few locations, and up to a tenth of a second for hundreds.
         plan = await asyncio.to_thread(sourcing.choose, request)
         if isinstance(plan, sourcing.SourcingShortage):
-            raise stock_errors.InsufficientStock(lines=[_short(line, wanted) for line in plan.lines])
-        return {
-            mapping.location_text(parcel.location_id): [
-                (found.spellings[portion.key], portion.quantity) for portion in parcel.portions
-            ]
-            for parcel in plan.parcels
-        }
+            short = composing.short(plan, request, wanted.lines, found.bundles)
+            raise stock_errors.InsufficientStock(lines=[_short(line, wanted, found.spellings) for line in short])
+        places = composing.parcels(plan, wanted.lines, found.bundles)
+        return {mapping.location_text(location): lines for location, lines in places.items()}
 
     async def _find(self, connection: pipeline.LaneConnection, tenant: str, wanted: Wanted) -> store.Found:
         within = _within(wanted)
@@ -120,11 +119,13 @@ def _request(wanted: Wanted, found: store.Found) -> sourcing.Request:
         for place in found.places
         if place.usable
     )
-    lines = tuple(
-        sourcing.Line(number, values.fold(sku), units, group) for number, (sku, units, group) in enumerate(wanted.lines)
-    )
     return sourcing.Request(
-        lines, candidates, wanted.rule, wanted.splitting, wanted.pickup_at, min(wanted.parcels_max, mapping.PLACES_MAX)
+        lines=composing.lines(wanted.lines, found.bundles),
+        candidates=candidates,
+        rule=wanted.rule,
+        splitting=wanted.splitting,
+        pickup_at=wanted.pickup_at,
+        parcels_max=min(wanted.parcels_max, mapping.PLACES_MAX),
     )
 
 
@@ -132,15 +133,16 @@ def _distance(one: geography.Point | None, other: geography.Point | None) -> int
     return None if one is None or other is None else geography.distance_m(one, other)
 
 
-def _short(line: sourcing.ShortLine, wanted: Wanted) -> values.Shortage:
+def _short(line: sourcing.ShortOfUnits, wanted: Wanted, spellings: Mapping[str, str]) -> values.Shortage:
     return values.Shortage(
-        sku=wanted.lines[line.ref][0],
+        sku=wanted.lines[line.ref].sku,
         location_id="" if wanted.pickup_at is None else mapping.location_text(wanted.pickup_at),
-        requested=line.requested,
+        requested=wanted.lines[line.ref].quantity,
         available=line.available,
         next_available_at=None,
         alternatives=tuple(
             (mapping.location_text(each.location_id), each.available) for each in line.alternatives[:ALTERNATIVES_MAX]
         ),
         together=line.together,
+        components=composing.spelled(line.components, spellings),
     )

@@ -12,7 +12,7 @@ def wanted(request: pb.SourceReservationRequest) -> handlers.Wanted:
     """What is asked for. The domain has the contract's numbers; 0 is the default."""
     place = request.destination
     return handlers.Wanted(
-        lines=tuple((line.sku, line.quantity, line.group) for line in request.lines),
+        lines=tuple(sourcing.Asked(line.sku, line.quantity, line.group) for line in request.lines),
         rule=sourcing.Rule(request.rule or sourcing.Rule.NEAREST),
         splitting=sourcing.Splitting(request.split or sourcing.Splitting.LINES),
         destination=(place.latitude, place.longitude) if request.HasField("destination") else None,

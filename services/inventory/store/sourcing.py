@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from services.inventory.domain.bundles import Bundle, Bundles, Component
 from services.kit import binary, pipeline
 
 CANDIDATES_MAX = 400
@@ -17,10 +18,18 @@ WHERE tenant_id = $1 AND CASE WHEN $3::uuid[] IS NULL THEN usable ELSE id = ANY 
 ORDER BY code_key LIMIT 401
 """)
 # What can be promised of each SKU at each location, as the lanes decide it: with what has run out, and what may be
-# backordered.
+# backordered. Of a bundle, its parts, and of those the same, all in one moment: by another definition than that by which
+# a bundle is taken apart, it would seem to be nowhere.
 PROMISES = pipeline.Statement("""
-SELECT l.location_id, l.sku_key, l.available + coalesce(b.due, 0) + l.backorder_limit
-FROM unnest($2::text[]) k (sku_key)
+WITH part AS MATERIALIZED (
+    SELECT v.sku AS bundle, p.sku_key, p.sku, p.quantity FROM bundle_part p
+    JOIN variant v ON v.tenant_id = p.tenant_id AND v.sku_key = p.bundle_key
+    WHERE p.tenant_id = $1 AND p.bundle_key = ANY ($2::text[])
+)
+SELECT NULL AS location_id, sku_key, quantity, bundle, sku FROM part
+UNION ALL
+SELECT l.location_id, l.sku_key, l.available + coalesce(b.due, 0) + l.backorder_limit, NULL, NULL
+FROM (SELECT unnest($2::text[]) UNION SELECT sku_key FROM part) k (sku_key)
 JOIN stock_level l ON l.tenant_id = $1 AND l.sku_key = k.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
     WHERE l.reserved > 0 AND tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key
@@ -40,11 +49,15 @@ class Place(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Where a request could be served from. promises: units by location and folded SKU; spellings by folded SKU."""
+    """Where a request could be served from. promises: units by location and folded SKU; spellings by folded SKU.
+
+    bundles: those that are asked for. Of these, promises and spellings have the plain SKUs.
+    """
 
     places: list[Place]
     promises: dict[uuid.UUID, dict[str, int]]
     spellings: dict[str, str]
+    bundles: Bundles
 
 
 async def find(
@@ -64,10 +77,17 @@ async def find(
         (VARIANTS, (owner, wanted)),
     )
     found: dict[uuid.UUID, dict[str, int]] = {}
-    for location, key, units in promises:
-        found.setdefault(location, {})[key] = units
+    parts: dict[str, list[Component]] = {}
+    spellings = dict(variants)
+    for location, key, units, bundle, sku in promises:
+        if location is None:
+            parts.setdefault(bundle, []).append(Component(sku, units))
+            spellings[key] = sku
+        else:
+            found.setdefault(location, {})[key] = units
     return Found(
         [Place(location, kind, tuple(point) if point else None, usable) for location, kind, point, usable in places],
         found,
-        dict(variants),
+        spellings,
+        Bundles(Bundle(sku, tuple(components)) for sku, components in parts.items()),
     )

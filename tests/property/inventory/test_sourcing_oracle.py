@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from services.inventory.domain import sourcing
+from services.inventory.domain.bundles import Bundle, Bundles, Component
+from services.inventory.domain.sourcing import composing
 from services.inventory.domain.sourcing.values import (
     Candidate,
     Line,
@@ -254,3 +256,132 @@ def test_the_plan_is_the_least_of_all_plans_by_every_rule(splitting: Splitting, 
             assert given_by(asked, answer) == best, asked
             sent = [parcel.location_id for parcel in answer.parcels]
             assert sent == [place for place in order if place in sent]
+
+
+# --- bundles among the lines ---
+
+BUNDLES = (
+    Bundle("set", (Component("a", 2), Component("b", 1))),
+    Bundle("duo", (Component("b", 1), Component("c", 1))),
+    Bundle("gift", (Component("set", 1), Component("b", 1), Component("d", 1))),
+)
+PARTS = {"set": {"a": 2, "b": 1}, "duo": {"b": 1, "c": 1}, "gift": {"a": 2, "b": 2, "d": 1}}
+
+
+def parts_of(sku: str) -> dict[str, int]:
+    return PARTS.get(sku, {sku: 1})
+
+
+def places_of(request: Request) -> list[Candidate]:
+    return [c for c in request.candidates if request.pickup_at in (None, c.id)]
+
+
+def fits(request: Request, asked: Sequence[sourcing.Asked], given: Given) -> bool:
+    """Whether what is given, in units as asked for, breaks no rule of a plan."""
+    used = {place for place, _ in given}
+    if len(used) > (request.parcels_max or len(used)) or (request.splitting == Splitting.NONE and len(used) > 1):
+        return False
+    for group in {line.group for line in asked if line.group}:
+        if len({place for place, number in given if asked[number].group == group}) > 1:
+            return False
+    for place in request.candidates:
+        taken = collections.Counter[str]()
+        for (at, number), units in given.items():
+            for key, quantity in parts_of(asked[number].sku).items():
+                taken[key] += quantity * units if at == place.id else 0
+        if any(units > max(place.available.get(key, 0), 0) for key, units in taken.items()):
+            return False
+    return True
+
+
+def plans_of_bundles(request: Request, asked: Sequence[sourcing.Asked]) -> list[Given]:
+    """Every legal plan, in units as they are asked for: a bundle is never divided."""
+    places = places_of(request)
+
+    def ways(line: sourcing.Asked) -> list[tuple[int, ...]]:
+        all_ways = ways_of(line.quantity, [line.quantity] * len(places))
+        divided = request.splitting == Splitting.UNITS and not line.group and line.sku not in PARTS
+        return [way for way in all_ways if divided or max(way) == line.quantity]
+
+    found = []
+    for chosen in itertools.product(*map(ways, asked)):
+        given = {(c.id, n): way[at] for n, way in enumerate(chosen) for at, c in enumerate(places) if way[at]}
+        if fits(request, asked, given):
+            found.append(given)
+    return found
+
+
+def apart(asked: Sequence[sourcing.Asked], request: Request, given: Given) -> Given:
+    """The same in units of plain SKUs, by the lines of the request."""
+    return {
+        (place, at): units * parts_of(asked[number].sku)[line.key]
+        for (place, number), units in given.items()
+        for at, line in enumerate(request.lines)
+        if line.ref == number
+    }
+
+
+def draw_bundles(rng: random.Random, splitting: Splitting) -> tuple[Request, list[sourcing.Asked], list[Given]]:
+    known = Bundles(BUNDLES)
+    while True:
+        skus = [rng.choice(["a", "b", "c", "d", *PARTS]) for _ in range(rng.randint(1, 4))]
+        asked = [sourcing.Asked(sku, rng.randint(1, 2), rng.choice(["", "", "", "g"])) for sku in dict.fromkeys(skus)]
+        lines = composing.lines(asked, known)
+        drawn = dataclasses.replace(a_request(rng, splitting), lines=lines)
+        stock = some_stock(rng, list(lines), len(drawn.candidates))
+        candidates = tuple(
+            dataclasses.replace(c, available=have) for c, have in zip(drawn.candidates, stock, strict=True)
+        )
+        request = dataclasses.replace(drawn, candidates=candidates)
+        if not any(line.sku in PARTS for line in asked) or math.prod(len(candidates) ** 2 for _ in asked) > PLANS_MAX:
+            continue
+        plans = plans_of_bundles(request, asked)
+        hard = bool(plans) and all(len({place for place, _ in given}) > 1 for given in plans)
+        if hard or rng.random() < 0.25:
+            return request, asked, plans
+
+
+def check_told(request: Request, asked: Sequence[sourcing.Asked], told: Sequence[sourcing.ShortOfUnits]) -> None:
+    assert told
+    for line in told:
+        of = asked[line.ref]
+
+        def alone(units: int, of: sourcing.Asked = of) -> bool:
+            return bool(plans_of_bundles(request, [of._replace(quantity=units)]))
+
+        assert line.available == max((units for units in range(1, 12) if alone(units)), default=0)
+        if of.sku in PARTS:
+            assert line.together == (line.available >= of.quantity)
+        for other in line.alternatives:
+            (place,) = [c for c in request.candidates if c.id == other.location_id]
+            have = min(place.available.get(key, 0) // units for key, units in parts_of(of.sku).items())
+            assert other.available == have > 0
+        assert all(short.available < short.requested for short in line.components)
+        assert {short.sku for short in line.components} <= parts_of(of.sku).keys()
+
+
+@pytest.mark.parametrize("splitting", list(Splitting))
+def test_with_bundles_among_the_lines_the_plan_is_the_least_of_all_that_keep_them_whole(splitting: Splitting) -> None:
+    rng = random.Random(f"bundles {splitting}")
+    known = Bundles(BUNDLES)
+    served = 0
+    for _ in range(CASES):
+        drawn, asked, plans = draw_bundles(rng, splitting)
+        for rule in Rule:
+            request = dataclasses.replace(drawn, rule=rule)
+            answer = sourcing.choose(request)
+            assert answer.proven
+            if not plans:
+                assert isinstance(answer, SourcingShortage), (request, asked)
+                check_told(request, asked, composing.short(answer, request, asked, known))
+                continue
+            assert isinstance(answer, Plan), (request, asked)
+            order = order_of(request, rule, places_of(request))
+            best = min(plans, key=lambda given: objective(request, rule, order, apart(asked, request, given)))
+            assert given_by(request, answer) == apart(asked, request, best), (request, asked)
+            reserved = composing.parcels(answer, asked, known)
+            assert {(place, sku): units for place, lines in reserved.items() for sku, units in lines} == {
+                (place, asked[number].sku): units for (place, number), units in best.items()
+            }
+            served += 1
+    assert served > CASES

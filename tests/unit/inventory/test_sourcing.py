@@ -194,7 +194,7 @@ def test_a_pickup_takes_nothing_from_elsewhere() -> None:
     pickup = uuid.UUID(int=1)
     assert list(chosen(a_request([a_line(0, "a")], places, pickup_at=pickup))) == [1]
     assert refused(a_request([a_line(0, "b", 2)], places, pickup_at=pickup)).lines == (
-        ShortLine(0, "b", 2, 2, 0, together=False, alternatives=(Alternative(uuid.UUID(int=2), 9),)),
+        ShortLine(0, "b", 2, 2, 0, 0, together=False, alternatives=(Alternative(uuid.UUID(int=2), 9),)),
     )
 
 

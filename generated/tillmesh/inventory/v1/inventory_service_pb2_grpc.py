@@ -300,6 +300,7 @@ class InventoryServiceServicer:
         or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
         others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
         short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
+        A bundle comes whole from one location, with UNITS too. INVALID_REQUEST when lines come to more than 1,000 plain SKUs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

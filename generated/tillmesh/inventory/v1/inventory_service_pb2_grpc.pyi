@@ -101,6 +101,7 @@ class InventoryServiceStub:
     or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
     others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
     short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
+    A bundle comes whole from one location, with UNITS too. INVALID_REQUEST when lines come to more than 1,000 plain SKUs.
     """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetReservationRequest, _stock_pb2.Reservation]
     """Reads a reservation. NOT_FOUND. LOCATION_SCOPE when it lies at a location that the token doesn't cover."""
@@ -224,6 +225,7 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
     others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
     short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
+    A bundle comes whole from one location, with UNITS too. INVALID_REQUEST when lines come to more than 1,000 plain SKUs.
     """
     GetReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Reads a reservation. NOT_FOUND. LOCATION_SCOPE when it lies at a location that the token doesn't cover."""
@@ -422,6 +424,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         or nothing. Considers open locations that ship (or hand over, with pickup_location_id) and that the token covers. What
         others take meanwhile is noticed, and chosen anew, at most 3 times. INSUFFICIENT_STOCK (409) names each line that is
         short, with alternatives; SKU_NOT_FOUND; NOT_FOUND for a location. The answer's lines say what comes from where.
+        A bundle comes whole from one location, with UNITS too. INVALID_REQUEST when lines come to more than 1,000 plain SKUs.
         """
 
     @_abc_1.abstractmethod

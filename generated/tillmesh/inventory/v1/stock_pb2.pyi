@@ -772,9 +772,11 @@ class StockShortage(_message.Message):
         sku: _builtins.str
         """As the variant spells it."""
         requested: _builtins.int
-        """Units that all lines of the request ask for."""
+        """Units that all lines of the request ask for; of SourceReservation, units of this line when no location has so many."""
         available: _builtins.int
-        """Units that can be promised now, at least 0; of SourceReservation, at the locations that it may use together."""
+        """Units that can be promised now, at least 0; of SourceReservation, at all locations that may serve it together, or
+        the most of one location.
+        """
         def __init__(
             self,
             *,

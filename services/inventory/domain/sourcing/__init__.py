@@ -1,6 +1,7 @@
 """Chooses the location, or the split over locations, that serves a request. `choosing` says which plan is the best."""
 
 from services.inventory.domain.sourcing.choosing import choose, rank
+from services.inventory.domain.sourcing.composing import Asked, ShortOfUnits
 from services.inventory.domain.sourcing.values import (
     WAREHOUSE,
     Alternative,
@@ -19,6 +20,7 @@ from services.inventory.domain.sourcing.values import (
 __all__ = [
     "WAREHOUSE",
     "Alternative",
+    "Asked",
     "Candidate",
     "Line",
     "Parcel",
@@ -27,6 +29,7 @@ __all__ = [
     "Request",
     "Rule",
     "ShortLine",
+    "ShortOfUnits",
     "SourcingShortage",
     "Splitting",
     "choose",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 
 from services.inventory.domain.sourcing.values import (
     Alternative,
@@ -43,9 +44,10 @@ def describe(request: Request, possible: Possible, *, proven: bool) -> SourcingS
                 line.key,
                 line.quantity,
                 wanted[line.key],
+                _reach(request, usable, line.key),
                 _most(request, usable, line),
                 together,
-                _alternatives(request, line),
+                alternatives(request.candidates, {c.id: _have(c, line.key) for c in request.candidates}, line.quantity),
             )
             for line in short
         ),
@@ -86,16 +88,12 @@ def _conflict(given: list[Line], lines: list[Line], possible: Possible, *, known
     return left + right
 
 
-def _alternatives(request: Request, line: Line) -> tuple[Alternative, ...]:
-    """Candidates that have some of a line: enough before most, then near before far."""
+def alternatives(
+    candidates: Sequence[Candidate], have: Mapping[uuid.UUID, int], quantity: int
+) -> tuple[Alternative, ...]:
+    """Candidates that have some of what is asked for: enough before most, then near before far. have: units by id."""
     having = sorted(
-        (c for c in request.candidates if _have(c, line.key)),
-        key=lambda c: (
-            -min(_have(c, line.key), line.quantity),
-            c.distance_m is None,
-            c.distance_m or 0,
-            c.priority,
-            c.id,
-        ),
+        (c for c in candidates if have[c.id]),
+        key=lambda c: (-min(have[c.id], quantity), c.distance_m is None, c.distance_m or 0, c.priority, c.id),
     )
-    return tuple(Alternative(c.id, _have(c, line.key)) for c in having[:ALTERNATIVES_MAX])
+    return tuple(Alternative(c.id, have[c.id]) for c in having[:ALTERNATIVES_MAX])

@@ -109,14 +109,16 @@ class Alternative(NamedTuple):
 class ShortLine(NamedTuple):
     """A line because of which the request can't be served.
 
-    wanted: what all lines of the request ask of this SKU. available: the most that could be had for this line, were it
-    the only one. together: it could be had, but not along with the other lines that are named.
+    wanted: what all lines of the request ask of this SKU; reach: the most that they could have of it. available: the
+    most that could be had for this line, were it the only one. together: it could be had, but not along with the other
+    lines that are named.
     """
 
     ref: int
     key: str
     requested: int
     wanted: int
+    reach: int
     available: int
     together: bool
     alternatives: tuple[Alternative, ...]

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.inventory.domain import stock_errors
-from services.inventory.domain.sourcing import Rule, Splitting
+from services.inventory.domain.sourcing import Asked, Rule, Splitting
 from services.inventory.handlers.sourcing import SourcingHandlers, Wanted
 from services.inventory.mapping import stock as mapping
 from services.kit import database, errors, principal
@@ -44,7 +44,7 @@ async def source(world: worlds.StockWorld, *lines: tuple[str, int], **wish: Any)
         "rule": Rule.NEAREST, "splitting": Splitting.LINES, "destination": VIENNA, "pickup_at": None, "within": (),
         "parcels_max": 16, "ttl_seconds": 900.0, "order_ref": "",
     } | wish  # fmt: skip
-    wanted = Wanted(lines=tuple((sku, units, "") for sku, units in lines), **asked)
+    wanted = Wanted(lines=tuple(Asked(sku, units, "") for sku, units in lines), **asked)
     return await SourcingHandlers(world.db, world.handlers).reserve(wanted, world.key(request_id))
 
 
@@ -176,3 +176,49 @@ async def test_racing_buyers_get_what_there_is_and_no_more(db: database.Database
         for location_id in made:
             await balanced(first, location_id)
         assert [(await first.level(at, "a")).available for at in made] == [0, 0, 0]
+
+
+async def test_a_bundle_comes_whole_from_one_location_and_competes_for_its_components(world: worlds.StockWorld) -> None:
+    await world.variants(["set", "a", "b"])
+    await world.set_bundle("set", {"a": 2, "b": 1})
+    krems, graz = await place(world, KREMS, a=3, b=1), await place(world, GRAZ, a=4, b=2)
+
+    held = await source(world, ("SET", 2), ("a", 3), splitting=Splitting.UNITS)
+
+    assert parcels(held) == [(krems, "a", 3), (graz, "a", 4), (graz, "b", 2)]
+    for location_id in (krems, graz):
+        await balanced(world, location_id)
+
+
+async def test_a_shortage_of_a_bundle_says_where_there_are_some_and_what_is_short(world: worlds.StockWorld) -> None:
+    await world.variants(["set", "a", "B"])
+    await world.set_bundle("set", {"a": 2, "b": 1})
+    krems, graz = await place(world, KREMS, a=8, B=1), await place(world, GRAZ, a=4, B=2)
+
+    with pytest.raises(stock_errors.InsufficientStock) as refused:
+        await source(world, ("set", 3), splitting=Splitting.UNITS)
+
+    (line,) = refused.value.lines
+    assert (line.sku, line.requested, line.available, line.together) == ("set", 3, 2, False)
+    assert line.alternatives == ((graz, 2), (krems, 1))
+    assert line.components == (("B", 3, 2),)
+
+
+async def test_racing_sources_of_bundles_and_components_take_exactly_what_is_there(world: worlds.StockWorld) -> None:
+    await world.variants(["set", "duo", "a", "b"])
+    await world.set_bundle("set", {"a": 2, "b": 1})
+    await world.set_bundle("duo", {"b": 2})
+    made = [await place(world, at, a=10, b=6) for at in (KREMS, GRAZ, SALZBURG)]
+    asked = [("set", 1), ("duo", 1), ("a", 1), ("b", 1)] * 10
+
+    results = await outcomes(*(source(world, line) for line in asked))
+
+    won = [line[0] for line, result in zip(asked, results, strict=True) if isinstance(result, stock_pb2.Reservation)]
+    lost = [result for result in results if not isinstance(result, stock_pb2.Reservation)]
+    assert all(isinstance(each, stock_errors.InsufficientStock) for each in lost)
+    left = {sku: sum([(await world.level(at, sku)).available for at in made]) for sku in ("a", "b")}
+    assert left["a"] == 30 - 2 * won.count("set") - won.count("a")
+    assert left["b"] == 18 - won.count("set") - 2 * won.count("duo") - won.count("b")
+    for location_id in made:
+        assert min([(await world.level(location_id, sku)).available for sku in ("a", "b")]) >= 0
+        await balanced(world, location_id)
