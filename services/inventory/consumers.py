@@ -80,12 +80,17 @@ def _hold_id(text: str) -> uuid.UUID | None:
         return None  # the till made it up: the sale still counts
 
 
+def _units(line: orders_events_pb2.SalesRecorded.Line) -> list[tuple[str, int]]:
+    """What a line takes: what its bundle consisted of when it was sold, else the SKU as it stands."""
+    return [(each.sku, each.quantity) for each in line.components] or [(line.sku, line.quantity)]
+
+
 def _sale(sale: orders_events_pb2.SalesRecorded.Sale, keys: dict[uuid.UUID, tuple[str, ...]]) -> commands.Sale:
     hold_id = _hold_id(sale.reservation_id) if sale.reservation_id else None
     known = hold_id if hold_id in keys else None
     return commands.Sale(
         sale.order_id,
-        tuple((line.sku, line.quantity) for line in sale.lines),
+        tuple(each for line in sale.lines for each in _units(line)),
         commands.Origin(sale.actor, sale.terminal_id, sale.occurred_at.ToDatetime(tzinfo=dt.UTC)),
         known,
         keys[known] if known else (),

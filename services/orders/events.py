@@ -48,7 +48,11 @@ def _add(event: pb.SalesRecorded, order: domain.Order) -> None:
     )
     for line in order.lines:
         if line.kind is domain.LineKind.ITEM:
-            sale.lines.add(sku=line.sku, quantity=line.quantity, category=line.category, net_amount=line.net_amount)
+            told = sale.lines.add(
+                sku=line.sku, quantity=line.quantity, category=line.category, net_amount=line.net_amount
+            )
+            for sku, units in line.components:
+                told.components.add(sku=sku, quantity=units * line.quantity)
 
 
 def order_changed(

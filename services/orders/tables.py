@@ -70,7 +70,7 @@ order_line = _part(
     *_columns(sa.BigInteger, "quantity", "unit_price", "net_amount", "tax_amount", "discount_amount"),
     *_columns(sa.BigInteger, "canceled_quantity"),
     *_columns(sa.Text, "sku", "name", "category", "price_id", "tax_category"),
-    *_columns(pg.JSONB, "taxes", "discounts"),
+    *_columns(pg.JSONB, "taxes", "discounts", "components"),
 )
 
 order_tender = _part(

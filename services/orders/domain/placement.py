@@ -474,6 +474,7 @@ def _order_line(priced: money.PricedLine, number: int, line_id: uuid.UUID, what:
         price_id=item.price_id if item else "",
         unresolved=False,
         tax_category=what.tax_category,
+        components=item.components if item else (),
     )
 
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from services.orders.domain import placed_order  # which knows the machines, and those our states
 
 AMOUNT_MAX = 10**15  # of Money, in the contract
+COMPONENTS_MAX = 2_000
+"""Of a sale, over all its lines: what it does to the stock has to fit in an event."""
+Components = tuple[tuple[str, int], ...]
+"""(SKU, units of it in one unit) of a bundle; empty for a plain SKU."""
 CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
@@ -182,6 +186,7 @@ class Item:
     price: int | None = None
     tax_category: str = ""
     discontinued: bool = False
+    components: Components = ()
 
 
 @dataclass(slots=True)
@@ -206,6 +211,7 @@ class OrderLine:
     unresolved: bool
     tax_category: str = ""
     canceled_quantity: int = 0
+    components: Components = ()
 
 
 @dataclass(slots=True)
@@ -291,6 +297,8 @@ def book(
             raise CurrencyMismatch(currency)
     numbered = enumerate(zip(sale.lines, line_ids, strict=True), start=1)
     lines = [_line(line, number, line_id, items.get(line.code)) for number, (line, line_id) in numbered]
+    if sum([len(line.components) for line in lines]) > COMPONENTS_MAX:
+        raise errors.InvalidRequest(f"the bundles of a sale come to at most {COMPONENTS_MAX} components")
     sums = totals(lines, tax_inclusive=sale.tax_inclusive)
     occurred_at = sale.occurred_at or at
     try:
@@ -344,6 +352,7 @@ def _line(line: SaleLine, number: int, line_id: uuid.UUID, item: Item | None) ->
         price_id=item.price_id if item else "",
         # An adjustment moves no stock: what its code stands for is nobody's exception.
         unresolved=item is None and line.kind is LineKind.ITEM,
+        components=item.components if item and line.kind is LineKind.ITEM else (),
     )
 
 

@@ -53,6 +53,7 @@ def _item(item: catalog_pb2.ItemSnapshot) -> domain.Item:
         item.price.minor_units if item.HasField("price") else None,
         item.tax_category,
         item.discontinued,
+        tuple((each.sku, each.quantity) for each in item.components),
     )
 
 

@@ -82,6 +82,8 @@ def _add_line(order: orders_pb2.Order, line: domain.OrderLine, currency: str) ->
     placed_messages.set_money(message.net_amount, line.net_amount, currency)
     if line.unit_price is not None:
         placed_messages.set_money(message.unit_price, line.unit_price, currency)
+    for sku, quantity in line.components:
+        message.components.add(sku=sku, quantity=quantity)
     for tax in line.taxes:
         message.taxes.add(name=tax.name, rate=tax.rate, minor_units=tax.amount)
     for discount in line.discounts:

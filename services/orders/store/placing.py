@@ -333,4 +333,5 @@ def _line_row(tenant: str, order: sale.Order, line: sale.OrderLine, *, counted: 
         "taxes": [{"name": t.name, "rate": t.rate, "amount": t.amount} for t in line.taxes] or None,
         "discounts": [{"name": d.name, "amount": d.amount, "campaign_id": d.campaign_id} for d in line.discounts]
         or None,
+        "components": line.components or None,
     }

@@ -203,4 +203,5 @@ def _line(row: sa.Row[Any]) -> domain.OrderLine:
         unresolved=row.unresolved,
         tax_category=row.tax_category,
         canceled_quantity=row.canceled_quantity,
+        components=tuple((sku, quantity) for sku, quantity in row.components or ()),
     )

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from services.kit import database, errors, events, idempotency, ids, lanes, pipeline, status
 from services.orders import lane
 from services.orders.domain import sale as domain
+from services.orders.mapping import messages
 from services.orders.store import lane as store
 from services.orders.store import reads
-from tests.integration.orders.world import NOON, VIENNA, World, command, line, sale
+from tests.integration.orders.world import LIPSTICK, NOON, VIENNA, World, command, line, sale
 from tillmesh.orders.v1 import orders_events_pb2 as events_pb
 
 ORDERS = "SELECT id, seq FROM sales_order WHERE location_id = :location ORDER BY seq"
@@ -206,6 +207,27 @@ async def test_one_event_says_all_that_a_batch_recorded(world: World, shop: uuid
     assert (first.campaign_id, first.currency_code, first.total) == ("spring", "EUR", 2500)
     assert (first.business_date, first.terminal_id, first.actor) == ("2026-03-04", "till-1", "usr_till")
     assert world.committed[-1] == (world.key(shop), 2)
+
+
+async def test_a_bundle_is_sold_as_what_it_consisted_of(world: World, shop: uuid.UUID) -> None:
+    gift = domain.Item("GIFT", uuid.UUID(int=8), "Gift set", "Sets", "", components=(("LIP-1", 2), ("box", 1)))
+    sold = sale(shop, "s-1", line("gift", 3, 9000), line("LIP-1"), line("gift", 0, -5, kind=domain.LineKind.ADJUSTMENT))
+    (order,) = await world.batch(dataclasses.replace(command(sold), items={"gift": gift, "LIP-1": LIPSTICK}))
+
+    assert isinstance(order, domain.Order)
+    assert [each.components for each in order.lines] == [gift.components, (), ()]
+    async with world.db.read(str(world.tenant)) as session:
+        found = await reads.get(session, str(world.tenant), order.id)
+    assert found is not None
+    assert found.lines == order.lines
+    message = messages.order_to_proto(domain.Shown(found, stock_applied=False))
+    assert [(each.sku, each.quantity) for each in message.lines[0].components] == [("LIP-1", 2), ("box", 1)]
+    (row,) = await world.rows(OUTBOX, key=ids.encode("loc", shop))
+    told = events_pb.SalesRecorded.FromString(row.data).sales[0].lines
+    assert [(each.sku, each.quantity, each.category) for each in told] == [
+        ("GIFT", 3, "Sets"), ("LIP-1", 1, "Face/Lipstick"),
+    ]  # fmt: skip
+    assert [(each.sku, each.quantity) for each in told[0].components] == [("LIP-1", 6), ("box", 3)]
 
 
 async def test_everything_that_was_rung_up_can_be_read_again(world: World, shop: uuid.UUID) -> None:

@@ -155,3 +155,16 @@ def test_a_year_may_be_asked_for_and_tenders_by_day_hour_and_campaign() -> None:
     assert summary.ask(DAY, DAY + dt.timedelta(days=366), [d.BUSINESS_DATE, d.HOUR]).source is summary.Source.ORDERS
     assert summary.ask(DAY, DAY, [d.TENDER, d.HOUR, d.CAMPAIGN]).source is summary.Source.TENDERS
     assert summary.ask(DAY, DAY, [d.BUSINESS_DATE, d.SKU]).source is summary.Source.LINES
+
+
+def test_bundles_of_a_sale_come_to_at_most_2_000_components() -> None:
+    box = domain.Item("BOX", None, "Box", "", "", components=tuple((f"part-{n}", 1) for n in range(100)))
+
+    def booked(count: int) -> domain.Order:
+        of = sale(SHOP, "s", *[line("box")] * count)
+        numbers = [uuid.UUID(int=n) for n in range(count)]
+        return domain.book(of, {"box": box}, VIENNA, seq=1, order_id=SHOP, line_ids=numbers, at=NOON)
+
+    assert len(booked(20).lines) == 20
+    with pytest.raises(errors.InvalidRequest):
+        booked(21)

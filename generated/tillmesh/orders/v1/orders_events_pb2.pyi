@@ -36,6 +36,7 @@ class SalesRecorded(_message.Message):
         QUANTITY_FIELD_NUMBER: _builtins.int
         CATEGORY_FIELD_NUMBER: _builtins.int
         NET_AMOUNT_FIELD_NUMBER: _builtins.int
+        COMPONENTS_FIELD_NUMBER: _builtins.int
         sku: _builtins.str
         """As the variant spells it, or as the till sent it when it is unknown."""
         quantity: _builtins.int
@@ -44,6 +45,12 @@ class SalesRecorded(_message.Message):
         """Category at the time of the sale."""
         net_amount: _builtins.int
         """Net amount, smallest units of the sale's currency."""
+        @_builtins.property
+        def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___SalesRecorded.Component]:
+            """Of a bundle: the plain SKUs that leave the stock in its place. None: the SKU itself, or, when that is a bundle all the
+            same (the catalogue could not be asked), what it consists of when the sale reaches the stock.
+            """
+
         def __init__(
             self,
             *,
@@ -51,10 +58,35 @@ class SalesRecorded(_message.Message):
             quantity: _builtins.int = ...,
             category: _builtins.str = ...,
             net_amount: _builtins.int = ...,
+            components: _abc.Iterable[Global___SalesRecorded.Component] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "net_amount", b"net_amount", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "net_amount", b"net_amount", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Component(_message.Message):
+        """Units of a plain SKU, of all units of the line."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SKU_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        sku: _builtins.str
+        """As its variant spells it."""
+        quantity: _builtins.int
+        """Units, above zero."""
+        def __init__(
+            self,
+            *,
+            sku: _builtins.str = ...,
+            quantity: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

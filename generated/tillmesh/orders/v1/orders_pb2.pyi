@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tillmesh.common.v1 import money_pb2 as _money_pb2
+from tillmesh.inventory.v1 import catalog_pb2 as _catalog_pb2
 from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
 from tillmesh.orders.v1 import states_pb2 as _states_pb2
 import builtins as _builtins
@@ -837,6 +838,7 @@ class OrderLine(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     PRICE_ID_FIELD_NUMBER: _builtins.int
     UNRESOLVED_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
     TAX_CATEGORY_FIELD_NUMBER: _builtins.int
     CANCELED_QUANTITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -879,6 +881,10 @@ class OrderLine(_message.Message):
     def discounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiscountAmount]:
         """Discounts, already in net_amount."""
 
+    @_builtins.property
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.BundleComponent]:
+        """Of a bundle: the plain SKUs that one unit took from the stock, as it was defined then; at most 100."""
+
     def __init__(
         self,
         *,
@@ -896,12 +902,13 @@ class OrderLine(_message.Message):
         product_id: _builtins.str = ...,
         price_id: _builtins.str = ...,
         unresolved: _builtins.bool = ...,
+        components: _abc.Iterable[_catalog_pb2.BundleComponent] | None = ...,
         tax_category: _builtins.str = ...,
         canceled_quantity: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["net_amount", b"net_amount", "unit_price", b"unit_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_quantity", b"canceled_quantity", "category", b"category", "discounts", b"discounts", "id", b"id", "kind", b"kind", "name", b"name", "net_amount", b"net_amount", "number", b"number", "price_id", b"price_id", "product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "tax_category", b"tax_category", "taxes", b"taxes", "unit_price", b"unit_price", "unresolved", b"unresolved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_quantity", b"canceled_quantity", "category", b"category", "components", b"components", "discounts", b"discounts", "id", b"id", "kind", b"kind", "name", b"name", "net_amount", b"net_amount", "number", b"number", "price_id", b"price_id", "product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "tax_category", b"tax_category", "taxes", b"taxes", "unit_price", b"unit_price", "unresolved", b"unresolved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

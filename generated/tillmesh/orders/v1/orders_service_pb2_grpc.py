@@ -113,7 +113,8 @@ class OrdersServiceServicer:
         """Records a sale that has happened. It is never refused for stock: what the catalogue or the stock didn't expect
         becomes an exception to look at. client_sale_id is unique for ever in (tenant, terminal): the same sale sent again
         returns the first order, another sale under the same id fails with SALE_ID_REUSED (422).
-        SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location).
+        SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location); INVALID_REQUEST when the
+        bundles among its lines come to more than 2,000 components.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,8 @@ class OrdersServiceStub:
     """Records a sale that has happened. It is never refused for stock: what the catalogue or the stock didn't expect
     becomes an exception to look at. client_sale_id is unique for ever in (tenant, terminal): the same sale sent again
     returns the first order, another sale under the same id fails with SALE_ID_REUSED (422).
-    SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location).
+    SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location); INVALID_REQUEST when the
+    bundles among its lines come to more than 2,000 components.
     """
     ListSales: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.ListSalesRequest, _orders_service_pb2.ListSalesResponse]
     """Lists orders sold at a location, newest business first."""
@@ -80,7 +81,8 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Records a sale that has happened. It is never refused for stock: what the catalogue or the stock didn't expect
     becomes an exception to look at. client_sale_id is unique for ever in (tenant, terminal): the same sale sent again
     returns the first order, another sale under the same id fails with SALE_ID_REUSED (422).
-    SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location).
+    SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location); INVALID_REQUEST when the
+    bundles among its lines come to more than 2,000 components.
     """
     ListSales: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.ListSalesRequest, _orders_service_pb2.ListSalesResponse]  # type: ignore[assignment]
     """Lists orders sold at a location, newest business first."""
@@ -123,7 +125,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records a sale that has happened. It is never refused for stock: what the catalogue or the stock didn't expect
         becomes an exception to look at. client_sale_id is unique for ever in (tenant, terminal): the same sale sent again
         returns the first order, another sale under the same id fails with SALE_ID_REUSED (422).
-        SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location).
+        SALE_UNBALANCED when tenders don't cover the total; CURRENCY_MISMATCH; NOT_FOUND (location); INVALID_REQUEST when the
+        bundles among its lines come to more than 2,000 components.
         """
 
     @_abc_1.abstractmethod
