@@ -23,6 +23,7 @@ from services.inventory.mapping import replenishment_messages
 from services.inventory.mapping import stock as mapping
 from services.inventory.servicer.bulk import BulkDataServicer
 from services.inventory.servicer.catalog import CatalogServicer
+from services.inventory.servicer.lots import LotsServicer
 from services.inventory.servicer.replenishment import ReplenishmentServicer
 from services.inventory.servicer.stock import StockServicer
 from services.inventory.servicer.transfers import TransfersServicer
@@ -31,6 +32,7 @@ from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
 from tillmesh.inventory.v1 import bulk_data_service_pb2_grpc as bulk_rpc
 from tillmesh.inventory.v1 import catalog_service_pb2_grpc as catalog_rpc
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as inventory_rpc
+from tillmesh.inventory.v1 import lots_service_pb2_grpc as lots_rpc
 from tillmesh.inventory.v1 import replenishment_service_pb2_grpc as replenishment_rpc
 from tillmesh.inventory.v1 import transfers_service_pb2_grpc as transfers_rpc
 
@@ -95,6 +97,7 @@ class Inventory:
         server.add(replenishment_rpc.add_ReplenishmentServiceServicer_to_server, replenishment)
         transfers = TransfersServicer(self.db, self.effects, self.lanes)
         server.add(transfers_rpc.add_TransfersServiceServicer_to_server, transfers)
+        server.add(lots_rpc.add_LotsServiceServicer_to_server, LotsServicer(self.db, self.stock))
         self._add_bulk()
         self.process.add_events()
         pings.listen(self.watches.notify)

@@ -80,9 +80,10 @@ def _hold_id(text: str) -> uuid.UUID | None:
         return None  # the till made it up: the sale still counts
 
 
-def _units(line: orders_events_pb2.SalesRecorded.Line) -> list[tuple[str, int]]:
+def _units(line: orders_events_pb2.SalesRecorded.Line) -> list[commands.SaleLine]:
     """What a line takes: what its bundle consisted of when it was sold, else the SKU as it stands."""
-    return [(each.sku, each.quantity) for each in line.components] or [(line.sku, line.quantity)]
+    sold = [commands.SaleLine(each.sku, each.quantity) for each in line.components]
+    return sold or [commands.SaleLine(line.sku, line.quantity)]
 
 
 def _sale(sale: orders_events_pb2.SalesRecorded.Sale, keys: dict[uuid.UUID, tuple[str, ...]]) -> commands.Sale:

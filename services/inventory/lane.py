@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import psycopg
 from google.protobuf.message import Message
 
 from services.inventory import events
-from services.inventory.domain import bundles, commands, stock, stock_documents, stock_errors
+from services.inventory.domain import bundles, commands, stock, stock_documents, stock_errors, stock_lots
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
@@ -68,6 +68,9 @@ Listener = Callable[[LaneKey, int], None]
 Work = tuple[LaneKey, Submission]
 
 
+WITH_LOTS_MAX = 100_000  # levels that are remembered to have lots; forgotten, they cost a batch one more trip
+
+
 class StockRunner:
     """Runs batches of submissions of a tenant (services.kit.lanes.Runner)."""
 
@@ -75,6 +78,7 @@ class StockRunner:
         self._db = db
         self._listener = listener
         self._bundles: collections.OrderedDict[str, bundles.Bundles] = collections.OrderedDict()
+        self._with_lots: set[tuple[uuid.UUID, str]] = set()
 
     async def run(self, work: Sequence[Work]) -> list[Outcome]:
         """One transaction. CommitLost when the connection broke after COMMIT was sent."""
@@ -86,8 +90,9 @@ class StockRunner:
         async with self._db.lane_connection() as connection:
             keys = [submission.key for _, submission in work]
             known = self._bundles.get(tenant, stock.NO_BUNDLES)
-            loaded = await store.load(connection, tenant, needs(_parts(work)), keys, known)
+            loaded = await store.load(connection, tenant, needs(_parts(work), self._with_lots), keys, known)
             self._remember(tenant, loaded.bundles)
+            self._notice_lots(loaded)
             batch = _Batch(loaded, {key.location: key for at, of in work for key, _ in of.parts(at)})
             outcomes = [batch.decide(number, *of) for number, of in enumerate(work)]
             if not batch.places:
@@ -112,6 +117,13 @@ class StockRunner:
             if len(self._bundles) > TENANTS_MAX:
                 self._bundles.popitem(last=False)
 
+    def _notice_lots(self, loaded: store.Loaded) -> None:
+        """Remembers which levels have lots, so that the next batch asks for these at once, and for no others'."""
+        if len(self._with_lots) > WITH_LOTS_MAX:
+            self._with_lots.clear()
+        for location, place in loaded.places.items():
+            self._with_lots.update((location, key) for key, level in place.levels.items() if level.has_lots)
+
     async def resolve(self, work: Sequence[Work]) -> list[Outcome] | None:
         """The answers of a batch whose end is unknown, from what is remembered; None when nothing of it was committed.
 
@@ -135,8 +147,13 @@ def _parts(work: Sequence[Work]) -> list[tuple[LaneKey, commands.Command]]:
     return [part for at, submission in work for part in submission.parts(at)]
 
 
-def needs(asked: Sequence[tuple[LaneKey, commands.Command]]) -> store.Plan:
-    """What commands need of their locations, as bundles are defined."""
+def needs(
+    asked: Sequence[tuple[LaneKey, commands.Command]], with_lots: Collection[tuple[uuid.UUID, str]] = ()
+) -> store.Plan:
+    """What commands need of their locations, as bundles are defined.
+
+    with_lots: levels that are known to have some, so that these are asked for in the first trip.
+    """
 
     def plan(known: bundles.Bundles) -> dict[uuid.UUID, store.Wanted]:
         wanted: dict[uuid.UUID, store.Wanted] = {}
@@ -146,10 +163,13 @@ def needs(asked: Sequence[tuple[LaneKey, commands.Command]]) -> store.Plan:
                 of = wanted[key.location] = store.Wanted(key.location_id)
             of.skus.update(commands.keys_of(command, known))
             of.holds.update(commands.holds_of(command))
+            of.lots.update(commands.lots_of(command))
             if isinstance(command, commands.ApplySales):
                 of.consumers.add(command.consumer)
-        for of in wanted.values():
+        for location, of in wanted.items():
             of.beside.update(known.beside(of.skus))
+            if with_lots:
+                of.with_lots.update(key for key in of.skus if (location, key) in with_lots)
         return wanted
 
     return plan
@@ -249,6 +269,8 @@ class Place:
             variants=loaded.variants,
             holds=loaded.holds,
             due=loaded.due,
+            lot_due=loaded.lot_due,
+            policies=loaded.policies,
             cursors=loaded.cursors,
             closed=loaded.closed,
             new_id=ids.new_uuid,
@@ -275,6 +297,8 @@ class Place:
                 return working.set_counts(command)
             case commands.Move():
                 return working.move_states(command)
+            case commands.Assign():
+                return stock_lots.assign(working, command)
             case commands.SetPolicy():
                 return working.set_policy(command)
             case commands.ApplySales():
@@ -322,6 +346,8 @@ class Place:
         writes.stock(touched, [m for step in steps for m in step.movements], head=bool(steps))
         writes.holds(working.new_holds, list(working.changed_holds.values()))
         writes.buckets(working.buckets, list(loaded.due))
+        writes.lots(working.touched_lots)
+        writes.lot_buckets(working.lot_buckets, loaded.lot_due)
         writes.exceptions([x for step in steps for x in step.exceptions])
         writes.cursors(self.key.location_id, self._moved)
         if self._untold:

@@ -59,13 +59,18 @@ class Ledger:
         if not keys:
             return 0
         async with self._db.read(where.tenant, snapshot=True) as session:
-            seq, sums = await proof.moved(session, where.location, keys)
+            seq, before = await proof.moved(session, where.location, keys)
         async with self._db.lane_connection() as connection:
-            plan = lane.needs([(where.key, commands.Expire(tuple(keys)))])
+            named = {of for of in before if of[1]}
+            zeros = values.Counters()
+            asked = commands.Rebuild(dict.fromkeys(keys, zeros), dict.fromkeys(named, zeros))
+            plan = lane.needs([(where.key, asked)])
             loaded = await store.load(connection, where.tenant, plan, [], stock.NO_BUNDLES)
             since = await proof.moved_since(connection, where.tenant, where.location, seq, keys)
             place = lane.Place(where.key, loaded.places[where.location], loaded.bundles)
-            place.apply(commands.Rebuild({key: _sum(sums.get(key), since.get(key)) for key in keys}))
+            moved = {of: _sum(before.get(of), since.get(of)) for of in (*before, *since)}
+            sums = {key: _sum(*(units for (of, _), units in moved.items() if of == key)) for key in keys}
+            place.apply(commands.Rebuild(sums, {of: units for of, units in moved.items() if of[1]}))
             place.finish()
             working = place.working
             if working.steps:
@@ -75,4 +80,6 @@ class Ledger:
 
 
 def _sum(*parts: values.Counters | None) -> values.Counters:
-    return values.Counters(*map(sum, zip(*(part or values.Counters() for part in parts), strict=True)))
+    return values.Counters(
+        *map(sum, zip(values.Counters(), *(part or values.Counters() for part in parts), strict=True))
+    )

@@ -1,4 +1,4 @@
-"""Ends holds of SKUs that nobody asks for: within a second, by their location's lane, so that each is a movement."""
+"""Ends holds, and puts lots aside, of SKUs that nobody asks for: within a second, by the lane: each is a movement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.kit import database, errors, idempotency, ids
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 0.5  # a hold ends on a whole second and is gone at most so much later
-BUCKETS_MAX = 1000
+BUCKETS_MAX = 1000  # and as many lots that are over, and that are recalled
 NOT_REMEMBERED = idempotency.Key("", "", "", "", b"")
 
 
@@ -40,7 +40,7 @@ class ExpirySweeper:
     async def sweep(self) -> int:
         """Ends what is due now, up to BUCKETS_MAX buckets; answers how many SKUs it sent on their way."""
         async with self._db.worker() as session:
-            rows = await store.due_holds(session, BUCKETS_MAX)
+            rows = await store.due(session, BUCKETS_MAX)
         await asyncio.gather(*(self._expire(row) for row in rows))
         return sum(len(row.keys) for row in rows)
 

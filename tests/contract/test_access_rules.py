@@ -17,6 +17,7 @@ from tillmesh.inventory.v1 import (
     bulk_data_service_pb2,
     catalog_service_pb2,
     inventory_service_pb2,
+    lots_service_pb2,
     replenishment_service_pb2,
     transfers_service_pb2,
 )
@@ -31,6 +32,7 @@ MODULES = (
     customers_service_pb2,
     events_service_pb2,
     inventory_service_pb2,
+    lots_service_pb2,
     marketing_service_pb2,
     orders_service_pb2,
     payments_service_pb2,

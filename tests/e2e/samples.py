@@ -16,6 +16,7 @@ from tillmesh.inventory.v1 import (
     bulk_data_service_pb2,
     catalog_service_pb2,
     inventory_service_pb2,
+    lots_service_pb2,
     replenishment_service_pb2,
     transfers_service_pb2,
 )
@@ -24,7 +25,8 @@ from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2, paymen
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 FILES = (
-    catalog_service_pb2, inventory_service_pb2, replenishment_service_pb2, bulk_data_service_pb2, transfers_service_pb2,
+    catalog_service_pb2, inventory_service_pb2, lots_service_pb2, replenishment_service_pb2, bulk_data_service_pb2,
+    transfers_service_pb2,
     orders_service_pb2, customers_service_pb2, payments_service_pb2, reviews_service_pb2, marketing_service_pb2,
 )  # fmt: skip
 NIL = "00000000000000000000000000"
@@ -96,6 +98,16 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ListStockAlerts": {"location_id": "{location}"},
     "ResolveStockException": {"location_id": "{location}", "exception_id": "{exception}", "resolution": "x"},
     "GetAppliedPosition": {"location_id": "{location}"},
+    "CreateLot": {"sku": "{sku}", "lot": {"code": "{new}", "expires_on": "300100"}},
+    "GetLot": {"lot_id": "{lot}"},
+    "ListLots": {"sku": "{sku}"},
+    "UpdateLot": {"lot_id": "{lot}", "expires_on": "2031-05-31", "update_mask": "expiresOn"},
+    "ListStockLots": {"location_id": "{location}", "sku": "{sku}"},
+    "AssignLot": {"location_id": "{location}", "sku": "{sku}", "lot": {"code": "SAME-LOT"}, "quantity": 1},
+    "RecallLot": {"lot_id": "{lot}", "reason": "x"},
+    "LiftRecall": {"lot_id": "{lot}"},
+    "ListLotStock": {"lot_id": "{lot}"},
+    "ListLotSales": {"lot_id": "{lot}"},
     "CreateSupplier": {"supplier": {"code": "{new}", "name": "x", "currency_code": "EUR"}},
     "GetSupplier": {"supplier_id": "{supplier}"},
     "ListSuppliers": {},

@@ -61,9 +61,10 @@ class Matrix:
         admin = self.stack.client("admin", tenant)
         location = admin.location(code="SAME-CODE")
         product = admin.post("/v1/products", {"product": {"name": "A thing", "code": "SAME", "variants": [
-            {"sku": "SAME-SKU", "barcodes": ["4006381333931"]}]}}, 201)  # fmt: skip
+            {"sku": "SAME-SKU", "barcodes": ["4006381333931"], "lot_policy": {}}]}}, 201)  # fmt: skip
         admin.post("/v1/price-lists", {"price_list": {"code": "same-list", "name": "A list"}}, 201)
         admin.stock(location, "SAME-SKU", 50)
+        lot = admin.post("/v1/variants/SAME-SKU/lots", {"lot": {"code": "SAME-LOT"}}, 201)
         held = admin.post(f"/v1/locations/{location}/inventory/SAME-SKU/reserve", {"quantity": 1}, 201)
         order = admin.sale(location, "SAME-SKU", "same-sale", quantity=60).json()
         path = f"/v1/locations/{location}/exceptions"
@@ -71,6 +72,7 @@ class Matrix:
         return {
             "location": location, "product": product["id"], "sku": "SAME-SKU", "reservation": held["id"],
             "order": order["id"], "exception": raised[0]["id"], "price_list": "same-list",
+            "lot": lot["id"],
             "import": admin.post("/v1/imports", {"kind": 1}, 201)["id"],
             "export": admin.post("/v1/exports", {"kind": 1}, 201)["id"],
             "gift_card": admin.post("/v1/gift-cards", {"amount": {"currency_code": "EUR", "minor_units": 500}}, 201)["id"],
@@ -273,6 +275,7 @@ NEVER = {
     "gift_card": f"gft_{samples.NIL}",
     "transfer": f"trf_{samples.NIL}",
     "destination": f"loc_{samples.NIL}",
+    "lot": f"lot_{samples.NIL}",
 }
 
 

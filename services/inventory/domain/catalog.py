@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from services.inventory.domain import catalog_codes as codes
+from services.inventory.domain import lots
 from services.kit import errors
 
 T = TypeVar("T")
@@ -90,6 +91,8 @@ class VariantDraft:
     tax_category: str = ""
     discontinued: bool = False
     attributes: Attributes = ()
+    lot_policy: lots.Policy | None = None
+    """None: its stock isn't kept by lots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,6 +170,7 @@ def new_variant(draft: catalog.VariantDraft, product_id: uuid.UUID) -> catalog.V
         tax_category=draft.tax_category,
         discontinued=draft.discontinued,
         attributes=draft.attributes,
+        lot_policy=draft.lot_policy,
         product_id=product_id,
         version=1,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.inventory.domain.bundles import Bundles
 from services.inventory.domain.levels import Counters, HoldState, Incoming, fold
@@ -40,6 +41,8 @@ class Reserve:
     first_line: int = 1
     for_sale: bool = True
     """False: for another location. Then it may be closed, and nothing is promised that isn't there."""
+    channel: str = ""
+    """What it is for, which says how long lots must live yet; empty: any may be held that may be sold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +67,18 @@ class Adjust:
     reason: int
     reference: str = ""
     ref_type: str = "reference"
+    lot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What was counted of a SKU. expected None: forced, or the newest observation wins."""
+    """What was counted of a SKU, or of a lot of it. expected None: forced, or the newest observation wins."""
 
     sku: str
     on_hand: int
     expected: int | None
     newest_wins: bool = False
+    lot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,19 @@ class Move:
     to_state: int
     quantity: int
     reason: int
+    reference: str = ""
+    lot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Says that free units are of another lot; an empty code: of none."""
+
+    origin: Origin
+    sku: str
+    from_lot: str
+    to_lot: str
+    quantity: int
     reference: str = ""
 
 
@@ -129,12 +147,20 @@ class Expire:
     keys: tuple[str, ...]
 
 
+class SaleLine(NamedTuple):
+    """Units of a SKU that were sold. lot: as it was scanned; empty: nobody looked."""
+
+    sku: str
+    quantity: int
+    lot: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Sale:
     """A sale that has happened. hold_keys: folded SKUs of the reservation it uses up."""
 
     order_id: str
-    lines: tuple[tuple[str, int], ...]
+    lines: tuple[SaleLine, ...]
     origin: Origin
     hold_id: uuid.UUID | None = None
     hold_keys: tuple[str, ...] = ()
@@ -151,13 +177,21 @@ class ApplySales:
     sales: tuple[Sale, ...]
 
 
+class Receipt(NamedTuple):
+    """Units that come in, and the state they enter."""
+
+    sku: str
+    state: int
+    quantity: int
+    lot: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiveStock:
     """Takes units in, several SKUs into several states, all or none. What was expected of them shrinks by as much."""
 
     origin: Origin
-    lines: tuple[tuple[str, int, int], ...]
-    """SKU, the state it enters, quantity."""
+    lines: tuple[Receipt, ...]
     reason: int
     ref_type: str
     reference: str
@@ -221,12 +255,13 @@ Spreadable = Reserve | EndHold | Document
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """Sets levels to what the ledger says. sums: by folded SKU, over all that is committed."""
+    """Sets levels and their lots to what the ledger says, over all that is committed: by folded SKU, and by lot."""
 
     sums: Mapping[str, Counters]
+    lot_sums: Mapping[tuple[str, str], Counters] = field(default_factory=dict)
 
 
-Command = Rebuild | Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales | Document
+Command = Assign | Rebuild | Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales | Document
 
 
 def keys_of(command: Command, bundles: Bundles) -> Iterable[str]:
@@ -241,7 +276,8 @@ def keys_of(command: Command, bundles: Bundles) -> Iterable[str]:
         case SetCounts():
             return [fold(count.sku) for count in command.counts]
         case ApplySales():
-            return [key for sale in command.sales for key in (*bundles.keys(sale.lines), *sale.hold_keys)]
+            sold = [(line.sku, line.quantity) for sale in command.sales for line in sale.lines]
+            return [*bundles.keys(sold), *(key for sale in command.sales for key in sale.hold_keys)]
         case MoveInTransit():
             return [fold(line[0]) for line in command.moves] + [fold(line[0]) for line in command.expected]
         case ReceiveStock() | ExpectStock() | ApplyVariances() | EndTransferHold():
@@ -257,5 +293,24 @@ def holds_of(command: Command) -> Sequence[uuid.UUID]:
             return (command.hold_id,)
         case ApplySales():
             return [sale.hold_id for sale in command.sales if sale.hold_id]
+        case _:
+            return ()
+
+
+def lots_of(command: Command) -> Iterable[tuple[str, str]]:
+    """Lots that a command names: folded SKU, code."""
+    match command:
+        case Adjust() | Move():
+            return [(fold(command.sku), command.lot)] if command.lot else ()
+        case Assign():
+            return [(fold(command.sku), code) for code in (command.from_lot, command.to_lot) if code]
+        case SetCounts():
+            return [(fold(count.sku), count.lot) for count in command.counts if count.lot]
+        case ReceiveStock():
+            return [(fold(line.sku), line.lot) for line in command.lines if line.lot]
+        case ApplySales():
+            return [(fold(line.sku), line.lot) for sale in command.sales for line in sale.lines if line.lot]
+        case Rebuild():
+            return command.lot_sums
         case _:
             return ()

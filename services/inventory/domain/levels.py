@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import math
+import types
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -32,7 +34,10 @@ class Reason(enum.IntEnum):
 
     RECEIVED = 1
     SALE = 2
+    CORRECTION = 4
     CYCLE_COUNT = 5
+    EXPIRED = 10
+    RECALL = 11
     HOLD = 14
     HOLD_RELEASED = 15
     HOLD_EXPIRED = 16
@@ -59,6 +64,9 @@ class ExceptionKind(enum.IntEnum):
     OVERSOLD = 1
     UNKNOWN_SKU = 2
     LEVEL_REBUILT = 3
+    EXPIRED_LOT_SOLD = 4
+    RECALLED_LOT_SOLD = 5
+    LOT_OVERSOLD = 6
 
 
 class AlertKind(enum.IntEnum):
@@ -135,11 +143,13 @@ class Movement(NamedTuple):
     actor: str
     terminal: str
     occurred_at: dt.datetime
+    lot: str = ""
+    """Its code; empty: units of no lot."""
 
 
 @dataclass(slots=True)
-class Level:
-    """The stock of a SKU at the location. Only Stock changes it."""
+class Units:
+    """Units of a SKU at the location by state: all (Level), or those of a lot (LotStock). Only Stock changes them."""
 
     sku: str
     on_hand: int = 0
@@ -149,21 +159,6 @@ class Level:
     quality_control: int = 0
     expired: int = 0
     in_transit: int = 0
-    safety_stock: int = 0
-    backorder_limit: int = 0
-    incoming: tuple[Incoming, ...] = ()
-    version: int = 0
-    observed_at: dt.datetime | None = None
-    updated_at: dt.datetime | None = None
-    fresh: bool = False
-    """Not in the database yet."""
-    policy_changed: bool = False
-    low_stock_threshold: int | None = None
-    """At or below it available is low. None: nobody wants to be told."""
-    rearm_threshold: int | None = None
-    """Above it an alert is over."""
-    alert: int = AlertKind.NONE
-    """The worst that was raised since available was last above rearm_threshold."""
 
     @property
     def unsellable(self) -> int:
@@ -174,15 +169,6 @@ class Level:
     def free(self) -> int:
         """Units that nobody was promised. Below zero: oversold."""
         return self.on_hand - self.reserved - self.allocated - self.damaged - self.quality_control - self.expired
-
-    @property
-    def available(self) -> int:
-        """The one formula; store/ has it in SQL and tests hold them equal."""
-        return self.free - self.safety_stock
-
-    def expected_by(self, at: dt.datetime) -> int:
-        """What is available and what is to come until then. A delivery that is late is still expected."""
-        return self.available + sum(delivery.quantity for delivery in self.incoming if delivery.eta <= at)
 
     def move(self, source: int, target: int, quantity: int) -> None:
         """Double entry: takes from one state, adds to another. What comes from outside, or off the road, is on hand."""
@@ -213,13 +199,86 @@ class Level:
         return int(getattr(self, State(state).name.lower()))
 
 
+@dataclass(slots=True)
+class LotStock(Units):
+    """The units of a lot of a SKU."""
+
+    code: str = ""
+    sell_until: dt.datetime | None = None
+    """Not sellable from then on; None: never."""
+    recalled_at: dt.datetime | None = None
+
+    def retired_to(self, now: dt.datetime) -> State | None:
+        """Where its units belong that nobody was promised; None: it may be sold."""
+        if self.recalled_at is not None:
+            return State.QUALITY_CONTROL
+        return State.EXPIRED if self.sell_until is not None and self.sell_until <= now else None
+
+    def lives_until(self, until: dt.datetime) -> bool:
+        """Whether it can be sold until then."""
+        return self.recalled_at is None and (self.sell_until is None or self.sell_until > until)
+
+    def takable(self, state: int, until: dt.datetime) -> int:
+        """Units that may be taken from a state; of SELLABLE only free ones, if the lot can be sold until then."""
+        if state == State.SELLABLE:
+            return self.free if self.lives_until(until) else 0
+        return self.in_state(state)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is there any more, in any state."""
+        return not any(getattr(self, name) for name in Counters._fields)
+
+
+_NO_LOTS: Mapping[str, LotStock] = types.MappingProxyType({})
+
+
+def _no_lots() -> Mapping[str, LotStock]:
+    return _NO_LOTS
+
+
+@dataclass(slots=True)
+class Level(Units):
+    """The stock of a SKU at the location."""
+
+    safety_stock: int = 0
+    backorder_limit: int = 0
+    incoming: tuple[Incoming, ...] = ()
+    version: int = 0
+    observed_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
+    fresh: bool = False
+    """Not in the database yet."""
+    policy_changed: bool = False
+    low_stock_threshold: int | None = None
+    """At or below it available is low. None: nobody wants to be told."""
+    rearm_threshold: int | None = None
+    """Above it an alert is over."""
+    alert: int = AlertKind.NONE
+    """The worst that was raised since available was last above rearm_threshold."""
+    has_lots: bool = False
+    """Some of its units are of lots, as the database has it."""
+    lots: Mapping[str, LotStock] = field(default_factory=_no_lots)
+    """Its lots by code, where they were asked for: those with units, and those that a command names."""
+
+    @property
+    def available(self) -> int:
+        """The one formula; store/ has it in SQL and tests hold them equal."""
+        return self.free - self.safety_stock
+
+    def expected_by(self, at: dt.datetime) -> int:
+        """What is available and what is to come until then. A delivery that is late is still expected."""
+        return self.available + sum(delivery.quantity for delivery in self.incoming if delivery.eta <= at)
+
+
 class HoldLine(NamedTuple):
-    """Units of a SKU in a hold. number: among the lines of the hold, over all its locations."""
+    """Units of a SKU in a hold, of one lot or of none. number: among the lines of the hold, over all its locations."""
 
     key: str
     sku: str
     quantity: int
     number: int
+    lot: str = ""
 
 
 @dataclass(slots=True)
@@ -261,6 +320,7 @@ class RaisedException(NamedTuple):
     quantity: int
     ref_type: str
     ref_id: str
+    lot: str = ""
 
 
 @dataclass(slots=True)

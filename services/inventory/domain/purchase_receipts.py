@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from services.inventory.domain import catalog, commands, transitions
+from services.inventory.domain import catalog, commands, lots, transitions
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import purchase_orders as orders
 from services.inventory.domain.levels import Reason
@@ -36,13 +36,14 @@ class OverReceipt(errors.Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptLine:
-    """Units that came of a SKU, by what became of them."""
+    """Units that came of a SKU, of one lot or of none, by what became of them."""
 
     sku: str
     accepted: int = 0
     damaged: int = 0
     quality_control: int = 0
     rejected: int = 0
+    lot: str = ""
 
     @property
     def received(self) -> int:
@@ -57,6 +58,8 @@ class ReceiptDraft:
     lines: tuple[ReceiptLine, ...]
     delivery_note: str = ""
     received_at: dt.datetime | None = None
+    lots: tuple[tuple[str, lots.LotDraft], ...] = ()
+    """SKU, and what is said of a lot of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +107,12 @@ def receive(
     """Takes a delivery in. VERSION_MISMATCH, ILLEGAL_TRANSITION, INVALID_REQUEST, OVER_RECEIPT."""
     catalog.check_version(order.version, expected_version)
     transitions.check(orders.MOVES, order.state, orders.State.PARTIALLY_RECEIVED)
-    came = _by_key(order, draft)
-    _check_tolerance(order, draft.lines)
+    came = _spelled(order, draft)
+    of_sku = _by_key(came)
+    _check_tolerance(order, of_sku)
     received_at = min(draft.received_at or now, now)
-    lines = tuple(_add(line, came.get(codes.sku_key(line.sku)), received_at) for line in order.lines)
-    enters = any(line.received for line in came.values())
+    lines = tuple(_add(line, of_sku.get(codes.sku_key(line.sku)), received_at) for line in order.lines)
+    enters = any(line.received for line in came)
     effects = order.effects + enters
     receipt = Receipt(
         id=receipt_id,
@@ -116,7 +120,7 @@ def receive(
         order_number=order.number,
         location_id=order.location_id,
         number=order.receipts + 1,
-        lines=tuple(came[codes.sku_key(line.sku)] for line in draft.lines),
+        lines=came,
         delivery_note=draft.delivery_note,
         received_at=received_at,
         recorded_at=now,
@@ -138,26 +142,42 @@ def receive(
     return Received(after, receipt, _command(order, receipt, origin) if enters else None)
 
 
-def _by_key(order: orders.PurchaseOrder, draft: ReceiptDraft) -> dict[str, ReceiptLine]:
-    """What came by folded SKU, spelled as the order does."""
+def _spelled(order: orders.PurchaseOrder, draft: ReceiptDraft) -> tuple[ReceiptLine, ...]:
+    """What came, spelled as the order does."""
     spellings = {codes.sku_key(line.sku): line.sku for line in order.lines}
     keys = [codes.sku_key(line.sku) for line in draft.lines]
     wrong = catalog.Violations("")
     wrong.check_texts(delivery_note=draft.delivery_note)
-    for index in catalog.duplicates(keys):
+    for index in catalog.duplicates([(k, line.lot) for k, line in zip(keys, draft.lines, strict=True)]):
         wrong.add(f"lines[{index}].sku", "has a line already")
     for index, key in enumerate(keys):
         if key not in spellings:
             wrong.add(f"lines[{index}].sku", "is not in the order")
     wrong.refuse()
-    return {k: dataclasses.replace(x, sku=spellings[k]) for k, x in zip(keys, draft.lines, strict=True)}
+    return tuple(dataclasses.replace(x, sku=spellings[k]) for k, x in zip(keys, draft.lines, strict=True))
 
 
-def _check_tolerance(order: orders.PurchaseOrder, lines: Sequence[ReceiptLine]) -> None:
+def _by_key(lines: Sequence[ReceiptLine]) -> dict[str, ReceiptLine]:
+    """What came by folded SKU, over its lots."""
+    found: dict[str, ReceiptLine] = {}
+    for line in lines:
+        key = codes.sku_key(line.sku)
+        so_far = found.get(key, ReceiptLine(sku=line.sku))
+        found[key] = ReceiptLine(
+            sku=line.sku,
+            accepted=so_far.accepted + line.accepted,
+            damaged=so_far.damaged + line.damaged,
+            quality_control=so_far.quality_control + line.quality_control,
+            rejected=so_far.rejected + line.rejected,
+        )
+    return found
+
+
+def _check_tolerance(order: orders.PurchaseOrder, of_sku: Mapping[str, ReceiptLine]) -> None:
     known = {codes.sku_key(line.sku): line for line in order.lines}
     excess = []
-    for came in lines:
-        line = known[codes.sku_key(came.sku)]
+    for key, came in of_sku.items():
+        line = known[key]
         at_most = line.ordered + line.ordered * order.over_receipt_basis_points // BASIS_POINTS
         received = line.received + came.received
         if received > at_most:
@@ -192,7 +212,7 @@ def _state(state: orders.State, lines: Sequence[orders.Line], now: dt.datetime) 
 
 def _command(order: orders.PurchaseOrder, receipt: Receipt, origin: commands.Origin) -> commands.ReceiveStock:
     moves = [
-        (line.sku, state, quantity)
+        commands.Receipt(line.sku, state, quantity, line.lot)
         for line in receipt.lines
         for state, quantity in (
             (StockState.SELLABLE, line.accepted),

@@ -8,10 +8,11 @@ database's clock, read after the locks.
 from __future__ import annotations
 
 import datetime as dt
+import types
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from services.inventory.domain import alerts
+from services.inventory.domain import alerts, lots, stock_lots, stock_sales
 from services.inventory.domain.bundles import RESERVED_MAX, BundleHasNoStock, BundleLevel, Bundles, PartLevel
 from services.inventory.domain.commands import (
     Adjust,
@@ -23,6 +24,7 @@ from services.inventory.domain.commands import (
     Rebuild,
     Reserve,
     Sale,
+    SaleLine,
     SetCounts,
     SetPolicy,
 )
@@ -33,6 +35,7 @@ from services.inventory.domain.levels import (
     HoldLine,
     HoldState,
     Level,
+    LotStock,
     Movement,
     RaisedException,
     Reason,
@@ -70,6 +73,8 @@ class Stock:
         variants: Mapping[str, str],
         holds: Mapping[uuid.UUID, Hold],
         due: Mapping[str, int],
+        lot_due: Mapping[tuple[str, str], int] = types.MappingProxyType({}),
+        policies: Mapping[str, lots.Policy] = types.MappingProxyType({}),
         cursors: Mapping[str, tuple[int, int]] | None = None,
         closed: bool = False,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
@@ -77,10 +82,10 @@ class Stock:
         bundles: Bundles = NO_BUNDLES,
         beside: Mapping[str, PartLevel] | None = None,
     ) -> None:
-        """Levels, variants and due (units whose holds have run out) by folded SKU; cursors by consumer.
+        """Levels, variants, policies and due (units whose holds have run out) by folded SKU; cursors by consumer.
 
-        hold_text: how the ledger names a hold. beside: what else the bundles consist of whose parts may be touched, by
-        folded SKU; nothing of it changes.
+        lot_due: those of due that are of a lot, by folded SKU and its code. hold_text: how the ledger names a hold.
+        beside: what else the bundles consist of whose parts may be touched, by folded SKU; nothing of it changes.
         """
         self.bundles = bundles
         self._beside = beside or {}
@@ -91,11 +96,15 @@ class Stock:
         self.variants = variants
         self.holds = dict(holds)
         self.due = due
+        self.lot_due = lot_due
+        self.policies = policies
         self.cursors = dict(cursors or {})
         self.closed = closed
         self.steps: list[Step] = []
         self.step = Step(seq + 1)
         self.buckets: dict[tuple[str, dt.datetime], int] = {}
+        self.lot_buckets: dict[tuple[str, str, dt.datetime], int] = {}
+        self.touched_lots: dict[tuple[str, str], LotStock] = {}
         self.new_holds: list[Hold] = []
         self.changed_holds: dict[uuid.UUID, Hold] = {}
         self._new_id = new_id
@@ -132,8 +141,9 @@ class Stock:
         reason: int,
         ref: tuple[str, str],
         origin: Origin,
+        lot: str = "",
     ) -> None:
-        """Moves units and writes the ledger's line."""
+        """Moves units, of a lot or of none, and writes the ledger's line."""
         level.move(source, target, quantity)
         step = self.step
         step.touched[key] = level
@@ -151,12 +161,34 @@ class Stock:
                 origin.actor,
                 origin.terminal,
                 origin.occurred_at or self.now,
+                lot,
             )
         )
+        if lot:
+            of = level.lots[lot]
+            of.move(source, target, quantity)
+            self.touched_lots[key, lot] = of
+            if target == State.SELLABLE:  # what comes back of a lot that may not be sold is put aside at once
+                stock_lots.retire(self, key, level, of)
 
-    def warn(self, kind: ExceptionKind, sku: str, quantity: int, ref: tuple[str, str]) -> None:
+    def move_first_out(
+        self,
+        key: str,
+        level: Level,
+        source: int,
+        target: int,
+        quantity: int,
+        reason: int,
+        ref: tuple[str, str],
+        origin: Origin,
+    ) -> None:
+        """Moves units of the lots that end first, then of none."""
+        for lot, units in stock_lots.first_out(self, level, source, quantity):
+            self.move(key, level, source, target, units, reason, ref, origin, lot)
+
+    def warn(self, kind: ExceptionKind, sku: str, quantity: int, ref: tuple[str, str], lot: str = "") -> None:
         """Raises an exception for a person."""
-        self.step.exceptions.append(RaisedException(self._new_id(), kind, sku, quantity, *ref))
+        self.step.exceptions.append(RaisedException(self._new_id(), kind, sku, quantity, *ref, lot))
 
     def finish(self) -> Step | None:
         """Ends a command. None when it changed nothing: then it takes no position in the ledger."""
@@ -166,6 +198,8 @@ class Stock:
         for level in step.touched.values():
             level.version += 1
             level.updated_at = self.now
+            if level.lots:
+                stock_lots.notice(level)
             if level.low_stock_threshold is not None or level.alert:
                 alert = alerts.cross(level)
                 if alert is not None:
@@ -189,19 +223,36 @@ class Stock:
                 parts[part.key] = self._beside[part.key]
         return parts
 
-    def _bucket(self, key: str, at: dt.datetime, quantity: int) -> None:
-        self.buckets[key, at] = self.buckets.get((key, at), 0) + quantity
+    def _bucket(self, line: HoldLine, at: dt.datetime, sign: int = 1) -> None:
+        """Notes when units of a hold's line end; sign -1: no more then."""
+        units = sign * line.quantity
+        self.buckets[line.key, at] = self.buckets.get((line.key, at), 0) + units
+        if line.lot:
+            of = (line.key, line.lot, at)
+            self.lot_buckets[of] = self.lot_buckets.get(of, 0) + units
 
     # --- commands ---
 
     def expire_due(self) -> None:
-        """Gives back what has run out. Runs before anything is decided, so that `reserved` counts live holds only."""
-        origin = Origin("system")
+        """Gives back what has run out, and puts aside lots whose time is over.
+
+        Runs before anything is decided, so that `reserved` counts live holds only, and what is free may be sold.
+        """
+        origin, ref = Origin("system"), ("expiry", "")
+        states = State.RESERVED, State.SELLABLE
+        for (key, lot), quantity in self.lot_due.items():
+            if quantity:
+                self.move(key, self.levels[key], *states, quantity, Reason.HOLD_EXPIRED, ref, origin, lot)
+        of_lots: dict[str, int] = {}
+        for (key, _), quantity in self.lot_due.items():
+            of_lots[key] = of_lots.get(key, 0) + quantity
         for key, quantity in self.due.items():
-            if quantity and (level := self.levels.get(key)) is not None:
-                self.move(
-                    key, level, State.RESERVED, State.SELLABLE, quantity, Reason.HOLD_EXPIRED, ("expiry", ""), origin
-                )
+            of_none = quantity - of_lots.get(key, 0)
+            if of_none and (level := self.levels.get(key)) is not None:
+                self.move(key, level, *states, of_none, Reason.HOLD_EXPIRED, ref, origin)
+        for key, level in self.levels.items():
+            for of in level.lots.values():
+                stock_lots.retire(self, key, level, of)
 
     def shortages(self, command: Reserve) -> list[Shortage]:
         """Every line of a reservation that can't be had in full. SKU_NOT_FOUND; LOCATION_NOT_CAPABLE."""
@@ -209,10 +260,10 @@ class Stock:
             raise LocationNotCapable("SELL")
         lines, short = _added_up(command.lines), []
         if command.for_sale and self._has_bundle(lines):
-            return self._shortages_of_bundles(lines)
+            return self._shortages_of_bundles(lines, command)
         for sku, quantity in lines:
             level = self.level(sku)
-            promise = level.available + (level.backorder_limit if command.for_sale else 0)
+            promise = stock_lots.promise(self, level, command)
             if promise < quantity:
                 eta = min((i.eta for i in level.incoming), default=None)
                 short.append(Shortage(sku, self.location_id, quantity, max(promise, 0), eta))
@@ -221,13 +272,13 @@ class Stock:
     def _has_bundle(self, lines: Iterable[tuple[str, int]]) -> bool:
         return bool(self.bundles.version) and any(sku in self.bundles for sku, _ in lines)
 
-    def _shortages_of_bundles(self, lines: Sequence[tuple[str, int]]) -> list[Shortage]:
+    def _shortages_of_bundles(self, lines: Sequence[tuple[str, int]], command: Reserve) -> list[Shortage]:
         """The same where a bundle is among the lines: what they ask of each plain SKU is added up first."""
         demands = self.bundles.demands(lines)
         if len(demands) > RESERVED_MAX:
             raise errors.InvalidRequest(f"the lines come to more than {RESERVED_MAX} plain SKUs")
         levels = {demand.key: self.level(demand.sku) for demand in demands}
-        promises = {key: level.available + level.backorder_limit for key, level in levels.items()}
+        promises = {key: stock_lots.promise(self, level, command) for key, level in levels.items()}
         shortage = self.bundles.shortage(lines, promises)
         if shortage is None:
             return []
@@ -252,8 +303,9 @@ class Stock:
         hold = Hold(
             command.hold_id,
             tuple(
-                HoldLine(fold(sku), self.level(sku).sku, quantity, number)
+                HoldLine(fold(sku), self.level(sku).sku, units, number, lot)
                 for number, (sku, quantity) in enumerate(self._plain(command.lines), command.first_line)
+                for lot, units in stock_lots.for_channel(self, self.level(sku), quantity, command.channel)
             ),
             HoldState.ACTIVE,
             until or self.until(command.ttl_seconds),
@@ -264,9 +316,10 @@ class Stock:
         )
         ref = ("reservation", self._hold_text(hold.id))
         for line in hold.lines:
+            states = State.SELLABLE, State.RESERVED
             level = self.levels[line.key]
-            self.move(line.key, level, State.SELLABLE, State.RESERVED, line.quantity, Reason.HOLD, ref, command.origin)
-            self._bucket(line.key, hold.expires_at, line.quantity)
+            self.move(line.key, level, *states, line.quantity, Reason.HOLD, ref, command.origin, line.lot)
+            self._bucket(line, hold.expires_at)
         self.holds[hold.id] = hold
         self.new_holds.append(hold)
         return hold
@@ -320,8 +373,8 @@ class Stock:
     def _extend(self, hold: Hold, until: dt.datetime) -> None:
         if until > hold.expires_at:
             for line in hold.lines:
-                self._bucket(line.key, hold.expires_at, -line.quantity)
-                self._bucket(line.key, until, line.quantity)
+                self._bucket(line, hold.expires_at, -1)
+                self._bucket(line, until)
             hold.expires_at = until
             self.changed_holds[hold.id] = hold
 
@@ -329,27 +382,38 @@ class Stock:
         ref = ("reservation", self._hold_text(hold.id))
         for line in hold.lines:
             level = self.levels[line.key]
-            self.move(line.key, level, source, target, line.quantity, reason, ref, origin)
+            self.move(line.key, level, source, target, line.quantity, reason, ref, origin, line.lot)
             if source == State.RESERVED:
-                self._bucket(line.key, hold.expires_at, -line.quantity)
+                self._bucket(line, hold.expires_at, -1)
         hold.state = state
         self.changed_holds[hold.id] = hold
 
     def adjust(self, command: Adjust) -> Level:
         """Adds or removes units. QUANTITY_BELOW_ZERO when they aren't there; promised ones may go, and are reported."""
         level = self.level(command.sku)
-        if command.delta < 0 and level.in_state(State.SELLABLE) < -command.delta:
-            raise QuantityBelowZero(level.sku, State.SELLABLE, level.in_state(State.SELLABLE))
-        self._change(level, command.delta, command.reason, (command.ref_type, command.reference), command.origin)
+        lot = stock_lots.named(level, command.lot) if command.lot else None
+        there = level.in_state(State.SELLABLE) if lot is None else stock_lots.there(self, lot)
+        if command.delta < 0 and there < -command.delta:
+            raise QuantityBelowZero(level.sku, State.SELLABLE, there)
+        ref = (command.ref_type, command.reference)
+        self._change(level, command.delta, command.reason, ref, command.origin, lot)
         return level
 
-    def _change(self, level: Level, delta: int, reason: int, ref: tuple[str, str], origin: Origin) -> None:
-        """Units enter or leave the sellable state; what was promised and is gone raises an exception."""
-        source, target = (State.EXTERNAL, State.SELLABLE) if delta > 0 else (State.SELLABLE, State.EXTERNAL)
-        self.move(fold(level.sku), level, source, target, abs(delta), reason, ref, origin)
-        self._warn_if_oversold(level, -delta, ref)
+    def _change(
+        self, level: Level, delta: int, reason: int, ref: tuple[str, str], origin: Origin, lot: LotStock | None = None
+    ) -> None:
+        """Units enter or leave what can be sold; what was promised and is gone raises an exception."""
+        key = fold(level.sku)
+        if delta > 0:
+            code = lot.code if lot is not None else ""
+            self.move(key, level, State.EXTERNAL, State.SELLABLE, delta, reason, ref, origin, code)
+            return
+        for state, units, code in stock_lots.gone(self, level, lot, -delta):
+            self.move(key, level, state, State.EXTERNAL, units, reason, ref, origin, code)
+            self.warn_if_oversold(level, units if state == State.SELLABLE else 0, ref)
 
-    def _warn_if_oversold(self, level: Level, taken: int, ref: tuple[str, str]) -> None:
+    def warn_if_oversold(self, level: Level, taken: int, ref: tuple[str, str]) -> None:
+        """Tells a person when units that can be sold, and were taken from them, had been promised."""
         if taken > 0 and level.free < 0:
             self.warn(ExceptionKind.OVERSOLD, level.sku, min(taken, -level.free), ref)
 
@@ -357,8 +421,12 @@ class Stock:
         """Sets what was counted. QUANTITY_STALE lists every line whose expectation doesn't hold."""
         levels = [self.level(count.sku) for count in command.counts]
         pairs = list(zip(levels, command.counts, strict=True))
+        of = [stock_lots.named(level, count.lot) if count.lot else None for level, count in pairs]
+        there = [lot.on_hand if lot is not None else level.on_hand for lot, level in zip(of, levels, strict=True)]
         stale = [
-            Stale(c.sku, c.expected, v.on_hand) for v, c in pairs if c.expected is not None and c.expected != v.on_hand
+            Stale(count.sku, count.expected, on_hand)
+            for count, on_hand in zip(command.counts, there, strict=True)
+            if count.expected is not None and count.expected != on_hand
         ]
         if stale:
             raise QuantityStale(lines=stale)
@@ -367,31 +435,35 @@ class Stock:
             if count.newest_wins and level.observed_at is not None and level.observed_at >= observed:
                 raise ObservationOutdated(level.sku, level.observed_at)
         ref = (command.ref_type, command.reference)
-        for level, count in pairs:
-            if count.on_hand != level.on_hand:
-                self._change(level, count.on_hand - level.on_hand, command.reason, ref, command.origin)
+        for (level, count), lot in zip(pairs, of, strict=True):
+            delta = count.on_hand - (level.on_hand if lot is None else lot.on_hand)
+            if delta:
+                self._change(level, delta, command.reason, ref, command.origin, lot)
             level.observed_at = max(observed, level.observed_at or observed)
             level.policy_changed = True
             self.step.touched[fold(level.sku)] = level
         return levels
 
     def move_states(self, command: Move) -> Level:
-        """Moves units between states that are on hand. QUANTITY_BELOW_ZERO when the first has fewer."""
+        """Moves units between states that are on hand. QUANTITY_BELOW_ZERO: the first has fewer. LOT_NOT_SELLABLE."""
         level = self.level(command.sku)
-        if level.in_state(command.from_state) < command.quantity:
-            raise QuantityBelowZero(level.sku, State(command.from_state), level.in_state(command.from_state))
-        ref = ("reference", command.reference)
-        self.move(
-            fold(level.sku),
-            level,
-            command.from_state,
-            command.to_state,
-            command.quantity,
-            command.reason,
-            ref,
-            command.origin,
-        )
-        self._warn_if_oversold(level, command.quantity if command.from_state == State.SELLABLE else 0, ref)
+        source, target, quantity = State(command.from_state), State(command.to_state), command.quantity
+        lot = stock_lots.named(level, command.lot) if command.lot else None
+        there = (lot or level).in_state(source)
+        if there < quantity:
+            raise QuantityBelowZero(level.sku, source, there)
+        if lot is not None:
+            if target == State.SELLABLE and not lot.lives_until(self.now):
+                raise lots.LotNotSellable(level.sku, lot.code)
+            parts = [(lot.code, quantity)]
+        elif target == State.SELLABLE and level.lots:
+            parts = stock_lots.back_to_sale(self, level, source, quantity)
+        else:
+            parts = stock_lots.first_out(self, level, source, quantity)
+        key, ref = fold(level.sku), ("reference", command.reference)
+        for code, units in parts:
+            self.move(key, level, source, target, units, command.reason, ref, command.origin, code)
+        self.warn_if_oversold(level, quantity if source == State.SELLABLE else 0, ref)
         return level
 
     def set_policy(self, command: SetPolicy) -> Level:
@@ -421,9 +493,9 @@ class Stock:
             for movement in (m for step in self.steps for m in step.movements if fold(m.sku) == key):
                 right.move(movement.from_state, movement.to_state, movement.quantity)
             wrong = max(abs(getattr(right, name) - getattr(level, name)) for name in Counters._fields)
-            if wrong:
-                for name in Counters._fields:
-                    setattr(level, name, getattr(right, name))
+            for name in Counters._fields:
+                setattr(level, name, getattr(right, name))
+            if stock_lots.rebuild(self, key, level, command.lot_sums) or wrong:
                 self.step.touched[key] = level
                 self.warn(ExceptionKind.LEVEL_REBUILT, level.sku, wrong, ("ledger", ""))
 
@@ -445,55 +517,20 @@ class Stock:
         return True
 
     def apply_sale(self, sale: Sale) -> None:
-        """Takes what was sold, whatever the stock says: first from the sale's own hold, then from what is there."""
-        hold = self.holds.get(sale.hold_id) if sale.hold_id else None
-        lines: Sequence[tuple[str, int]] = sale.lines
-        if self._has_bundle(lines):
-            lines = [(demand.sku, demand.quantity) for demand in self.bundles.demands(lines)]
-        self.take(lines, hold, Reason.SALE, ("sale", sale.order_id), sale.origin)
+        """Takes what was sold, whatever the stock says (stock_sales.py): of bundles, what they consist of."""
+        lines = sale.lines
+        if self._has_bundle(plain := [(line.sku, line.quantity) for line in lines if not line.lot]):
+            exploded = (SaleLine(demand.sku, demand.quantity) for demand in self.bundles.demands(plain))
+            lines = (*(line for line in lines if line.lot), *exploded)
+        stock_sales.apply(self, sale, lines)
 
-    def take(
-        self,
-        lines: Sequence[tuple[str, int]],
-        hold: Hold | None,
-        reason: Reason,
-        ref: tuple[str, str],
-        origin: Origin,
-    ) -> None:
-        """Units have left: of the hold first, then of what is there; what is left of the hold is given back."""
-        held = self._use_up(hold)
-        for sku, quantity in lines:
-            key = fold(sku)
-            level = self.find(key)
-            if level is None:
-                self.warn(ExceptionKind.UNKNOWN_SKU, sku, quantity, ref)
-                continue
-            source, have = held.get(key, (State.SELLABLE, 0))
-            from_hold = min(have, quantity)
-            if from_hold:
-                self.move(key, level, source, State.EXTERNAL, from_hold, reason, ref, origin)
-                held[key] = (source, have - from_hold)
-            if rest := quantity - from_hold:
-                self.move(key, level, State.SELLABLE, State.EXTERNAL, rest, reason, ref, origin)
-                self._warn_if_oversold(level, rest, ref)
-        for key, (source, left) in held.items():
-            if left:  # held at the scan, not sold in the end
-                self.move(key, self.levels[key], source, State.SELLABLE, left, Reason.HOLD_RELEASED, ref, origin)
-
-    def _use_up(self, hold: Hold | None) -> dict[str, tuple[State, int]]:
-        """Uses up a hold: where its units are, by folded SKU. A hold that has ended gives nothing."""
-        if hold is None:
-            return {}
-        state = hold.state_at(self.now)
-        if state not in (HoldState.ACTIVE, HoldState.CONFIRMED):
-            return {}
-        source = State.RESERVED if state == HoldState.ACTIVE else State.ALLOCATED
-        for line in hold.lines:
-            if source == State.RESERVED:
-                self._bucket(line.key, hold.expires_at, -line.quantity)
+    def use_up(self, hold: Hold) -> None:
+        """Ends a hold whose units a sale, or a transfer, takes or gives back itself."""
+        if hold.state == HoldState.ACTIVE:
+            for line in hold.lines:
+                self._bucket(line, hold.expires_at, -1)
         hold.state = HoldState.CONSUMED
         self.changed_holds[hold.id] = hold
-        return {line.key: (source, line.quantity) for line in hold.lines}
 
 
 def _expected(levels: Sequence[Level]) -> dt.datetime | None:

@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 
-from services.inventory.domain import stock
+from services.inventory.domain import stock, stock_sales
 from services.inventory.domain.commands import (
     ApplyVariances,
     Document,
@@ -20,6 +20,7 @@ from services.inventory.domain.commands import (
     ExpectStock,
     MoveInTransit,
     ReceiveStock,
+    SaleLine,
     keys_of,
 )
 from services.inventory.domain.levels import (
@@ -62,9 +63,9 @@ def _receive(working: stock.Stock, command: ReceiveStock) -> None:
     levels = [working.level(sku) for sku, *_ in command.lines]  # all of them are known before one is touched
     came: dict[str, int] = {}
     ref = (command.ref_type, command.reference)
-    for level, (_, state, quantity) in zip(levels, command.lines, strict=True):
+    for level, (_, state, quantity, lot) in zip(levels, command.lines, strict=True):
         key = fold(level.sku)
-        working.move(key, level, State.EXTERNAL, state, quantity, command.reason, ref, command.origin)
+        working.move(key, level, State.EXTERNAL, state, quantity, command.reason, ref, command.origin, lot)
         came[key] = came.get(key, 0) + quantity
     for key, quantity in came.items():
         level = working.levels[key]
@@ -115,7 +116,7 @@ def _apply_variances(working: stock.Stock, command: ApplyVariances) -> list[str]
         source, target = (State.EXTERNAL, State.SELLABLE) if delta > 0 else (State.SELLABLE, State.EXTERNAL)
         # A variance is as old as its count: a count of the same SKU that was taken later has it in what it expects.
         origin = dataclasses.replace(command.origin, occurred_at=counted_at)
-        working.move(fold(level.sku), level, source, target, abs(delta), Reason.CYCLE_COUNT, ref, origin)
+        working.move_first_out(fold(level.sku), level, source, target, abs(delta), Reason.CYCLE_COUNT, ref, origin)
         if delta < 0 and level.free < 0:
             working.warn(ExceptionKind.OVERSOLD, level.sku, min(-delta, -level.free), ref)
         level.observed_at = counted_at
@@ -129,8 +130,8 @@ def _end_transfer_hold(working: stock.Stock, command: EndTransferHold) -> None:
     state = hold.state_at(working.now) if hold is not None else None
     if command.action == HoldState.CONSUMED:
         ref = (command.ref_type, command.reference)
-        lines = [line for line in command.lines if line[1]]
-        working.take(lines, hold, Reason.TRANSFER_OUT, ref, command.origin)
+        lines = [SaleLine(*line) for line in command.lines if line[1]]
+        stock_sales.take(working, lines, hold, stock_sales.Why(Reason.TRANSFER_OUT, ref, command.origin))
     elif command.action == HoldState.RELEASED and state not in (HoldState.ACTIVE, HoldState.CONFIRMED):
         return
     elif state != HoldState.ACTIVE and command.action == HoldState.CONFIRMED:
@@ -148,8 +149,9 @@ def _promise_again(working: stock.Stock, command: EndTransferHold, hold: Hold) -
     for line in hold.lines:
         level = working.levels[line.key]
         working.move(
-            line.key, level, State.SELLABLE, State.ALLOCATED, line.quantity, Reason.HOLD_CONFIRMED, ref, command.origin
-        )
+            line.key, level, State.SELLABLE, State.ALLOCATED, line.quantity, Reason.HOLD_CONFIRMED, ref, command.origin,
+            line.lot,
+        )  # fmt: skip
         if level.free < 0:
             working.warn(ExceptionKind.OVERSOLD, level.sku, min(line.quantity, -level.free), ref)
     hold.state = HoldState.CONFIRMED

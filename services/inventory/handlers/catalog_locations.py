@@ -13,6 +13,7 @@ from services.inventory.handlers.catalog import M, Write, Writer
 from services.inventory.mapping import catalog_events as announce
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_locations as store
+from services.inventory.store import lots as lot_store
 from services.kit import database, errors, events, ids
 
 
@@ -59,12 +60,16 @@ class Locations:
         """NOT_FOUND, VERSION_MISMATCH, INVALID_REQUEST, ALREADY_EXISTS (code)."""
 
         async def effect(session: database.WriteSession) -> tuple[values.Location, Sequence[events.Event]]:
+            if "timezone" in edit.changes:
+                await lot_store.lock_heads(session, edit.location_id)  # before the location itself, as lanes do
             location = await store.get(session, edit.location_id, lock=True)
             if location is None:
                 raise errors.NotFound("location")
             now = await common.now(session)
             edited = domain.edit_location(location, edit.changes, expected_version=edit.expected_version, now=now)
             await store.update(session, edited)
+            if edited.timezone != location.timezone:
+                await lot_store.resettle(session, lot_store.Of(location=edited.id))
             return edited, [announce.location_changed(edited)]
 
         return await self._writer.run(write, effect)

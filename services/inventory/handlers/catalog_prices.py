@@ -10,7 +10,7 @@ from typing import Any
 
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_prices as domain
-from services.inventory.domain import stock_errors
+from services.inventory.domain import gs1, stock_errors
 from services.inventory.handlers.catalog import M, Write, Writer
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_price_lists as price_lists
@@ -56,19 +56,27 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """What was scanned at a location, for a customer of a price list; restricted as in Query."""
+    """What was scanned at a location, for a customer of a price list; restricted as in Query.
+
+    scanned: what each code says as a GS1 element string with a GTIN; None: it is none.
+    """
 
     location_id: uuid.UUID
     codes: Sequence[str]
+    scanned: Sequence[gs1.Elements | None]
     price_list: str
     restricted: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Items in the order of the codes, None for unknown ones, and the location that was asked for."""
+    """Items in the order of the codes, None for unknown ones, and the location that was asked for.
+
+    scanned: what the codes say that stand for an item by their GTIN.
+    """
 
     items: Sequence[values.Item | None]
+    scanned: Sequence[gs1.Elements | None]
     location: values.Location
 
 
@@ -158,7 +166,7 @@ class Prices:
                 connection,
                 tenant,
                 scan.location_id,
-                scan.codes,
+                [*scan.codes, *(elements.gtin for elements in scan.scanned if elements is not None)],
                 price_list=scan.price_list,
                 restricted=scan.restricted,
             )
@@ -166,7 +174,13 @@ class Prices:
             raise errors.NotFound("location")
         if not found.listed:
             raise _no_list()
-        return Resolved(found.items, found.location)
+        of_gtins = iter(found.items[len(scan.codes) :])
+        by_gtin = [next(of_gtins) if elements is not None else None for elements in scan.scanned]
+        return Resolved(
+            [item or other for item, other in zip(found.items, by_gtin, strict=False)],
+            [elements if item is None else None for item, elements in zip(found.items, scan.scanned, strict=False)],
+            found.location,
+        )
 
 
 def _no_list() -> errors.NotFound:

@@ -18,6 +18,7 @@ from services.inventory.mapping import catalog_events as announce
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_products as store
 from services.inventory.store import catalog_search, catalog_words
+from services.inventory.store import lots as lot_store
 from services.kit import database, errors, events, ids
 
 Drafts = Sequence[values.ProductDraft | errors.Error]
@@ -162,12 +163,16 @@ class Products:
             product_id = await store.product_of(session, edit.sku)
             if product_id is None:
                 raise stock_errors.SkuNotFound(edit.sku)
+            if "lot_policy" in edit.changes:
+                await lot_store.lock_heads(session)  # before the catalogue's locks, as lanes do
             product = await _locked(session, product_id)
             edited, variant = domain.edit_variant(
                 product, edit.sku, edit.changes, expected_version=edit.expected_version, now=await common.now(session)
             )
             await store.update_variant(session, write.key.tenant, edited, variant)
             await store.update(session, write.key.tenant, edited)
+            if "lot_policy" in edit.changes:
+                await lot_store.resettle(session, lot_store.Of(sku_key=variant.sku_key))
             return variant, [announce.product_changed(edited)]
 
         return await self._writer.run(write, effect)

@@ -12,7 +12,7 @@ from services.inventory.domain import catalog, catalog_locations, commands, stoc
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import purchase_orders as domain
 from services.inventory.domain import purchase_receipts as receipts
-from services.inventory.handlers import bundles
+from services.inventory.handlers import bundles, known_lots
 from services.inventory.handlers import suppliers as supplier_handlers
 from services.inventory.handlers.catalog import M, Write, Writer
 from services.inventory.mapping import catalog_messages as names
@@ -158,11 +158,14 @@ class PurchaseOrders:
     ) -> receipts.Receipt:
         """Takes a delivery in. receipt_id: of the answer that is remembered.
 
-        NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, OVER_RECEIPT, INVALID_REQUEST.
+        NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, OVER_RECEIPT, INVALID_REQUEST,
+        LOTS_NOT_KEPT, LOT_MISMATCH.
         """
 
         async def effect(session: database.WriteSession) -> tuple[receipts.Receipt, Sequence[events.Event]]:
             order = await _found(session, delivery.order_id, lock=True)
+            for sku, lot in delivery.draft.lots:
+                await known_lots.know(session, sku, lot)
             received = receipts.receive(
                 order,
                 delivery.draft,

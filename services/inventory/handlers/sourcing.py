@@ -33,6 +33,7 @@ class Wanted:
     parcels_max: int
     ttl_seconds: float
     order_ref: str
+    channel: str = ""
 
 
 class SourcingHandlers:
@@ -49,7 +50,7 @@ class SourcingHandlers:
         by = mapping.origin(principal.current())
         for attempt in range(1, TRIES_MAX + 1):
             places = await self._plan(key.tenant, wanted)
-            parts = mapping.reserve(places, by, wanted.ttl_seconds, wanted.order_ref)
+            parts = mapping.reserve(places, by, wanted.ttl_seconds, wanted.order_ref, wanted.channel)
             try:
                 return await self._stock.write_spread(parts, key, stock_pb2.Reservation)
             except stock_errors.InsufficientStock:  # somebody else took some of it since it was planned
@@ -83,7 +84,7 @@ class SourcingHandlers:
         within = _within(wanted)
         keys = sorted({values.fold(sku) for sku, _, _ in wanted.lines})
         capability = store.SHIP_FROM if wanted.pickup_at is None else store.PICKUP
-        found = await store.find(connection, tenant, keys, capability=capability, within=within)
+        found = await store.find(connection, tenant, keys, capability=capability, within=within, channel=wanted.channel)
         for sku, _, _ in wanted.lines:
             if values.fold(sku) not in found.spellings:
                 raise stock_errors.SkuNotFound(sku)

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from services.inventory import lane, reading
 from services.inventory.domain import commands, stock_errors
 from services.inventory.domain import levels as values
+from services.inventory.handlers import known_lots
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import availability
 from services.inventory.store import stock as store
@@ -34,6 +35,7 @@ class StockHandlers:
         self._db = db
         self._lanes = stock_lanes
         self._reader = reader
+        self.known_lots = known_lots.KnownLots(db)
 
     # --- writes ---
 
@@ -83,7 +85,10 @@ class StockHandlers:
         """Applies each line by itself. IDEMPOTENCY_KEY_REUSED."""
 
         async def apply(line: mapping.BulkLine, line_key: idempotency.Key) -> mapping.BulkResult:
-            return await self.write(line.location_id, line.command, line_key, mapping.BulkResult, line.reply)
+            command = line.command
+            if line.lot is not None and isinstance(command, commands.Adjust):
+                command = dataclasses.replace(command, lot=await self.known_lots.code(command.sku, line.lot))
+            return await self.write(line.location_id, command, line_key, mapping.BulkResult, line.reply)
 
         return await batches.run(self._db, key, lines, apply, mapping.refused_line)
 

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from services.inventory.domain import catalog as values
+from services.inventory.domain import gs1
+from services.inventory.mapping import lot_inputs
 from services.kit import clock, errors, ids, status
 from tillmesh.common.v1 import money_pb2
 from tillmesh.inventory.v1 import catalog_pb2, catalog_service_pb2
@@ -86,6 +88,12 @@ def variant(value: values.Variant) -> catalog_pb2.Variant:
         version=value.version,
         components=_components(value.components),
     )
+    if (policy := value.lot_policy) is not None:
+        message.lot_policy.CopyFrom(
+            catalog_pb2.LotPolicy(
+                sell_past_best_before=policy.sell_past_best_before, minimum_life_days=policy.minimum_life_days
+            )
+        )
     if value.package is not None:
         length, width, height, weight = value.package
         message.package.CopyFrom(
@@ -162,12 +170,18 @@ def match(value: values.Match) -> catalog_service_pb2.SearchProductsResponse.Mat
 
 
 def resolved(
-    codes: Sequence[str], items: Sequence[values.Item | None], at: values.Location
+    codes: Sequence[str],
+    items: Sequence[values.Item | None],
+    scanned: Sequence[gs1.Elements | None],
+    at: values.Location,
 ) -> catalog_service_pb2.BatchResolveItemsResponse:
-    """What codes stand for at a location; an unknown code has no item."""
+    """What codes stand for at a location; an unknown code has no item. scanned: what they say beside it."""
     response = catalog_service_pb2.BatchResolveItemsResponse(location=location(at))
-    for code, found in zip(codes, items, strict=True):
-        response.results.add(code=code, item=_item(found, at.currency_code) if found is not None else None)
+    for code, found, elements in zip(codes, items, scanned, strict=True):
+        item = _item(found, at.currency_code) if found is not None else None
+        if item is not None and elements is not None:
+            item.scanned.CopyFrom(lot_inputs.scanned_to_proto(elements))
+        response.results.add(code=code, item=item)
     return response
 
 

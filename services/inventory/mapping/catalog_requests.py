@@ -16,12 +16,14 @@ from google.protobuf.message import Message
 
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_features as features
+from services.inventory.domain import lots
 from services.inventory.domain.bundles import Component
 from services.inventory.handlers import bundles
 from services.inventory.handlers import catalog as handlers
 from services.inventory.handlers import catalog_locations as locations
 from services.inventory.handlers import catalog_prices as prices
 from services.inventory.handlers import catalog_products as products
+from services.inventory.mapping import lot_inputs
 from services.kit import errors, events, idempotency, ids, paging, principal, validation
 from tillmesh.inventory.v1 import catalog_pb2
 from tillmesh.inventory.v1 import catalog_service_pb2 as pb
@@ -165,7 +167,14 @@ def variant_draft(message: catalog_pb2.Variant) -> values.VariantDraft:
         tax_category=message.tax_category,
         discontinued=message.discontinued,
         attributes=_attributes(message.attributes),
+        lot_policy=_lot_policy(message),
     )
+
+
+def _lot_policy(message: catalog_pb2.Variant) -> lots.Policy | None:
+    if not message.HasField("lot_policy"):
+        return None
+    return lots.Policy(message.lot_policy.sell_past_best_before, dict(message.lot_policy.minimum_life_days))
 
 
 def _package(message: catalog_pb2.Variant) -> tuple[int, int, int, int] | None:
@@ -331,6 +340,7 @@ def scan(request: pb.BatchResolveItemsRequest) -> prices.Scan:
     return prices.Scan(
         location_id=location_id(request.location_id),
         codes=request.codes,
+        scanned=[lot_inputs.scanned(code) for code in request.codes],
         price_list=request.price_list or values.STANDARD,
         restricted=_sees_restricted(principal.current()),
     )

@@ -11,7 +11,7 @@ from services.inventory.mapping import catalog_messages as names
 from services.inventory.mapping import documents
 from services.kit import clock, ids, status
 from tillmesh.common.v1 import money_pb2
-from tillmesh.inventory.v1 import catalog_pb2
+from tillmesh.inventory.v1 import catalog_pb2, lots_pb2
 from tillmesh.inventory.v1 import replenishment_pb2 as messages
 from tillmesh.inventory.v1 import replenishment_service_pb2 as pb
 
@@ -179,6 +179,7 @@ def receipt(value: purchase_receipts.Receipt) -> messages.PurchaseReceipt:
             damaged=line.damaged,
             quality_control=line.quality_control,
             rejected=line.rejected,
+            lot=lots_pb2.LotInput(code=line.lot) if line.lot else None,
         )
     return message
 

@@ -17,7 +17,7 @@ from services.inventory.handlers import cycle_counts as counts
 from services.inventory.handlers import purchase_orders as orders
 from services.inventory.handlers import suppliers
 from services.inventory.mapping import catalog_requests as common
-from services.inventory.mapping import documents
+from services.inventory.mapping import documents, lot_inputs
 from services.kit import errors, paging, principal, validation
 from tillmesh.common.v1 import money_pb2
 from tillmesh.inventory.v1 import replenishment_pb2
@@ -234,6 +234,7 @@ def order_query(request: pb.ListPurchaseOrdersRequest) -> orders.Query:
 
 def delivery(request: pb.CreatePurchaseReceiptRequest) -> orders.Delivery:
     """A delivery on an order."""
+    drafts = [lot_inputs.draft(line) for line in request.lines]
     lines = tuple(
         purchase_receipts.ReceiptLine(
             sku=line.sku,
@@ -241,11 +242,15 @@ def delivery(request: pb.CreatePurchaseReceiptRequest) -> orders.Delivery:
             damaged=line.damaged,
             quality_control=line.quality_control,
             rejected=line.rejected,
+            lot="" if lot is None else lot.code,
         )
-        for line in request.lines
+        for line, lot in zip(request.lines, drafts, strict=True)
     )
     draft = purchase_receipts.ReceiptDraft(
-        lines=lines, delivery_note=request.delivery_note, received_at=documents.moment(request, "received_at")
+        lines=lines,
+        delivery_note=request.delivery_note,
+        received_at=documents.moment(request, "received_at"),
+        lots=tuple((line.sku, lot) for line, lot in zip(request.lines, drafts, strict=True) if lot is not None),
     )
     return orders.Delivery(
         order_id=order_id(request.purchase_order_id),

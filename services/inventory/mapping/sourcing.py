@@ -21,4 +21,5 @@ def wanted(request: pb.SourceReservationRequest) -> handlers.Wanted:
         parcels_max=request.parcels_max or mapping.PLACES_MAX,
         ttl_seconds=mapping.ttl(request),
         order_ref=request.order_ref,
+        channel=request.channel,
     )

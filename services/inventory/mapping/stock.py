@@ -12,8 +12,9 @@ from typing import Any
 from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 
-from services.inventory.domain import bundles, commands, stock, stock_errors
+from services.inventory.domain import bundles, commands, lots, stock, stock_errors
 from services.inventory.domain import levels as values
+from services.inventory.mapping import lot_inputs
 from services.inventory.store import stock as store
 from services.kit import clock, errors, idempotency, ids, principal, status, validation
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
@@ -68,7 +69,9 @@ def _key(caller: principal.Principal, method: str, request: Any, text: str) -> i
 
 def reserve_stock(request: pb.ReserveStockRequest, caller: principal.Principal) -> commands.Reserve:
     lines = ((request.sku, request.quantity),)
-    return commands.Reserve(origin(caller), ids.new_uuid(), lines, ttl(request), request.order_ref)
+    return commands.Reserve(
+        origin(caller), ids.new_uuid(), lines, ttl(request), request.order_ref, channel=request.channel
+    )
 
 
 def create_reservation(
@@ -80,35 +83,42 @@ def create_reservation(
         places.setdefault(line.location_id or request.location_id, []).append((line.sku, line.quantity))
     if len(places) > PLACES_MAX:
         raise validation.invalid("lines", f"name more than {PLACES_MAX} locations")
-    return reserve(places, origin(caller), ttl(request), request.order_ref)
+    return reserve(places, origin(caller), ttl(request), request.order_ref, request.channel)
 
 
 def reserve(
-    places: Mapping[str, Sequence[tuple[str, int]]], by: commands.Origin, ttl_seconds: float, order_ref: str
+    places: Mapping[str, Sequence[tuple[str, int]]],
+    by: commands.Origin,
+    ttl_seconds: float,
+    order_ref: str,
+    channel: str = "",
 ) -> list[tuple[str, commands.Reserve]]:
     """One hold over locations: (SKU, quantity) by TypeID."""
     hold_id, first = ids.new_uuid(), 1
     spread = []
     for location_id, lines in places.items():
-        spread.append((location_id, commands.Reserve(by, hold_id, tuple(lines), ttl_seconds, order_ref, first)))
+        part = commands.Reserve(by, hold_id, tuple(lines), ttl_seconds, order_ref, first, channel=channel)
+        spread.append((location_id, part))
         first += len(lines) * bundles.PARTS_MAX  # as many lines as they may come to
     return spread
 
 
-def adjust_stock(request: pb.AdjustStockRequest, caller: principal.Principal) -> commands.Adjust:
-    return commands.Adjust(origin(caller, request), request.sku, request.delta, request.reason, request.reference)
+def adjust_stock(request: pb.AdjustStockRequest, caller: principal.Principal, lot: str) -> commands.Adjust:
+    """lot: the code of the one that the request names; empty: none."""
+    change = (request.sku, request.delta, request.reason, request.reference)
+    return commands.Adjust(origin(caller, request), *change, lot=lot)
 
 
 def move_stock(request: pb.MoveStockRequest, caller: principal.Principal) -> commands.Move:
     states = (request.from_state, request.to_state)
     return commands.Move(
-        origin(caller, request), request.sku, *states, request.quantity, request.reason, request.reference
+        origin(caller, request), request.sku, *states, request.quantity, request.reason, request.reference, request.lot
     )
 
 
 def set_stock_counts(request: pb.SetStockCountsRequest, caller: principal.Principal) -> commands.SetCounts:
     counts = tuple(
-        commands.Count(c.sku, c.on_hand, c.expected_on_hand if c.HasField("expected_on_hand") else None)
+        commands.Count(c.sku, c.on_hand, c.expected_on_hand if c.HasField("expected_on_hand") else None, lot=c.lot)
         for c in request.counts
     )
     forced = "; ".join(dict.fromkeys(c.force_reason for c in request.counts if c.force_reason))
@@ -147,6 +157,8 @@ class BulkLine:
     command: commands.Adjust | commands.SetCounts
     reply: Reply
     fingerprint: bytes
+    lot: lots.LotDraft | None = None
+    """The lot that a delta is of."""
 
 
 def bulk_lines(request: pb.BulkUpdateStockRequest, caller: principal.Principal) -> list[BulkLine | errors.Error]:
@@ -155,9 +167,12 @@ def bulk_lines(request: pb.BulkUpdateStockRequest, caller: principal.Principal) 
 
 
 def bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
+    lot = lot_inputs.draft(line)
     command = _bulk_command(line, caller)
+    if lot is not None and not isinstance(command, commands.Adjust):
+        raise validation.invalid("lot", "is of a delta only")
     reply = _reply_adjusted if isinstance(command, commands.Adjust) else _reply_counted
-    return BulkLine(line.location_id, command, reply, idempotency.fingerprint(line))
+    return BulkLine(line.location_id, command, reply, idempotency.fingerprint(line), lot)
 
 
 def _bulk_command(
@@ -256,7 +271,7 @@ def reservation_to_proto(parts: Sequence[tuple[str, values.Hold]], now: dt.datet
         state=state,  # type: ignore[arg-type]  # the same numbers
         lines=[
             stock_pb.ReservationLine(
-                sku=line.sku, quantity=line.quantity, location_id=place, created_seq=part.created_seq
+                sku=line.sku, quantity=line.quantity, location_id=place, created_seq=part.created_seq, lot=line.lot
             )
             for place, part in parts
             for line in part.lines
@@ -379,6 +394,7 @@ def exception_to_proto(row: Any) -> stock_pb.StockException:
         recorded_at=clock.timestamp(row.recorded_at),
         resolved_at=clock.timestamp(row.resolved_at) if row.resolved_at else None,
         resolution=row.resolution,
+        lot=row.lot,
     )
 
 

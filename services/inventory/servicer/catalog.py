@@ -138,4 +138,4 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         self, request: pb.BatchResolveItemsRequest, context: Context
     ) -> pb.BatchResolveItemsResponse:
         resolved = await self._prices.resolve(requests.tenant(principal.current()), requests.scan(request))
-        return messages.resolved(request.codes, resolved.items, resolved.location)
+        return messages.resolved(request.codes, resolved.items, resolved.scanned, resolved.location)

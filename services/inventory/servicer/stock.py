@@ -16,7 +16,7 @@ from services.inventory.domain import levels as values
 from services.inventory.handlers import sourcing as sourcing_handlers
 from services.inventory.handlers import stock as handlers
 from services.inventory.handlers import stock_stream
-from services.inventory.mapping import availability
+from services.inventory.mapping import availability, lot_inputs
 from services.inventory.mapping import sourcing as sourcing_mapping
 from services.inventory.mapping import stock as mapping
 from services.kit import dead_letters, paging, principal, validation
@@ -80,7 +80,8 @@ class StockServicer(rpc.InventoryServiceServicer):
         return await self._write("SetStockCounts", request, command, pb.SetStockCountsResponse, mapping.reply_levels)
 
     async def AdjustStock(self, request: pb.AdjustStockRequest, context: Context) -> stock_pb.StockLevel:
-        command = mapping.adjust_stock(request, principal.current())
+        lot = await self._stock.known_lots.code(request.sku, lot_inputs.draft(request))
+        command = mapping.adjust_stock(request, principal.current(), lot)
         return await self._write("AdjustStock", request, command, stock_pb.StockLevel, mapping.reply_level)
 
     async def MoveStock(self, request: pb.MoveStockRequest, context: Context) -> stock_pb.StockLevel:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from services.inventory.store import bundles
+from services.inventory.store import bundles, lot_rows
 from services.kit import database
 
 LOCATIONS_MAX: Final = 400  # what a caller may name; 20,000 cells are a second of an edge's patience in JSON
@@ -26,20 +26,24 @@ _DUE: Final = """CASE WHEN x.reserved > 0 THEN (SELECT coalesce(sum(b.quantity):
 _COMING: Final = """CASE WHEN CAST(:at AS timestamptz) IS NULL THEN 0 ELSE (
     SELECT coalesce(sum(CAST(d ->> 'quantity' AS bigint))::bigint, 0) FROM jsonb_array_elements(x.incoming) d
     WHERE CAST(d ->> 'eta' AS timestamptz) <= CAST(:at AS timestamptz)) END"""
+# What of a level is of lots that may not be sold any more; of one without lots nothing is looked up.
+_RETIRING: Final = (
+    f"CASE WHEN x.has_lots THEN (SELECT e.recalled + e.expired FROM ({lot_rows.retiring('x')}) e) ELSE 0 END"
+)
 _PLACED: Final = "x.location_id = ANY (ARRAY(SELECT id FROM place))"
 _UNITS: Final = bundles.UNITS.replace("p.quantity", "y.quantity")
 # A bundle has no level: where there are all of its parts it has what they come to. OFFSET keeps the planner from adding
 # up once a column.
 _CELLS: Final = f"""
 SELECT l.location_id, l.on_hand, l.available + l.due AS available, l.available + l.due + l.coming AS expected FROM (
-    SELECT x.location_id, x.on_hand, x.available, {_DUE} AS due, {_COMING} AS coming
+    SELECT x.location_id, x.on_hand, x.available - {_RETIRING} AS available, {_DUE} AS due, {_COMING} AS coming
     FROM stock_level x WHERE x.sku_key = v.sku_key AND {_PLACED} OFFSET 0
 ) l
 UNION ALL
 SELECT y.location_id, 0, {_UNITS.format(available="y.available + y.due")},
        {_UNITS.format(available="y.available + y.due + y.coming")}
 FROM (
-    SELECT x.location_id, p.quantity, x.available, {_DUE} AS due, {_COMING} AS coming
+    SELECT x.location_id, p.quantity, x.available - {_RETIRING} AS available, {_DUE} AS due, {_COMING} AS coming
     FROM bundle_part p JOIN stock_level x ON x.tenant_id = p.tenant_id AND x.sku_key = p.sku_key
     WHERE p.bundle_key = v.sku_key AND {_PLACED} OFFSET 0
 ) y

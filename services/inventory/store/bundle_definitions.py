@@ -47,7 +47,7 @@ ORDER BY c.bundle_key, c.position
 # Whatever brings units of a SKU to a location, or takes them away, by the SKU's own name.
 STOCKED = sa.text("""
 SELECT EXISTS (
-    SELECT FROM stock_level WHERE sku_key = :key AND (incoming <> '[]' OR on_hand <> 0 OR reserved <> 0 OR allocated <> 0
+    SELECT FROM stock_level WHERE sku_key = :key AND (incoming <> '[]' OR has_lots OR on_hand <> 0 OR reserved <> 0 OR allocated <> 0
         OR damaged <> 0 OR quality_control <> 0 OR expired <> 0 OR in_transit <> 0)
 ) OR EXISTS (
     SELECT FROM purchase_order_line l JOIN purchase_order o ON o.tenant_id = l.tenant_id AND o.id = l.order_id

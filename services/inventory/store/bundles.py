@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from services.inventory.domain import levels as values
 from services.inventory.domain.bundles import Bundle, BundleLevel, Component, PartLevel
+from services.inventory.store import lot_rows
 from services.kit import binary, database, pipeline
 
 # What changed in a tenant's bundles after a version: SKU, version, and the parts, none of what is plain again.
@@ -33,15 +34,17 @@ SELECT sku_key, available, version, updated_at FROM stock_level
 WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[])
 """)
 
-# A part of a bundle at a location, with what has run out added back. p, of bundle_part, and place are there already.
+# A part of a bundle at a location, with what has run out added back, and lots whose time is over taken off. p, of bundle_part, and place are there already.
 _PART: Final = """
 LEFT JOIN stock_level l ON l.tenant_id = p.tenant_id AND l.location_id = {place} AND l.sku_key = p.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
     WHERE l.reserved > 0 AND tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key
       AND expires_at <= (SELECT clock_timestamp())
 ) d ON true
+LEFT JOIN LATERAL ({retiring}) e ON true
 """
-_COLUMNS: Final = """p.quantity, coalesce(l.available + coalesce(d.due, 0), 0) AS available,
+_UNITS: Final = "coalesce(l.available + coalesce(d.due, 0) - e.recalled - e.expired, 0)"
+_COLUMNS: Final = f"""p.quantity, {_UNITS} AS available,
     coalesce(l.version, 0) AS version, l.updated_at, l.incoming"""
 READ = pipeline.Statement(f"""
 SELECT q.n, v.sku, b.version, {_COLUMNS}
@@ -49,7 +52,7 @@ FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
 JOIN bundle b ON b.tenant_id = $1 AND b.sku_key = q.sku_key
 JOIN variant v ON v.tenant_id = b.tenant_id AND v.sku_key = b.sku_key
 JOIN bundle_part p ON p.tenant_id = b.tenant_id AND p.bundle_key = b.sku_key
-{_PART.format(place="q.location_id")}
+{_PART.format(place="q.location_id", retiring=lot_rows.retiring("l"))}
 ORDER BY q.n
 """)
 # Where there is anything of a bundle, and there all of its parts.
@@ -64,15 +67,15 @@ FROM ({_PLACES} AND (CAST(:after AS uuid) IS NULL OR x.location_id > CAST(:after
     ORDER BY x.location_id LIMIT :limit) o
 CROSS JOIN bundle_part p JOIN bundle b ON b.tenant_id = p.tenant_id AND b.sku_key = p.bundle_key
 JOIN variant v ON v.tenant_id = p.tenant_id AND v.sku_key = p.bundle_key
-{_PART.format(place="o.location_id")}
+{_PART.format(place="o.location_id", retiring=lot_rows.retiring("l"))}
 WHERE p.bundle_key = :key ORDER BY o.location_id
 """)
 # Division rounds towards zero here, which is the same below it: at least 0 is answered.
 UNITS: Final = "greatest(min(({available}) / p.quantity), 0)::bigint"
 SUM = sa.text(f"""
 SELECT coalesce(sum(units), 0)::bigint AS available, count(*) AS locations FROM (
-    SELECT {UNITS.format(available="coalesce(l.available + coalesce(d.due, 0), 0)")} AS units
-    FROM ({_PLACES}) o CROSS JOIN bundle_part p {_PART.format(place="o.location_id")}
+    SELECT {UNITS.format(available=_UNITS)} AS units
+    FROM ({_PLACES}) o CROSS JOIN bundle_part p {_PART.format(place="o.location_id", retiring=lot_rows.retiring("l"))}
     WHERE p.bundle_key = :key GROUP BY o.location_id
 ) u
 """)
@@ -90,7 +93,7 @@ FROM (
 ) o JOIN bundle_part p ON p.tenant_id = {{tenant}} AND p.bundle_key = o.bundle_key
 JOIN bundle b ON b.tenant_id = p.tenant_id AND b.sku_key = p.bundle_key
 JOIN variant v ON v.tenant_id = p.tenant_id AND v.sku_key = p.bundle_key
-{_PART.format(place="{location}")}
+{_PART.format(place="{location}", retiring=lot_rows.retiring("l"))}
 ORDER BY p.bundle_key
 """
 

@@ -15,7 +15,7 @@ from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import catalog_features as features
 from services.inventory.domain import catalog_products as products
 from services.inventory.store import catalog as common
-from services.inventory.store import catalog_words
+from services.inventory.store import catalog_words, lot_rows
 from services.inventory.tables import bundles
 from services.inventory.tables import catalog as tables
 from services.kit import database
@@ -41,12 +41,12 @@ FROM json_to_recordset(CAST(:rows AS json)) AS r (
 """)
 INSERT_VARIANTS = sa.text("""
 INSERT INTO variant (tenant_id, sku_key, sku, product_id, position, name, options, stock_unit, package, lead_time_days,
-                     tax_category, discontinued, attributes, version, category_key, words)
+                     tax_category, discontinued, attributes, version, category_key, words, lot_policy)
 SELECT current_setting('app.tenant_id')::uuid, r.*
 FROM json_to_recordset(CAST(:rows AS json)) AS r (
     sku_key text, sku text, product_id uuid, position int, name text, options jsonb, stock_unit smallint, package int[],
     lead_time_days int, tax_category text, discontinued boolean, attributes jsonb, version bigint, category_key text,
-    words tsvector
+    words tsvector, lot_policy jsonb
 ) ORDER BY r.sku_key ON CONFLICT DO NOTHING
 """)
 INSERT_BARCODES = sa.text("""
@@ -94,6 +94,7 @@ VARIANT_COLUMNS = (
     VARIANT.c.tax_category,
     VARIANT.c.discontinued,
     VARIANT.c.attributes,
+    VARIANT.c.lot_policy,
     VARIANT.c.version,
     sa.func.array(_BARCODES).label("barcodes"),
     sa.func.array(_COMPONENTS).label("components"),
@@ -153,6 +154,7 @@ async def update_variant(
     record = _variant_rows(tenant, product, [variant])[0]
     kept = (
         "name", "options", "package", "lead_time_days", "tax_category", "discontinued", "attributes", "version", "words",
+        "lot_policy",
     )  # fmt: skip
     statement = sa.update(VARIANT).where(VARIANT.c.sku_key == variant.sku_key)
     package = None if variant.package is None else list(variant.package)  # the driver takes a tuple for a row
@@ -280,6 +282,7 @@ def variant_of(row: Any) -> values.Variant:
         tax_category=row.tax_category,
         discontinued=row.discontinued,
         attributes=pairs(row.attributes),
+        lot_policy=None if row.lot_policy is None else lot_rows.policy_of(row.lot_policy),
         version=row.version,
         components=pairs(row.components),
     )
@@ -344,6 +347,7 @@ def _variant_rows(
                 _texts(product, variant),
                 (features.lexeme(tenant, each) for each in sorted(features.features(product.attributes, variant))),
             ),
+            "lot_policy": lot_rows.policy_json(variant.lot_policy),
         }
         for position, variant in enumerate(variants, first)
     ]

@@ -209,7 +209,7 @@ def _of_json(kept: Mapping[str, Any]) -> commands.Document:
         case "receive":
             return commands.ReceiveStock(
                 _origin_of(kept["origin"]),
-                tuple((sku, state, quantity) for sku, state, quantity in kept["lines"]),
+                tuple(commands.Receipt(*line) for line in kept["lines"]),
                 kept["reason"],
                 kept["ref_type"],
                 kept["reference"],

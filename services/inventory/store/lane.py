@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.inventory.domain import levels as values
+from services.inventory.domain import lots
 from services.inventory.domain.bundles import Bundles, PartLevel
 from services.inventory.store import bundles as bundle_store
+from services.inventory.store import lot_rows
 from services.kit import binary, events, idempotency, outbox, pipeline
 
 HEAD = pipeline.Statement("""
@@ -25,12 +27,12 @@ WHERE h.tenant_id = $1 AND h.location_id = $2 FOR UPDATE OF h
 """)
 LEVELS = pipeline.Statement("""
 SELECT sku_key, sku, on_hand, reserved, allocated, damaged, quality_control, expired, in_transit, safety_stock,
-       backorder_limit, incoming, version, observed_at, updated_at, low_stock_threshold, rearm_threshold, alert
+       backorder_limit, incoming, version, observed_at, updated_at, low_stock_threshold, rearm_threshold, alert, has_lots
 FROM stock_level WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[]) ORDER BY sku_key FOR UPDATE
 """)
 HOLDS = pipeline.Statement("""
-SELECT id, line, sku, quantity, state, order_ref, expires_at, created_at, created_seq
-FROM hold WHERE tenant_id = $1 AND location_id = $2 AND id = ANY ($3::uuid[]) ORDER BY id, line FOR UPDATE
+SELECT id, line, sku, quantity, state, order_ref, expires_at, created_at, created_seq, lot
+FROM hold WHERE tenant_id = $1 AND location_id = $2 AND id = ANY ($3::uuid[]) ORDER BY id, line, lot FOR UPDATE
 """)
 # The clock and what is due by it, in one reading.
 CLOCK = pipeline.Statement("""
@@ -48,7 +50,10 @@ VARIANTS = pipeline.Statement("SELECT sku_key, sku FROM variant WHERE tenant_id 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a batch needs of a location: folded SKUs, hold ids, consumers of events. key: the location's TypeID."""
+    """What a batch needs of a location: folded SKUs, hold ids, consumers of events, lots that are named.
+
+    key: the location's TypeID. with_lots: SKUs that had some when they were last seen, so those are asked for at once.
+    """
 
     key: str
     skus: set[str] = field(default_factory=set)
@@ -56,6 +61,8 @@ class Wanted:
     consumers: set[str] = field(default_factory=set)
     beside: set[str] = field(default_factory=set)
     """Folded SKUs that are only looked at: what else bundles consist of that these are in."""
+    lots: set[tuple[str, str]] = field(default_factory=set)
+    with_lots: set[str] = field(default_factory=set)
 
 
 Plan = Callable[[Bundles], Mapping[uuid.UUID, Wanted]]
@@ -76,6 +83,8 @@ class Place:
     cursors: dict[str, tuple[int, int]]
     variants: Mapping[str, str]
     beside: Mapping[str, PartLevel]
+    lot_due: dict[tuple[str, str], int]
+    policies: Mapping[str, lots.Policy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +120,47 @@ async def load(
         wanted = plan(bundles)
         queries = _queries(owner.bytes, wanted)
         found.update(zip(queries, await connection.proceed(*queries.values()), strict=True))
+    later = _later(owner.bytes, wanted, found)
+    if later:
+        found.update(zip(later, await connection.proceed(*later.values()), strict=True))
+    variants = dict(found.get("variants", ()))
+    return Loaded(
+        {location: _place(location, found, variants) for location in wanted if found["head", location]},
+        {row[0] - 1: (row[1], row[2]) for row in found["answered"]},
+        bundles,
+    )
+
+
+def _later(
+    owner: bytes, wanted: Mapping[uuid.UUID, Wanted], found: Mapping[Any, pipeline.Rows]
+) -> dict[Any, pipeline.Query]:
+    """What is only known to be needed now: SKUs that a location never had, and lots where none were expected."""
+    queries: dict[Any, pipeline.Query] = {}
     missing = {
         sku
         for location, of in wanted.items()
         if len(of.skus) > len(found["levels", location])
         for sku in of.skus.difference(row[0] for row in found["levels", location])
     }
-    variants: dict[str, str] = {}
     if missing:  # a location never had them: they may still be in the catalogue
-        variants = dict((await connection.proceed((VARIANTS, (owner.bytes, binary.texts(sorted(missing))))))[0])
-    return Loaded(
-        {location: _place(location, found, variants) for location in wanted if found["head", location]},
-        {row[0] - 1: (row[1], row[2]) for row in found["answered"]},
-        bundles,
-    )
+        queries["variants"] = (VARIANTS, (owner, binary.texts(sorted(missing))))
+    keys_of_lots: set[str] = set()
+    for location, of in wanted.items():
+        keys = [row[0] for row in found["levels", location] if row[_HAS_LOTS] and row[0] not in of.with_lots]
+        held = {(values.fold(row[_HOLD_SKU]), row[-1]) for row in found.get(("holds", location), ()) if row[-1]}
+        unseen = held - of.lots - {(row[0], row[_LOT]) for row in found.get(("lots", location), ())}
+        if keys or unseen:
+            keys_of_lots.update(keys, (key for key, _ in unseen))
+            more = {*of.with_lots, *keys, *(key for key, _ in of.lots)}
+            queries |= lot_rows.queries(owner, location, more, of.lots | unseen)
+    if keys_of_lots:
+        queries["policies"] = lot_rows.policies(owner, keys_of_lots | _keys_of_lots(wanted))
+    return queries
+
+
+def _keys_of_lots(wanted: Mapping[uuid.UUID, Wanted]) -> set[str]:
+    """Folded SKUs of which lots are asked for in the first trip."""
+    return {key for of in wanted.values() for key in (*of.with_lots, *(key for key, _ in of.lots))}
 
 
 async def _renewed(connection: pipeline.LaneConnection, owner: uuid.UUID, bundles: Bundles, version: int) -> Bundles:
@@ -157,23 +193,38 @@ def _queries(owner: bytes, wanted: Mapping[uuid.UUID, Wanted]) -> dict[Any, pipe
             )
     for location, _ in places:
         queries["clock", location] = (CLOCK, (owner, location.bytes, skus[location]))
+    for location, of in places:
+        if of.with_lots or of.lots:
+            queries |= lot_rows.queries(owner, location, {*of.with_lots, *(key for key, _ in of.lots)}, of.lots)
+    if keys := _keys_of_lots(wanted):
+        queries["policies"] = lot_rows.policies(owner, keys)
     return queries
 
 
 def _place(location: uuid.UUID, found: Mapping[Any, pipeline.Rows], variants: Mapping[str, str]) -> Place:
     ((seq, epoch, closed, _),) = found["head", location]
     now, due = _clock(found["clock", location])
+    levels = {row[0]: level_of(row) for row in found["levels", location]}
+    policies = {row[0]: lot_rows.policy_of(row[1]) for row in found.get("policies", ())}
+    of_lots = found.get(("lots", location), ()), found.get(("new_lots", location), ())
+    for key, of_key in lot_rows.by_sku(*of_lots, policies).items():
+        if key not in levels and key in variants:
+            levels[key] = values.Level(variants[key], fresh=True)
+        if key in levels:
+            levels[key].lots = of_key
     return Place(
         seq=seq,
         epoch=epoch,
         closed=closed,
         now=now,
-        levels={row[0]: level_of(row) for row in found["levels", location]},
+        levels=levels,
         due=due,
         holds=_holds(found.get(("holds", location), ())),
         cursors={row[0]: (row[1], row[2]) for row in found.get(("cursors", location), ())},
         variants=variants,
         beside=bundle_store.beside(found.get(("beside", location), ())),
+        lot_due=lot_rows.due(found.get(("lot_buckets", location), ()), now),
+        policies=policies,
     )
 
 
@@ -194,20 +245,25 @@ def _clock(rows: Sequence[Sequence[Any]]) -> tuple[dt.datetime, dict[str, int]]:
     return rows[0][0], {row[1]: row[2] for row in rows if row[1] is not None}
 
 
+_HAS_LOTS = 18
+_HOLD_SKU = 2
+_LOT = 8
+
+
 def level_of(row: Sequence[Any]) -> values.Level:
     level = values.Level(*row[1:11])
     level.incoming = tuple(
         values.Incoming(i["quantity"], dt.datetime.fromisoformat(i["eta"]), i["reference"]) for i in row[11]
     )
     level.version, level.observed_at, level.updated_at = row[12:15]
-    level.low_stock_threshold, level.rearm_threshold, level.alert = row[15:18]
+    level.low_stock_threshold, level.rearm_threshold, level.alert, level.has_lots = row[15:19]
     return level
 
 
 def _holds(rows: Sequence[Sequence[Any]]) -> dict[uuid.UUID, values.Hold]:
     holds: dict[uuid.UUID, values.Hold] = {}
-    for hold_id, number, sku, quantity, state, order_ref, expires_at, created_at, created_seq in rows:
-        line = values.HoldLine(values.fold(sku), sku, quantity, number)
+    for hold_id, number, sku, quantity, state, order_ref, expires_at, created_at, created_seq, lot in rows:
+        line = values.HoldLine(values.fold(sku), sku, quantity, number, lot)
         if (hold := holds.get(hold_id)) is not None:
             hold.lines = (*hold.lines, line)
         else:
@@ -233,31 +289,33 @@ PARTS: Mapping[str, str] = {
     "whole_levels": """
         INSERT INTO stock_level AS x (tenant_id, location_id, sku_key, sku, on_hand, reserved, allocated, damaged,
             quality_control, expired, in_transit, safety_stock, backorder_limit, incoming, version, observed_at,
-            low_stock_threshold, rearm_threshold, alert, updated_at)
+            low_stock_threshold, rearm_threshold, alert, has_lots, updated_at)
         SELECT %(tenant)s::uuid, %(location)s::uuid, u.*, %(now)s::timestamptz
         FROM unnest(%(w_key)s::text[], %(w_sku)s::text[], %(w_on_hand)s::bigint[], %(w_reserved)s::bigint[],
             %(w_allocated)s::bigint[], %(w_damaged)s::bigint[], %(w_quality_control)s::bigint[], %(w_expired)s::bigint[],
             %(w_in_transit)s::bigint[], %(w_safety_stock)s::bigint[], %(w_backorder_limit)s::bigint[], %(w_incoming)s::jsonb[], %(w_version)s::bigint[],
             %(w_observed_at)s::timestamptz[], %(w_low_stock_threshold)s::bigint[], %(w_rearm_threshold)s::bigint[],
-            %(w_alert)s::bigint[]) u
+            %(w_alert)s::bigint[], %(w_has_lots)s::boolean[]) u
         ON CONFLICT (tenant_id, location_id, sku_key) DO UPDATE SET on_hand = excluded.on_hand,
             reserved = excluded.reserved, allocated = excluded.allocated, damaged = excluded.damaged,
             quality_control = excluded.quality_control, expired = excluded.expired, in_transit = excluded.in_transit,
             safety_stock = excluded.safety_stock, backorder_limit = excluded.backorder_limit, incoming = excluded.incoming, version = excluded.version,
             observed_at = excluded.observed_at, low_stock_threshold = excluded.low_stock_threshold,
-            rearm_threshold = excluded.rearm_threshold, alert = excluded.alert, updated_at = excluded.updated_at""",
+            rearm_threshold = excluded.rearm_threshold, alert = excluded.alert, has_lots = excluded.has_lots,
+            updated_at = excluded.updated_at""",
     "ledger": """
         INSERT INTO ledger (tenant_id, location_id, recorded_at, seq, line, sku, from_state, to_state, quantity, reason,
-            ref_type, ref_id, actor, terminal, occurred_at)
+            ref_type, ref_id, actor, terminal, occurred_at, lot)
         SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, u.*
         FROM unnest(%(m_seq)s::bigint[], %(m_line)s::bigint[], %(m_sku)s::text[], %(m_from)s::bigint[], %(m_to)s::bigint[],
             %(m_quantity)s::bigint[], %(m_reason)s::bigint[], %(m_ref_type)s::text[], %(m_ref_id)s::text[],
-            %(m_actor)s::text[], %(m_terminal)s::text[], %(m_occurred_at)s::timestamptz[]) u""",
+            %(m_actor)s::text[], %(m_terminal)s::text[], %(m_occurred_at)s::timestamptz[], %(m_lot)s::text[]) u""",
     "holds": """
-        INSERT INTO hold (tenant_id, location_id, created_at, id, line, sku, quantity, state, order_ref, expires_at, created_seq)
+        INSERT INTO hold (tenant_id, location_id, created_at, id, line, sku, quantity, state, order_ref, expires_at, created_seq,
+            lot)
         SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, u.*
         FROM unnest(%(h_id)s::uuid[], %(h_line)s::bigint[], %(h_sku)s::text[], %(h_quantity)s::bigint[], %(h_state)s::bigint[],
-            %(h_order_ref)s::text[], %(h_expires_at)s::timestamptz[], %(h_seq)s::bigint[]) u""",
+            %(h_order_ref)s::text[], %(h_expires_at)s::timestamptz[], %(h_seq)s::bigint[], %(h_lot)s::text[]) u""",
     "changed_holds": """
         UPDATE hold x SET state = u.state, expires_at = u.expires_at
         FROM unnest(%(c_id)s::uuid[], %(c_state)s::bigint[], %(c_expires_at)s::timestamptz[]) u (id, state, expires_at)
@@ -276,15 +334,16 @@ PARTS: Mapping[str, str] = {
         DELETE FROM hold_bucket WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid AND sku_key = ANY (%(due)s::text[])
           AND expires_at <= %(now)s::timestamptz""",
     "exceptions": """
-        INSERT INTO stock_exception (tenant_id, location_id, recorded_at, id, kind, sku, quantity, ref_type, ref_id)
+        INSERT INTO stock_exception (tenant_id, location_id, recorded_at, id, kind, sku, quantity, ref_type, ref_id, lot)
         SELECT %(tenant)s::uuid, %(location)s::uuid, %(now)s::timestamptz, u.*
         FROM unnest(%(x_id)s::uuid[], %(x_kind)s::bigint[], %(x_sku)s::text[], %(x_quantity)s::bigint[],
-            %(x_ref_type)s::text[], %(x_ref_id)s::text[]) u""",
+            %(x_ref_type)s::text[], %(x_ref_id)s::text[], %(x_lot)s::text[]) u""",
     "cursors": """
         INSERT INTO inbox_cursor AS x (tenant_id, key, consumer, epoch, seq)
         SELECT %(tenant)s::uuid, %(k_key)s::text, u.* FROM unnest(%(k_consumer)s::text[], %(k_epoch)s::bigint[], %(k_seq)s::bigint[]) u
         ON CONFLICT (tenant_id, consumer, key) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
             updated_at = clock_timestamp()""",
+    **lot_rows.PARTS,
     "event": outbox.LANE_INSERT,
 }
 
@@ -345,18 +404,18 @@ class Writes:
             "whole_levels",
             ("w_key", "w_sku", "w_on_hand", "w_reserved", "w_allocated", "w_damaged", "w_quality_control", "w_expired",
              "w_in_transit", "w_safety_stock", "w_backorder_limit", "w_incoming", "w_version", "w_observed_at", "w_low_stock_threshold",
-             "w_rearm_threshold", "w_alert"),
+             "w_rearm_threshold", "w_alert", "w_has_lots"),
             [
                 (key, v.sku, v.on_hand, v.reserved, v.allocated, v.damaged, v.quality_control, v.expired, v.in_transit,
                  v.safety_stock, v.backorder_limit, _incoming_json(v.incoming), v.version, v.observed_at, v.low_stock_threshold,
-                 v.rearm_threshold, int(v.alert))
+                 v.rearm_threshold, int(v.alert), v.has_lots)
                 for key, v in whole.items()
             ],
         )  # fmt: skip
         self._add(
             "ledger",
             ("m_seq", "m_line", "m_sku", "m_from", "m_to", "m_quantity", "m_reason", "m_ref_type", "m_ref_id", "m_actor",
-             "m_terminal", "m_occurred_at"),
+             "m_terminal", "m_occurred_at", "m_lot"),
             movements,
         )  # fmt: skip
 
@@ -364,7 +423,7 @@ class Writes:
         """Reservations."""
         self._add(
             "holds",
-            ("h_id", "h_line", "h_sku", "h_quantity", "h_state", "h_order_ref", "h_expires_at", "h_seq"),
+            ("h_id", "h_line", "h_sku", "h_quantity", "h_state", "h_order_ref", "h_expires_at", "h_seq", "h_lot"),
             [
                 (
                     hold.id,
@@ -375,6 +434,7 @@ class Writes:
                     hold.order_ref,
                     hold.expires_at,
                     hold.created_seq,
+                    line.lot,
                 )
                 for hold in new
                 for line in hold.lines
@@ -393,10 +453,35 @@ class Writes:
             self._parts.append("due")
             self._values["due"] = list(due)
 
+    def lots(self, touched: Mapping[tuple[str, str], values.LotStock]) -> None:
+        """Units of lots. A row goes with the last unit."""
+        self._add(
+            "lots",
+            ("o_key", "o_lot", "o_on_hand", "o_reserved", "o_allocated", "o_damaged", "o_quality_control", "o_expired",
+             "o_in_transit", "o_sell_until", "o_recalled_at"),
+            [
+                (*of, v.on_hand, v.reserved, v.allocated, v.damaged, v.quality_control, v.expired, v.in_transit, v.sell_until,
+                 v.recalled_at)
+                for of, v in touched.items()
+                if not v.is_empty
+            ],
+        )  # fmt: skip
+        self._add("gone_lots", ("g_key", "g_lot"), [of for of, v in touched.items() if v.is_empty])
+
+    def lot_buckets(self, deltas: Mapping[tuple[str, str, dt.datetime], int], due: Iterable[tuple[str, str]]) -> None:
+        """When held units of lots end. due: lots whose past buckets were given back."""
+        more = [(*of, quantity) for of, quantity in deltas.items() if quantity > 0]
+        less = [(*of, -quantity) for of, quantity in deltas.items() if quantity < 0]
+        self._add("lot_buckets", ("lb_key", "lb_lot", "lb_expires_at", "lb_quantity"), more)
+        self._add("lots_taken", ("lt_key", "lt_lot", "lt_expires_at", "lt_quantity"), less)
+        if keys := sorted({key for key, _ in due}):
+            self._parts.append("lots_due")
+            self._values["lots_due"] = keys
+
     def exceptions(self, raised: Sequence[values.RaisedException]) -> None:
         """What a person has to look at."""
-        rows = [(x.id, int(x.kind), x.sku, x.quantity, x.ref_type, x.ref_id) for x in raised]
-        self._add("exceptions", ("x_id", "x_kind", "x_sku", "x_quantity", "x_ref_type", "x_ref_id"), rows)
+        rows = [(x.id, int(x.kind), x.sku, x.quantity, x.ref_type, x.ref_id, x.lot) for x in raised]
+        self._add("exceptions", ("x_id", "x_kind", "x_sku", "x_quantity", "x_ref_type", "x_ref_id", "x_lot"), rows)
 
     def cursors(self, key: str, moved: Mapping[str, tuple[int, int]]) -> None:
         """How far consumers have come with a key."""

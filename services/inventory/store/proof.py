@@ -7,7 +7,7 @@ differs, and at most DIFFERENCES_MAX rows of a kind: memory stays small over any
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -24,17 +24,40 @@ _SUMS = ", ".join(
     for name, state in zip(values.Counters._fields[1:], list(values.State)[2:], strict=True)
 )
 _MOVED = f"""
-SELECT lower(sku) COLLATE "C" AS sku_key,
+SELECT lower(sku) COLLATE "C" AS sku_key, {{and_by}}
     coalesce(sum(quantity * ((from_state IN (1, 8))::int - (to_state IN (1, 8))::int)), 0)::bigint AS on_hand, {_SUMS}
-FROM ledger WHERE {{where}} GROUP BY 1
+FROM ledger WHERE {{where}} GROUP BY {{by}}
 """
+_BY_LOT = {"and_by": 'lot COLLATE "C" AS lot,', "by": "1, 2"}
+_OF_LOT = " of lot "
 _PAIRS = ", ".join(f"('{name}', coalesce(m.{name}, 0), coalesce(l.{name}, 0))" for name in values.Counters._fields)
 
 LEVELS = f"""
-SELECT coalesce(l.sku_key, m.sku_key), v.* FROM ({_MOVED.format(where="location_id = :location")}) m
+SELECT coalesce(l.sku_key, m.sku_key), v.* FROM ({_MOVED.format(where="location_id = :location", and_by="", by="1")}) m
 FULL JOIN (SELECT * FROM stock_level WHERE location_id = :location) l ON l.sku_key = m.sku_key
 CROSS JOIN LATERAL (VALUES {_PAIRS}) v (what, expected, found)
 WHERE v.expected <> v.found
+"""
+LOTS = f"""
+SELECT coalesce(l.sku_key, m.sku_key), v.what || '{_OF_LOT}' || coalesce(l.lot, m.lot), v.expected, v.found
+FROM ({_MOVED.format(where="location_id = :location AND lot <> ''", **_BY_LOT)}) m
+FULL JOIN (SELECT * FROM stock_lot WHERE location_id = :location) l ON l.sku_key = m.sku_key AND l.lot = m.lot
+CROSS JOIN LATERAL (VALUES {_PAIRS}) v (what, expected, found)
+WHERE v.expected <> v.found
+"""
+LOTS_RESERVED = """
+SELECT coalesce(l.sku_key, b.sku_key), 'reserved of lot ' || coalesce(l.lot, b.lot) || ', by the buckets',
+       coalesce(b.quantity, 0), coalesce(l.reserved, 0)
+FROM (SELECT sku_key, lot, sum(quantity)::bigint AS quantity FROM lot_bucket WHERE location_id = :location GROUP BY 1, 2) b
+FULL JOIN (SELECT sku_key, lot, reserved FROM stock_lot WHERE location_id = :location) l
+    ON l.sku_key = b.sku_key AND l.lot = b.lot
+WHERE coalesce(b.quantity, 0) <> coalesce(l.reserved, 0)
+"""
+# A level that doesn't say that it has lots would be decided on as if it had none.
+HAS_LOTS = """
+SELECT sku_key, 'has lots', h.has::int, has_lots::int FROM stock_level l CROSS JOIN LATERAL (SELECT EXISTS (
+    SELECT FROM stock_lot s WHERE s.tenant_id = l.tenant_id AND s.location_id = l.location_id AND s.sku_key = l.sku_key
+) AS has) h WHERE location_id = :location AND h.has <> has_lots
 """
 RESERVED = """
 SELECT coalesce(l.sku_key, b.sku_key), 'reserved, by the buckets', coalesce(b.quantity, 0), coalesce(l.reserved, 0)
@@ -77,7 +100,7 @@ CROSS JOIN (SELECT max(seq) AS seq FROM ledger WHERE location_id = :location) l
 WHERE h.location_id = :location AND l.seq > h.seq
 """
 CHECKS = [sa.text(f"{check} ORDER BY 1, 2 LIMIT {DIFFERENCES_MAX}") for check in (
-    LEVELS, RESERVED, BUCKETS, OUTBOX, LINES, AHEAD,
+    LEVELS, LOTS, HAS_LOTS, RESERVED, LOTS_RESERVED, BUCKETS, OUTBOX, LINES, AHEAD,
 )]  # fmt: skip
 PATIENCE = sa.text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
 
@@ -88,10 +111,12 @@ WHERE (CAST(:tenant AS uuid) IS NULL OR tenant_id = CAST(:tenant AS uuid))
 ORDER BY tenant_id, location_id
 """)
 POSITION = sa.text("SELECT seq FROM stock_head WHERE location_id = :location")
-MOVED = sa.text(_MOVED.format(where="location_id = :location AND lower(sku) = ANY (CAST(:keys AS text[]))"))
+MOVED = sa.text(_MOVED.format(where="location_id = :location AND lower(sku) = ANY (CAST(:keys AS text[]))", **_BY_LOT))
 MOVED_SINCE = pipeline.Statement(
-    _MOVED.format(where="tenant_id = $1 AND location_id = $2 AND seq > $3 AND lower(sku) = ANY ($4::text[])")
+    _MOVED.format(where="tenant_id = $1 AND location_id = $2 AND seq > $3 AND lower(sku) = ANY ($4::text[])", **_BY_LOT)
 )
+Moved = dict[tuple[str, str], values.Counters]
+"""What moved, by folded SKU and lot; the lot is empty for units of none."""
 
 
 class Difference(NamedTuple):
@@ -104,8 +129,8 @@ class Difference(NamedTuple):
 
     @property
     def is_level(self) -> bool:
-        """Whether setting the level to the ledger mends it."""
-        return self.what in values.Counters._fields
+        """Whether setting the level, and its lots, to the ledger mends it."""
+        return self.what.partition(_OF_LOT)[0] in values.Counters._fields and not self.what.endswith("by the buckets")
 
 
 async def locations(session: database.WorkerSession, tenant: str | None, location: uuid.UUID | None) -> Sequence[Any]:
@@ -120,20 +145,18 @@ async def differences(session: database.ReadSession, location: uuid.UUID, key: s
     return [Difference(*row) for check in CHECKS for row in await session.execute(check, given)]
 
 
-async def moved(
-    session: database.ReadSession, location: uuid.UUID, keys: Sequence[str]
-) -> tuple[int, dict[str, values.Counters]]:
+async def moved(session: database.ReadSession, location: uuid.UUID, keys: Sequence[str]) -> tuple[int, Moved]:
     """A position, and what the ledger says of folded SKUs up to it. The session must be a snapshot."""
     await session.execute(PATIENCE)
     seq = (await session.execute(POSITION, {"location": location})).scalar_one()
     rows = await session.execute(MOVED, {"location": location, "keys": list(keys)})
-    return seq, {row[0]: values.Counters(*row[1:]) for row in rows}
+    return seq, {(row[0], row[1]): values.Counters(*row[2:]) for row in rows}
 
 
 async def moved_since(
     connection: pipeline.LaneConnection, tenant: str, location: uuid.UUID, seq: int, keys: Sequence[str]
-) -> Mapping[str, values.Counters]:
+) -> Moved:
     """What the ledger says of folded SKUs after a position, within a lane's transaction."""
     given = (uuid.UUID(tenant).bytes, location.bytes, binary.number(seq), binary.texts(keys))
     (rows,) = await connection.proceed((MOVED_SINCE, given))
-    return {row[0]: values.Counters(*row[1:]) for row in rows}
+    return {(row[0], row[1]): values.Counters(*row[2:]) for row in rows}

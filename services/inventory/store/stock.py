@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from services.inventory.domain import levels as values
 from services.inventory.domain.bundles import BundleLevel
-from services.inventory.store import bundles, lane
+from services.inventory.store import bundles, lane, lot_rows
 from services.inventory.tables import stock as tables
 from services.kit import binary, database, pipeline
 
@@ -22,16 +22,18 @@ NOW = sa.func.clock_timestamp()
 # A volatile function can't bound an index scan: all buckets of a SKU, or of all SKUs, would be read to find a few.
 NOW_ONCE = sa.select(NOW).scalar_subquery()
 
-# One statement for all reads that wait: a level each, with what has run out by the database's clock added back.
-READ = pipeline.Statement("""
-SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allocated, l.damaged, l.quality_control,
-       l.expired, l.in_transit, l.safety_stock, l.backorder_limit, l.incoming, l.version, l.observed_at, l.updated_at,
-       l.low_stock_threshold, l.rearm_threshold, l.alert
+# One statement for all reads that wait: a level each, with what has run out by the database's clock added back, and lots whose
+# time is over taken off.
+READ = pipeline.Statement(f"""
+SELECT q.n, l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0), l.allocated, l.damaged,
+       l.quality_control + e.recalled, l.expired + e.expired, l.in_transit, l.safety_stock, l.backorder_limit, l.incoming, l.version,
+       l.observed_at, l.updated_at, l.low_stock_threshold, l.rearm_threshold, l.alert, l.has_lots
 FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY q (location_id, sku_key, n)
 JOIN stock_level l ON l.tenant_id = $1 AND l.location_id = q.location_id AND l.sku_key = q.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket
     WHERE tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key AND expires_at <= (SELECT clock_timestamp())
 ) b ON true
+CROSS JOIN LATERAL ({lot_rows.retiring("l")}) e
 """)
 # What is missing above: a SKU that the location never had reads as zeros, unless catalogue or location don't know it.
 KNOWN = pipeline.Statement("""
@@ -95,14 +97,23 @@ def _due() -> sa.ScalarSelect[int]:
     )
 
 
+_RETIRING = (
+    sa.text(lot_rows.retiring("stock_level"))
+    .columns(sa.column("recalled", sa.BigInteger), sa.column("expired", sa.BigInteger))
+    .lateral("e")
+)
+_LEVELS = tables.stock_level.join(_RETIRING, sa.true())
+
+
 def _levels() -> sa.Select[Any]:
-    live = (LEVEL.reserved - _due()).label("live")
+    live, retiring = (LEVEL.reserved - _due()).label("live"), _RETIRING.c
     return sa.select(
-        LEVEL.sku_key, LEVEL.sku, LEVEL.on_hand, live, LEVEL.allocated, LEVEL.damaged, LEVEL.quality_control,
-        LEVEL.expired, LEVEL.in_transit, LEVEL.safety_stock, LEVEL.backorder_limit, LEVEL.incoming, LEVEL.version, LEVEL.observed_at,
-        LEVEL.updated_at, LEVEL.low_stock_threshold, LEVEL.rearm_threshold, LEVEL.alert, LEVEL.location_id,
+        LEVEL.sku_key, LEVEL.sku, LEVEL.on_hand, live, LEVEL.allocated, LEVEL.damaged,
+        LEVEL.quality_control + retiring.recalled, LEVEL.expired + retiring.expired, LEVEL.in_transit, LEVEL.safety_stock,
+        LEVEL.backorder_limit, LEVEL.incoming, LEVEL.version, LEVEL.observed_at, LEVEL.updated_at, LEVEL.low_stock_threshold,
+        LEVEL.rearm_threshold, LEVEL.alert, LEVEL.has_lots, LEVEL.location_id,
         LEVEL.available,
-    )  # fmt: skip
+    ).select_from(_LEVELS)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +126,7 @@ class Placed:
 
 
 def _placed(rows: Sequence[Any]) -> list[Placed]:
-    return [Placed(row.location_id, lane.level_of(row[:18]), row.available) for row in rows]
+    return [Placed(row.location_id, lane.level_of(row[:19]), row.available) for row in rows]
 
 
 def levels_page(
@@ -176,17 +187,17 @@ async def sum_sku(session: database.ReadSession, key: str, locations: Sequence[u
     if await bundles.is_bundle(session, key):
         available, count = await bundles.sum_locations(session, key, locations)
         return 0, 0, 0, 0, available, 0, count
-    due = _due()
+    due, put_aside = _due(), _RETIRING.c.recalled + _RETIRING.c.expired
     columns = [
         LEVEL.on_hand,
         LEVEL.reserved - due,
         LEVEL.allocated,
-        LEVEL.damaged + LEVEL.quality_control + LEVEL.expired,
-        sa.func.greatest(LEVEL.available + due, 0),
+        LEVEL.damaged + LEVEL.quality_control + LEVEL.expired + put_aside,
+        sa.func.greatest(LEVEL.available + due - put_aside, 0),
         LEVEL.in_transit,
     ]
     sums = [sa.func.coalesce(sa.cast(sa.func.sum(column), sa.BigInteger), 0) for column in columns]
-    query = _of_sku(sa.select(*sums, sa.func.count()).select_from(tables.stock_level), key, locations)
+    query = _of_sku(sa.select(*sums, sa.func.count()).select_from(_LEVELS), key, locations)
     return tuple((await session.execute(query)).one())
 
 
@@ -239,7 +250,7 @@ def _holds(rows: Sequence[Any]) -> list[PlacedHold]:
 
 def _hold(rows: Sequence[Any]) -> values.Hold:
     first = rows[0]
-    lines = tuple(values.HoldLine(values.fold(row.sku), row.sku, row.quantity, row.line) for row in rows)
+    lines = tuple(values.HoldLine(values.fold(row.sku), row.sku, row.quantity, row.line, row.lot) for row in rows)
     return values.Hold(
         first.id, lines, values.HoldState(first.state), first.expires_at, first.order_ref, first.created_at,
         first.created_seq,
@@ -249,7 +260,7 @@ def _hold(rows: Sequence[Any]) -> values.Hold:
 async def find_hold(session: database.ReadSession, hold_id: uuid.UUID) -> PlacedHold | None:
     """A reservation, unlocked: its locations and SKUs never change, its state may."""
     hold = tables.hold.c
-    query = sa.select(tables.hold, NOW.label("now")).where(hold.id == hold_id).order_by(hold.line)
+    query = sa.select(tables.hold, NOW.label("now")).where(hold.id == hold_id).order_by(hold.line, hold.lot)
     return next(iter(_holds((await session.execute(query)).all())), None)
 
 
@@ -273,7 +284,9 @@ async def list_holds(
         ids = ids.where(hold.id < after)
     page = ids.order_by(hold.id.desc()).limit(limit).subquery()
     query = (
-        sa.select(tables.hold, NOW.label("now")).join(page, page.c.id == hold.id).order_by(hold.id.desc(), hold.line)
+        sa.select(tables.hold, NOW.label("now"))
+        .join(page, page.c.id == hold.id)
+        .order_by(hold.id.desc(), hold.line, hold.lot)
     )
     return _holds((await session.execute(query)).all())
 
@@ -347,11 +360,21 @@ async def applied_position(session: database.ReadSession, consumer: str, key: st
 
 DUE = sa.text("""
 SELECT tenant_id, location_id, array_agg(DISTINCT sku_key) AS keys FROM (
-    SELECT tenant_id, location_id, sku_key FROM hold_bucket WHERE expires_at <= (SELECT clock_timestamp()) ORDER BY expires_at LIMIT :limit
+    (SELECT tenant_id, location_id, sku_key FROM hold_bucket WHERE expires_at <= (SELECT clock_timestamp())
+     ORDER BY expires_at LIMIT :limit)
+    UNION ALL
+    (SELECT tenant_id, location_id, sku_key FROM stock_lot
+     WHERE free > 0 AND sell_until IS NOT NULL AND sell_until <= (SELECT clock_timestamp()) ORDER BY sell_until LIMIT :limit)
+    UNION ALL
+    (SELECT tenant_id, location_id, sku_key FROM stock_lot WHERE free > 0 AND recalled_at IS NOT NULL ORDER BY recalled_at
+     LIMIT :limit)
 ) due GROUP BY tenant_id, location_id
 """)
 
 
-async def due_holds(session: database.WorkerSession, limit: int) -> Sequence[Any]:
-    """Where holds have run out that no batch has come by: tenant_id, location_id, keys. Over all tenants."""
+async def due(session: database.WorkerSession, limit: int) -> Sequence[Any]:
+    """Where holds have run out, or lots may not be sold any more, that no batch has come by. Over all tenants.
+
+    tenant_id, location_id, keys; at most limit of each kind.
+    """
     return (await session.execute(DUE, {"limit": limit})).all()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from services.inventory.domain import levels as values
-from services.inventory.store import lane
+from services.inventory.store import lane, lot_rows
 from services.inventory.tables import stock as tables
 from services.kit import binary, database, pipeline
 
@@ -33,11 +33,12 @@ SELECT seq_to, epoch, recorded_at, data FROM (
           ORDER BY seq_to LIMIT {ROWS_MAX + 1}) o
 ) p WHERE bytes_before < {BYTES_MAX} ORDER BY seq_to
 """)
-# What has run out by the database's clock is added back, for the SKUs of the chunk in one go.
-_CHUNK = """
+# What has run out by the database's clock is added back, and lots that are over are taken off, for a chunk in one go.
+_CHUNK = (
+    """
 SELECT l.sku_key, l.sku, l.on_hand, l.reserved - coalesce(b.due, 0) AS reserved, l.allocated, l.damaged,
-       l.quality_control, l.expired, l.in_transit, l.safety_stock, l.backorder_limit, l.incoming, l.version,
-       l.observed_at, l.updated_at, l.low_stock_threshold, l.rearm_threshold, l.alert
+       l.quality_control + e.recalled, l.expired + e.expired, l.in_transit, l.safety_stock, l.backorder_limit, l.incoming,
+       l.version, l.observed_at, l.updated_at, l.low_stock_threshold, l.rearm_threshold, l.alert, l.has_lots
 FROM (
     SELECT * FROM stock_level
     WHERE tenant_id = {tenant} AND location_id = {location} AND sku_key > {after}
@@ -48,8 +49,12 @@ FROM (
     WHERE l.reserved > 0 AND tenant_id = l.tenant_id AND location_id = l.location_id AND sku_key = l.sku_key
       AND expires_at <= statement_timestamp()
 ) b ON true
+CROSS JOIN LATERAL ("""
+    + lot_rows.retiring("l")
+    + """) e
 ORDER BY l.sku_key
 """
+)
 _FIRST = _CHUNK.format(tenant="h.tenant_id", location="h.location_id", after="''", keys="$3", limit=CHUNK_LEVELS + 1)
 # A small location in one statement, which sees one moment: most are, and a thousand may be asked for at once.
 SMALL = pipeline.Statement(f"""

@@ -1,4 +1,4 @@
-"""SQLAlchemy Core tables of the catalogue. Columns and reasons as in migrations/versions/0002 and 0004."""
+"""SQLAlchemy Core tables of the catalogue. Columns and reasons as in migrations/versions/0002, 0004 and 0011."""
 
 from __future__ import annotations
 
@@ -62,8 +62,24 @@ variant = sa.Table(
     sa.Column("lead_time_days", sa.Integer),
     sa.Column("discontinued", sa.Boolean),
     sa.Column("attributes", pg.JSONB),
+    sa.Column("lot_policy", pg.JSONB(none_as_null=True)),
     sa.Column("version", sa.BigInteger),
     sa.Column("words", pg.TSVECTOR),
+)
+
+lot = sa.Table(
+    "lot",
+    metadata,
+    _tenant(),
+    sa.Column("sku_key", sa.Text, primary_key=True),
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("id", pg.UUID),
+    *(sa.Column(name, sa.Date) for name in ("expires_on", "best_before_on", "produced_on")),
+    _at("recalled_at"),
+    *_texts("recall_reason"),
+    sa.Column("version", sa.BigInteger),
+    _at("created_at"),
+    _at("updated_at"),
 )
 
 barcode = sa.Table(

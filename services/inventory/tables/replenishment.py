@@ -128,7 +128,7 @@ purchase_receipt_line = sa.Table(
     _key("order_id"),
     sa.Column("receipt", sa.Integer, primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
-    *_texts("sku"),
+    *_texts("sku", "lot"),
     *_numbers("accepted", "damaged", "quality_control", "rejected"),
 )
 

@@ -1,4 +1,4 @@
-"""SQLAlchemy Core tables of stock. Columns as in migrations/versions/0003_stock.py, which also holds the reasons."""
+"""SQLAlchemy Core tables of stock. Columns as in migrations/versions/0003 and 0011, which also hold the reasons."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ stock_level = sa.Table(
         )
     ),
     sa.Column("alert", sa.SmallInteger),
+    sa.Column("has_lots", sa.Boolean),
     sa.Column("incoming", pg.JSONB),
     _at("observed_at", nullable=True),
     _at("updated_at"),
@@ -65,6 +66,7 @@ hold = sa.Table(
     *_key(),
     sa.Column("id", pg.UUID, primary_key=True),
     sa.Column("line", sa.Integer, primary_key=True),
+    sa.Column("lot", sa.Text, primary_key=True),
     sa.Column("sku", sa.Text),
     sa.Column("quantity", sa.BigInteger),
     sa.Column("state", sa.SmallInteger),
@@ -96,4 +98,19 @@ stock_exception = sa.Table(
     _at("recorded_at"),
     _at("resolved_at", nullable=True),
     sa.Column("resolution", sa.Text),
+    sa.Column("lot", sa.Text),
+)
+
+stock_lot = sa.Table(
+    "stock_lot",
+    metadata,
+    *_key(),
+    sa.Column("sku_key", sa.Text, primary_key=True),
+    sa.Column("lot", sa.Text, primary_key=True),
+    *(
+        sa.Column(name, sa.BigInteger)
+        for name in ("on_hand", "reserved", "allocated", "damaged", "quality_control", "expired", "in_transit", "free")
+    ),
+    _at("sell_until", nullable=True),
+    _at("recalled_at", nullable=True),
 )

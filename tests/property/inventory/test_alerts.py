@@ -52,7 +52,7 @@ class Shelf:
         working.adjust(commands.Adjust(ME, "red-1", delta, 1))
 
     def sell(self, working: stock.Stock, quantity: int) -> None:
-        working.apply_sale(commands.Sale("ord", (("red-1", quantity),), ME))
+        working.apply_sale(commands.Sale("ord", (commands.SaleLine("red-1", quantity),), ME))
 
     def hold(self, working: stock.Stock, quantity: int, seconds: int) -> None:
         working.reserve(commands.Reserve(ME, uuid.uuid4(), (("red-1", quantity),), seconds))

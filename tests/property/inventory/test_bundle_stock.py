@@ -242,7 +242,9 @@ def test_a_location_never_promises_a_unit_twice_whatever_bundles_are_asked_for(
             purse.update(units)
         elif action == "sell":
             units = taken_apart(bundles, what)
-            working.apply_sale(commands.Sale("ord", tuple(what), commands.Origin("me")))
+            working.apply_sale(
+                commands.Sale("ord", tuple(commands.SaleLine(*line) for line in what), commands.Origin("me"))
+            )
             purse.subtract(units)
         elif action == "reserve":
             units = taken_apart(bundles, what)

@@ -99,7 +99,7 @@ class CycleCountMachine(stateful.RuleBasedStateMachine):
     def sell(self, sku: str, units: int) -> None:
         self.tick()
         working = self.batch()
-        working.apply_sale(commands.Sale("ord", ((sku, units),), commands.Origin("till")))
+        working.apply_sale(commands.Sale("ord", (commands.SaleLine(sku, units),), commands.Origin("till")))
         self.keep(working)
         self.shelf[values.fold(sku)] -= units
 

@@ -276,7 +276,7 @@ class PurchaseOrderMachine(stateful.RuleBasedStateMachine):
     @stateful.rule(sku=st.sampled_from(SKUS), delta=st.integers(-5, 9).filter(bool))
     def something_else_happens(self, sku: str, delta: int) -> None:
         working = self.batch()
-        working.apply_sale(commands.Sale("ord", ((sku, delta),), ME)) if delta > 0 else working.adjust(
+        working.apply_sale(commands.Sale("ord", (commands.SaleLine(sku, delta),), ME)) if delta > 0 else working.adjust(
             commands.Adjust(ME, sku, -delta, 1)
         )
         working.finish()
@@ -306,7 +306,7 @@ class PurchaseOrderMachine(stateful.RuleBasedStateMachine):
                 for queue in self.queues.values()
                 for _, command in queue
                 if isinstance(command, commands.ReceiveStock)
-                for name, _, quantity in command.lines
+                for name, _, quantity, _ in command.lines
                 if name == sku
             )
             came = sum(noted.came(sku) for noted in self.noted.values() if sku in noted.ordered)

@@ -233,7 +233,9 @@ class StockMachine(stateful.RuleBasedStateMachine):
     def sell(self, lines: list[tuple[str, int]], hold_id: uuid.UUID | None) -> None:
         working = self.batch()
         held = self.model.holds[hold_id] if hold_id else None
-        sale = commands.Sale("ord", tuple(lines), ME, hold_id, tuple(held.lines) if held else ())
+        sale = commands.Sale(
+            "ord", tuple(commands.SaleLine(*line) for line in lines), ME, hold_id, tuple(held.lines) if held else ()
+        )
         working.apply_sale(sale)
         step = working.finish()
         for sku, quantity in lines:
@@ -250,7 +252,8 @@ class StockMachine(stateful.RuleBasedStateMachine):
     @stateful.rule(sku=skus, quantity=quantities, state=st.sampled_from([Units.SELLABLE, Units.DAMAGED]))
     def deliver(self, sku: str, quantity: int, state: Units) -> None:
         key = values.fold(sku)
-        command = commands.ReceiveStock(ME, ((sku, state, quantity),), 1, "purchase_order", "PO-1/1", "PO-1")
+        line = commands.Receipt(sku, state, quantity)
+        command = commands.ReceiveStock(ME, (line,), 1, "purchase_order", "PO-1/1", "PO-1")
         self.document(command)
         self.model.moved.append((key, quantity))
         if state == Units.DAMAGED:

@@ -171,7 +171,8 @@ def test_a_scope_holds_some_skus_and_not_too_many(skus: list[str]):
 def test_a_delivery_is_one_step_and_uses_up_the_earliest_entries_first():
     entries = (values.Incoming(2, NOW, "PO-1"), values.Incoming(9, NOW, "other"), values.Incoming(4, NOW + DAY, "PO-1"))
     working = working_set(values.Level("A", incoming=entries))
-    lines = (("a", values.State.SELLABLE, 2), ("a", values.State.DAMAGED, 1), ("new", values.State.SELLABLE, 5))
+    came = (("a", values.State.SELLABLE, 2), ("a", values.State.DAMAGED, 1), ("new", values.State.SELLABLE, 5))
+    lines = tuple(commands.Receipt(*line) for line in came)
 
     stock_documents.apply(working, commands.ReceiveStock(ME, lines, 1, "purchase_order", "PO-1/1", "PO-1"))
     step = working.finish()
@@ -184,7 +185,7 @@ def test_a_delivery_is_one_step_and_uses_up_the_earliest_entries_first():
 
 def test_an_unknown_sku_leaves_no_trace_of_a_delivery():
     working = working_set(values.Level("A"))
-    lines = (("a", values.State.SELLABLE, 2), ("nothing", values.State.SELLABLE, 1))
+    lines = tuple(commands.Receipt(sku, values.State.SELLABLE, 1) for sku in ("a", "nothing"))
     with pytest.raises(stock_errors.SkuNotFound):
         stock_documents.apply(working, commands.ReceiveStock(ME, lines, 1, "purchase_order", "PO-1/1", "PO-1"))
     assert working.finish() is None

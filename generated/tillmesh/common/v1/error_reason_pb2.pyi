@@ -100,6 +100,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
     ERROR_REASON_SECOND_PERSON_REQUIRED: _ErrorReason.ValueType  # 61
     """Who counted may not approve the count, unless as an admin. PERMISSION_DENIED, 403."""
+    ERROR_REASON_LOTS_NOT_KEPT: _ErrorReason.ValueType  # 65
+    """The variant has no lot_policy: its stock isn't kept by lots. FAILED_PRECONDITION, 409. Metadata: sku."""
+    ERROR_REASON_LOT_MISMATCH: _ErrorReason.ValueType  # 66
+    """The lot is known with another date. FAILED_PRECONDITION, 409. Metadata: lot, field, recorded."""
+    ERROR_REASON_LOT_NOT_SELLABLE: _ErrorReason.ValueType  # 67
+    """The lot is recalled, or its time is over at the location. FAILED_PRECONDITION, 409. Metadata: sku, lot."""
     ERROR_REASON_JOB_ENDED: _ErrorReason.ValueType  # 62
     """--- imports and exports ---
     The job has ended or its file is complete. FAILED_PRECONDITION, 409. Metadata: state.
@@ -265,6 +271,12 @@ ERROR_REASON_OVER_RECEIPT: ErrorReason.ValueType  # 60
 """More came than the order's tolerance allows; an OverReceipt lists the lines. FAILED_PRECONDITION, 409."""
 ERROR_REASON_SECOND_PERSON_REQUIRED: ErrorReason.ValueType  # 61
 """Who counted may not approve the count, unless as an admin. PERMISSION_DENIED, 403."""
+ERROR_REASON_LOTS_NOT_KEPT: ErrorReason.ValueType  # 65
+"""The variant has no lot_policy: its stock isn't kept by lots. FAILED_PRECONDITION, 409. Metadata: sku."""
+ERROR_REASON_LOT_MISMATCH: ErrorReason.ValueType  # 66
+"""The lot is known with another date. FAILED_PRECONDITION, 409. Metadata: lot, field, recorded."""
+ERROR_REASON_LOT_NOT_SELLABLE: ErrorReason.ValueType  # 67
+"""The lot is recalled, or its time is over at the location. FAILED_PRECONDITION, 409. Metadata: sku, lot."""
 ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 62
 """--- imports and exports ---
 The job has ended or its file is complete. FAILED_PRECONDITION, 409. Metadata: state.

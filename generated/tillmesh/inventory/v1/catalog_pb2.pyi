@@ -428,6 +428,56 @@ class BundleComponent(_message.Message):
 Global___BundleComponent: _TypeAlias = BundleComponent  # noqa: Y015
 
 @_typing.final
+class LotPolicy(_message.Message):
+    """That a variant's stock is kept by lots, and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MinimumLifeDaysEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SELL_PAST_BEST_BEFORE_FIELD_NUMBER: _builtins.int
+    MINIMUM_LIFE_DAYS_FIELD_NUMBER: _builtins.int
+    sell_past_best_before: _builtins.bool
+    """Whether a lot may be sold after its best-before date. After its expiry date it never may."""
+    @_builtins.property
+    def minimum_life_days(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Days (of 24 hours) that a lot must be sellable yet to be held for a channel, 0 to 3,650, by the channel that a
+        reservation names. For a channel that isn't named here: 0. At most 16.
+        """
+
+    def __init__(
+        self,
+        *,
+        sell_past_best_before: _builtins.bool = ...,
+        minimum_life_days: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_life_days", b"minimum_life_days", "sell_past_best_before", b"sell_past_best_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LotPolicy: _TypeAlias = LotPolicy  # noqa: Y015
+
+@_typing.final
 class Variant(_message.Message):
     """A thing that can be stocked and sold."""
 
@@ -446,6 +496,7 @@ class Variant(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     COMPONENTS_FIELD_NUMBER: _builtins.int
+    LOT_POLICY_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """Natural key, unique in the tenant without regard to case and never changed. `watch` is taken."""
     product_id: _builtins.str
@@ -488,6 +539,10 @@ class Variant(_message.Message):
         are. Empty: a plain SKU. Output only; SetBundle sets it. At most 50.
         """
 
+    @_builtins.property
+    def lot_policy(self) -> Global___LotPolicy:
+        """Set: its stock is kept by lots. Taken away, no new lots are made and those that have stock are used up."""
+
     def __init__(
         self,
         *,
@@ -504,10 +559,11 @@ class Variant(_message.Message):
         version: _builtins.int = ...,
         attributes: _abc.Iterable[Global___Attribute] | None = ...,
         components: _abc.Iterable[Global___BundleComponent] | None = ...,
+        lot_policy: Global___LotPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["package", b"package"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lot_policy", b"lot_policy", "package", b"package"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "barcodes", b"barcodes", "components", b"components", "discontinued", b"discontinued", "lead_time_days", b"lead_time_days", "name", b"name", "options", b"options", "package", b"package", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "barcodes", b"barcodes", "components", b"components", "discontinued", b"discontinued", "lead_time_days", b"lead_time_days", "lot_policy", b"lot_policy", "name", b"name", "options", b"options", "package", b"package", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -731,6 +787,7 @@ class ItemSnapshot(_message.Message):
     DISCONTINUED_FIELD_NUMBER: _builtins.int
     PRICE_LIST_FIELD_NUMBER: _builtins.int
     COMPONENTS_FIELD_NUMBER: _builtins.int
+    SCANNED_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it."""
     product_id: _builtins.str
@@ -761,6 +818,10 @@ class ItemSnapshot(_message.Message):
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleComponent]:
         """Of a bundle: the plain SKUs that one unit takes from the stock, each once, whatever it nests; at most 100."""
 
+    @_builtins.property
+    def scanned(self) -> Global___ScannedLot:
+        """What a GS1 code says beside the GTIN; not set for other codes."""
+
     def __init__(
         self,
         *,
@@ -776,11 +837,54 @@ class ItemSnapshot(_message.Message):
         discontinued: _builtins.bool = ...,
         price_list: _builtins.str = ...,
         components: _abc.Iterable[Global___BundleComponent] | None = ...,
+        scanned: Global___ScannedLot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "scanned", b"scanned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "discontinued", b"discontinued", "name", b"name", "options", b"options", "price", b"price", "price_id", b"price_id", "price_list", b"price_list", "product_id", b"product_id", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "discontinued", b"discontinued", "name", b"name", "options", b"options", "price", b"price", "price_id", b"price_id", "price_list", b"price_list", "product_id", b"product_id", "scanned", b"scanned", "sku", b"sku", "stock_unit", b"stock_unit", "tax_category", b"tax_category"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemSnapshot: _TypeAlias = ItemSnapshot  # noqa: Y015
+
+@_typing.final
+class ScannedLot(_message.Message):
+    """What a scanned GS1 element string says of a unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOT_FIELD_NUMBER: _builtins.int
+    EXPIRES_ON_FIELD_NUMBER: _builtins.int
+    BEST_BEFORE_ON_FIELD_NUMBER: _builtins.int
+    PRODUCED_ON_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    lot: _builtins.str
+    """Lot code (AI 10); empty: none."""
+    expires_on: _builtins.str
+    """Expiry date (AI 17), `YYYY-MM-DD`; empty: none."""
+    best_before_on: _builtins.str
+    """Best-before date (AI 15), `YYYY-MM-DD`; empty: none."""
+    produced_on: _builtins.str
+    """Production date (AI 11), `YYYY-MM-DD`; empty: none."""
+    serial: _builtins.str
+    """Serial number (AI 21); empty: none."""
+    quantity: _builtins.int
+    """Units (AI 30 or 37); 0: not said."""
+    def __init__(
+        self,
+        *,
+        lot: _builtins.str = ...,
+        expires_on: _builtins.str = ...,
+        best_before_on: _builtins.str = ...,
+        produced_on: _builtins.str = ...,
+        serial: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_before_on", b"best_before_on", "expires_on", b"expires_on", "lot", b"lot", "produced_on", b"produced_on", "quantity", b"quantity", "serial", b"serial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScannedLot: _TypeAlias = ScannedLot  # noqa: Y015

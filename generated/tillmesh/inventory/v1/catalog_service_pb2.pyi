@@ -802,7 +802,9 @@ class UpdateVariantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of name, options, barcodes, package, lead_time_days, tax_category, discontinued and attributes to set. Needed."""
+        """Which of name, options, barcodes, package, lead_time_days, tax_category, discontinued, attributes and lot_policy to set.
+        Needed.
+        """
 
     def __init__(
         self,
@@ -1145,7 +1147,9 @@ class BatchResolveItemsRequest(_message.Message):
     """Prices of this list before those of `standard`; empty: only those of `standard`."""
     @_builtins.property
     def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """SKUs, without regard to case, or barcodes; 0 to 500. A SKU wins over a barcode. None: only the location is answered."""
+        """SKUs, without regard to case, barcodes, or GS1 element strings with a GTIN (as scanned, FNC1 as U+001D, or with brackets
+        around AIs), whose lot and dates are answered too; 0 to 500. A SKU wins over a barcode. None: only the location is answered.
+        """
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from tillmesh.inventory.v1 import catalog_pb2 as _catalog_pb2
+from tillmesh.inventory.v1 import lots_pb2 as _lots_pb2
 from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
 import builtins as _builtins
 import sys
@@ -438,14 +439,17 @@ class SetStockCountsRequest(_message.Message):
         ON_HAND_FIELD_NUMBER: _builtins.int
         EXPECTED_ON_HAND_FIELD_NUMBER: _builtins.int
         FORCE_REASON_FIELD_NUMBER: _builtins.int
+        LOT_FIELD_NUMBER: _builtins.int
         sku: _builtins.str
-        """Without regard to case; each SKU once."""
+        """Without regard to case; each SKU once, or each of its lots."""
         on_hand: _builtins.int
         """What is physically there, 0 to 10^12."""
         expected_on_hand: _builtins.int
         """What was recorded when the count began."""
         force_reason: _builtins.str
         """Why the count is set without an expectation, at most 200 characters."""
+        lot: _builtins.str
+        """Count of one lot only: on_hand and expected_on_hand are its. Empty: of the SKU as a whole. NOT_FOUND for an unknown one."""
         def __init__(
             self,
             *,
@@ -453,10 +457,11 @@ class SetStockCountsRequest(_message.Message):
             on_hand: _builtins.int = ...,
             expected_on_hand: _builtins.int | None = ...,
             force_reason: _builtins.str = ...,
+            lot: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand", "expected_on_hand", b"expected_on_hand"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand", "expected_on_hand", b"expected_on_hand", "force_reason", b"force_reason", "on_hand", b"on_hand", "sku", b"sku"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand", "expected_on_hand", b"expected_on_hand", "force_reason", b"force_reason", "lot", b"lot", "on_hand", b"on_hand", "sku", b"sku"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__expected_on_hand: _TypeAlias = _typing.Literal["expected_on_hand"]  # noqa: Y015
         _WhichOneofArgType__expected_on_hand: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand"]  # noqa: Y015
@@ -539,6 +544,7 @@ class AdjustStockRequest(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -555,6 +561,12 @@ class AdjustStockRequest(_message.Message):
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened; default: now."""
 
+    @_builtins.property
+    def lot(self) -> _lots_pb2.LotInput:
+        """Lot that the units are of; made when it is new. Without it, units that come are of no lot, and those that go are of any,
+        the first to expire first, then of none.
+        """
+
     def __init__(
         self,
         *,
@@ -565,10 +577,11 @@ class AdjustStockRequest(_message.Message):
         reference: _builtins.str = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
+        lot: _lots_pb2.LotInput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lot", b"lot", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "location_id", b"location_id", "occurred_at", b"occurred_at", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "location_id", b"location_id", "lot", b"lot", "occurred_at", b"occurred_at", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -589,6 +602,7 @@ class MoveStockRequest(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -605,6 +619,8 @@ class MoveStockRequest(_message.Message):
     """Document, at most 128 characters."""
     request_id: _builtins.str
     """Idempotency key, at most 128 characters."""
+    lot: _builtins.str
+    """Lot that the units are of. Empty: of any, the first to expire first, then of none. NOT_FOUND when there is no such lot."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened; default: now."""
@@ -621,10 +637,11 @@ class MoveStockRequest(_message.Message):
         reference: _builtins.str = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
+        lot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_state", b"from_state", "location_id", b"location_id", "occurred_at", b"occurred_at", "quantity", b"quantity", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "sku", b"sku", "to_state", b"to_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_state", b"from_state", "location_id", b"location_id", "lot", b"lot", "occurred_at", b"occurred_at", "quantity", b"quantity", "reason", b"reason", "reference", b"reference", "request_id", b"request_id", "sku", b"sku", "to_state", b"to_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -721,6 +738,7 @@ class BulkUpdateStockRequest(_message.Message):
         REASON_FIELD_NUMBER: _builtins.int
         REFERENCE_FIELD_NUMBER: _builtins.int
         OCCURRED_AT_FIELD_NUMBER: _builtins.int
+        LOT_FIELD_NUMBER: _builtins.int
         location_id: _builtins.str
         """TypeID `loc_…`."""
         sku: _builtins.str
@@ -739,6 +757,10 @@ class BulkUpdateStockRequest(_message.Message):
         def occurred_at(self) -> _timestamp_pb2.Timestamp:
             """When it was observed; default: now."""
 
+        @_builtins.property
+        def lot(self) -> _lots_pb2.LotInput:
+            """Lot that a delta is of; made when it is new."""
+
         def __init__(
             self,
             *,
@@ -750,10 +772,11 @@ class BulkUpdateStockRequest(_message.Message):
             reason: _stock_pb2.MovementReason.ValueType = ...,
             reference: _builtins.str = ...,
             occurred_at: _timestamp_pb2.Timestamp | None = ...,
+            lot: _lots_pb2.LotInput | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand", "change", b"change", "delta", b"delta", "expected_on_hand", b"expected_on_hand", "occurred_at", b"occurred_at", "on_hand", b"on_hand"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand", "change", b"change", "delta", b"delta", "expected_on_hand", b"expected_on_hand", "lot", b"lot", "occurred_at", b"occurred_at", "on_hand", b"on_hand"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand", "change", b"change", "delta", b"delta", "expected_on_hand", b"expected_on_hand", "location_id", b"location_id", "occurred_at", b"occurred_at", "on_hand", b"on_hand", "reason", b"reason", "reference", b"reference", "sku", b"sku"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand", "change", b"change", "delta", b"delta", "expected_on_hand", b"expected_on_hand", "location_id", b"location_id", "lot", b"lot", "occurred_at", b"occurred_at", "on_hand", b"on_hand", "reason", b"reason", "reference", b"reference", "sku", b"sku"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__expected_on_hand: _TypeAlias = _typing.Literal["expected_on_hand"]  # noqa: Y015
         _WhichOneofArgType__expected_on_hand: _TypeAlias = _typing.Literal["_expected_on_hand", b"_expected_on_hand"]  # noqa: Y015
@@ -987,6 +1010,7 @@ class ReserveStockRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     ORDER_REF_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…`."""
     sku: _builtins.str
@@ -997,6 +1021,10 @@ class ReserveStockRequest(_message.Message):
     """What it is for: a basket, an order; at most 128 characters."""
     request_id: _builtins.str
     """Idempotency key, at most 128 characters."""
+    channel: _builtins.str
+    """Channel it is for, `[a-z0-9._-]{0,32}`: of SKUs with lots, only those that live as long as the variant's lot_policy asks
+    for it are held, the first to expire first. Empty: any that may be sold.
+    """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """1 s to 7 days; default 15 min. The end is rounded up to a whole second."""
@@ -1010,10 +1038,11 @@ class ReserveStockRequest(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         order_ref: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location_id", b"location_id", "order_ref", b"order_ref", "quantity", b"quantity", "request_id", b"request_id", "sku", b"sku", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "location_id", b"location_id", "order_ref", b"order_ref", "quantity", b"quantity", "request_id", b"request_id", "sku", b"sku", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1030,12 +1059,17 @@ class CreateReservationRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     ORDER_REF_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     location_id: _builtins.str
     """TypeID `loc_…` of the lines that name none."""
     order_ref: _builtins.str
     """What it is for, at most 128 characters."""
     request_id: _builtins.str
     """Idempotency key, at most 128 characters."""
+    channel: _builtins.str
+    """Channel it is for, `[a-z0-9._-]{0,32}`: of SKUs with lots, only those that live as long as the variant's lot_policy asks
+    for it are held, the first to expire first. Empty: any that may be sold.
+    """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.ReservationLine]:
         """1 to 100; lines of the same SKU and location are added up."""
@@ -1052,10 +1086,11 @@ class CreateReservationRequest(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         order_ref: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "location_id", b"location_id", "order_ref", b"order_ref", "request_id", b"request_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "lines", b"lines", "location_id", b"location_id", "order_ref", b"order_ref", "request_id", b"request_id", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1105,6 +1140,7 @@ class SourceReservationRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     ORDER_REF_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     rule: _stock_pb2.SourcingRule.ValueType
     """Which way is wanted; default NEAREST."""
     split: _stock_pb2.SourcingSplit.ValueType
@@ -1117,6 +1153,10 @@ class SourceReservationRequest(_message.Message):
     """What it is for, at most 128 characters."""
     request_id: _builtins.str
     """Idempotency key, at most 128 characters."""
+    channel: _builtins.str
+    """Channel it is for, `[a-z0-9._-]{0,32}`: of SKUs with lots, only those that live as long as the variant's lot_policy asks
+    for it are held, the first to expire first. Empty: any that may be sold.
+    """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceReservationRequest.Line]:
         """1 to 50."""
@@ -1146,10 +1186,11 @@ class SourceReservationRequest(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         order_ref: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "lines", b"lines", "location_ids", b"location_ids", "order_ref", b"order_ref", "parcels_max", b"parcels_max", "pickup_location_id", b"pickup_location_id", "request_id", b"request_id", "rule", b"rule", "split", b"split", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "destination", b"destination", "lines", b"lines", "location_ids", b"location_ids", "order_ref", b"order_ref", "parcels_max", b"parcels_max", "pickup_location_id", b"pickup_location_id", "request_id", b"request_id", "rule", b"rule", "split", b"split", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

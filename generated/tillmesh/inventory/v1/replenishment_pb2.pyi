@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tillmesh.common.v1 import money_pb2 as _money_pb2
 from tillmesh.inventory.v1 import catalog_pb2 as _catalog_pb2
+from tillmesh.inventory.v1 import lots_pb2 as _lots_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -509,6 +510,7 @@ class PurchaseReceiptLine(_message.Message):
     DAMAGED_FIELD_NUMBER: _builtins.int
     QUALITY_CONTROL_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it; on input, without regard to case. A SKU of the order."""
     accepted: _builtins.int
@@ -519,6 +521,10 @@ class PurchaseReceiptLine(_message.Message):
     """Units into QUALITY_CONTROL."""
     rejected: _builtins.int
     """Units that were sent back at the door: they stay outstanding and never enter the stock."""
+    @_builtins.property
+    def lot(self) -> _lots_pb2.LotInput:
+        """Lot that the units are of; made when it is new. Not set: of none."""
+
     def __init__(
         self,
         *,
@@ -527,10 +533,11 @@ class PurchaseReceiptLine(_message.Message):
         damaged: _builtins.int = ...,
         quality_control: _builtins.int = ...,
         rejected: _builtins.int = ...,
+        lot: _lots_pb2.LotInput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lot", b"lot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "damaged", b"damaged", "quality_control", b"quality_control", "rejected", b"rejected", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "damaged", b"damaged", "lot", b"lot", "quality_control", b"quality_control", "rejected", b"rejected", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,7 +581,7 @@ class PurchaseReceipt(_message.Message):
     """Position in the location's ledger once they are; 0 before, and when all units were rejected."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurchaseReceiptLine]:
-        """One a SKU."""
+        """One a SKU and lot."""
 
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:

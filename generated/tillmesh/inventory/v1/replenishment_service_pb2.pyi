@@ -678,7 +678,7 @@ class CreatePurchaseReceiptRequest(_message.Message):
     """Idempotency key, at most 128 characters."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_replenishment_pb2.PurchaseReceiptLine]:
-        """1 to 500, one a SKU."""
+        """1 to 500, one a SKU and lot."""
 
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:

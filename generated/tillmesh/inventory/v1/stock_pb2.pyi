@@ -323,6 +323,12 @@ class _StockExceptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_St
     """A sale names a SKU that is not in the catalogue: its stock could not be reduced."""
     STOCK_EXCEPTION_KIND_LEVEL_REBUILT: _StockExceptionKind.ValueType  # 3
     """The level was not what the ledger says and was set to it, without a movement: its history was right all along."""
+    STOCK_EXCEPTION_KIND_EXPIRED_LOT_SOLD: _StockExceptionKind.ValueType  # 4
+    """A sale took units of a lot that could not be sold any more when it was rung up."""
+    STOCK_EXCEPTION_KIND_RECALLED_LOT_SOLD: _StockExceptionKind.ValueType  # 5
+    """A sale took units of a lot that had been recalled when it was rung up."""
+    STOCK_EXCEPTION_KIND_LOT_OVERSOLD: _StockExceptionKind.ValueType  # 6
+    """A sale names a lot of which the location had fewer free units."""
 
 class StockExceptionKind(_StockExceptionKind, metaclass=_StockExceptionKindEnumTypeWrapper):
     """Kind of a stock exception."""
@@ -335,6 +341,12 @@ STOCK_EXCEPTION_KIND_UNKNOWN_SKU: StockExceptionKind.ValueType  # 2
 """A sale names a SKU that is not in the catalogue: its stock could not be reduced."""
 STOCK_EXCEPTION_KIND_LEVEL_REBUILT: StockExceptionKind.ValueType  # 3
 """The level was not what the ledger says and was set to it, without a movement: its history was right all along."""
+STOCK_EXCEPTION_KIND_EXPIRED_LOT_SOLD: StockExceptionKind.ValueType  # 4
+"""A sale took units of a lot that could not be sold any more when it was rung up."""
+STOCK_EXCEPTION_KIND_RECALLED_LOT_SOLD: StockExceptionKind.ValueType  # 5
+"""A sale took units of a lot that had been recalled when it was rung up."""
+STOCK_EXCEPTION_KIND_LOT_OVERSOLD: StockExceptionKind.ValueType  # 6
+"""A sale names a lot of which the location had fewer free units."""
 Global___StockExceptionKind: _TypeAlias = StockExceptionKind  # noqa: Y015
 
 @_typing.final
@@ -614,6 +626,7 @@ class ReservationLine(_message.Message):
     QUANTITY_FIELD_NUMBER: _builtins.int
     LOCATION_ID_FIELD_NUMBER: _builtins.int
     CREATED_SEQ_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it; on input, without regard to case."""
     quantity: _builtins.int
@@ -622,6 +635,8 @@ class ReservationLine(_message.Message):
     """TypeID `loc_…` of where the units are; on input, empty: the location of the whole."""
     created_seq: _builtins.int
     """Position in that location's ledger at which they were held; output only."""
+    lot: _builtins.str
+    """Lot that the units are of; empty: of none. Output only."""
     def __init__(
         self,
         *,
@@ -629,10 +644,11 @@ class ReservationLine(_message.Message):
         quantity: _builtins.int = ...,
         location_id: _builtins.str = ...,
         created_seq: _builtins.int = ...,
+        lot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_seq", b"created_seq", "location_id", b"location_id", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_seq", b"created_seq", "location_id", b"location_id", "lot", b"lot", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,7 +681,7 @@ class Reservation(_message.Message):
     """Position at which it was made, in the ledger of its first line's location."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReservationLine]:
-        """What it holds; one line a SKU and location, of bundles their components."""
+        """What it holds; one line a SKU, location and lot, of bundles their components."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
@@ -727,7 +743,9 @@ class StockShortage(_message.Message):
         requested: _builtins.int
         """Units asked for, over all lines of the SKU."""
         available: _builtins.int
-        """Units that can be promised now, at least 0; beside the other lines in full where a bundle is among them."""
+        """Units that can be promised now to the channel that asks, at least 0; beside the other lines in full where a bundle is
+        among them.
+        """
         together: _builtins.bool
         """It could be had by itself, but not along with the other lines that are named."""
         @_builtins.property
@@ -900,6 +918,7 @@ class StockException(_message.Message):
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     RESOLVED_AT_FIELD_NUMBER: _builtins.int
     RESOLUTION_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID text."""
     location_id: _builtins.str
@@ -916,6 +935,8 @@ class StockException(_message.Message):
     """Its id."""
     resolution: _builtins.str
     """What was done."""
+    lot: _builtins.str
+    """Lot it is about; empty: none."""
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
@@ -937,10 +958,11 @@ class StockException(_message.Message):
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         resolved_at: _timestamp_pb2.Timestamp | None = ...,
         resolution: _builtins.str = ...,
+        lot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at", "resolved_at", b"resolved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "location_id", b"location_id", "quantity", b"quantity", "recorded_at", b"recorded_at", "reference_id", b"reference_id", "reference_type", b"reference_type", "resolution", b"resolution", "resolved_at", b"resolved_at", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "location_id", b"location_id", "lot", b"lot", "quantity", b"quantity", "recorded_at", b"recorded_at", "reference_id", b"reference_id", "reference_type", b"reference_type", "resolution", b"resolution", "resolved_at", b"resolved_at", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

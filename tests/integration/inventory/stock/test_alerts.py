@@ -83,7 +83,7 @@ async def test_a_sale_of_more_than_there_is_is_oversold(world: worlds.StockWorld
     await watch(world, location_id, "a", 1)
     await watch(world, location_id, "b", 1, backorder_limit=2, safety_stock=2)
 
-    sale = commands.Sale("ord", (("a", 4), ("b", 5)), world.origin)
+    sale = commands.Sale("ord", (commands.SaleLine("a", 4), commands.SaleLine("b", 5)), world.origin)
     command = commands.ApplySales("inventory", 1, 1, 1, (sale,))
     await world.handlers.write(location_id, command, world.key(), mapping.Counted, lambda *_: mapping.Counted())
 

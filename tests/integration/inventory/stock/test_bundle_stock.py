@@ -67,7 +67,7 @@ async def sell(world: worlds.StockWorld, location_id: str, *sold: tuple[str, int
     """Applies a sale, as the consumer of Orders' events does."""
     [(seq,)] = await world.rows("SELECT coalesce(max(seq), 0) FROM inbox_cursor")
     sale = commands.Sale(
-        order_id=ids.new("ord"), lines=sold, origin=world.origin,
+        order_id=ids.new("ord"), lines=tuple(commands.SaleLine(*line) for line in sold), origin=world.origin,
         hold_id=ids.decode("rsv", hold) if hold else None, hold_keys=("red", "blue", "green") if hold else (),
     )  # fmt: skip
     event = commands.ApplySales("orders", 1, seq + 1, seq + 1, (sale,))
