@@ -31,6 +31,7 @@ FATES: Final[Sequence[Sequence[str]]] = (
     (),
     (),
 )
+SOLD: Final = (*world.SKUS, *world.BUNDLES)
 UNSELLABLE: Final = ("DAMAGED", "QUALITY_CONTROL", "EXPIRED")
 
 
@@ -61,6 +62,7 @@ class Caller:
         """Works until a time of the monotonic clock; what is under way then is finished."""
         stories: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self._hold, 34),
+            (self._source, 8),
             (self._sell, 16),
             (self._adjust, 12),
             (self._count, 10),
@@ -86,6 +88,18 @@ class Caller:
         for action in self._random.choice(FATES):
             await asyncio.sleep(self._random.choice((0, 0, 0.2, 1.5)))
             await (self._sale(lines, hold) if action == "sale" else self._act(hold, action))
+
+    async def _source(self) -> None:
+        """Takes all from whichever shop has it."""
+        lines, key = self._lines(self._random.choice((1, 2, 2))), self._key()
+        body = {
+            "ttl": self._random.choice(SHORT_TTLS),
+            "order_ref": key,
+            "split": "SOURCING_SPLIT_NONE",
+            "location_ids": self._brand.locations,
+            "lines": [{"sku": s, "quantity": str(q)} for s, q in lines.items()],
+        }
+        await self._call("source", key, {"lines": lines}, "/v1/reservations/source", body)
 
     async def _reserve(self, lines: dict[str, int]) -> str | None:
         ttl = self._random.choice((*SHORT_TTLS, LONG_TTL, LONG_TTL))
@@ -191,7 +205,7 @@ class Caller:
         await self._call("bulk", key, {"lines": lines}, "/v1/inventory/bulk-update", {"lines": lines})
 
     async def _read(self) -> None:
-        await self._read_level(self._random.choice(world.SKUS))
+        await self._read_level(self._random.choice(SOLD))
 
     async def _read_level(self, sku: str) -> dict[str, Any] | None:
         path = f"/v1/locations/{self._location}/inventory/{sku}"
@@ -221,7 +235,7 @@ class Caller:
     # --- calling ---
 
     def _lines(self, count: int) -> dict[str, int]:
-        return {sku: self._random.choice((1, 1, 2, 3, 5)) for sku in self._random.sample(world.SKUS, count)}
+        return {sku: self._random.choice((1, 1, 2, 3, 5)) for sku in self._random.sample(SOLD, count)}
 
     def _key(self) -> str:
         self._made += 1

@@ -61,6 +61,7 @@ class Evidence:
 
     def __init__(self, history: History) -> None:
         self.history = history
+        self.bundles = model.Bundles(history.bundles)
         self.ledgers = {location: model.Ledger(rows) for location, rows in history.end.movements.items()}
         self.holds = {row["id"]: row for rows in history.end.reservations.values() for row in rows}
         self._holds_by_key = {
@@ -72,7 +73,14 @@ class Evidence:
 
     def hold_of(self, call: Call) -> dict[str, Any] | None:
         """The reservation that a call made, answered or not."""
-        return self._holds_by_key.get((call.location, call.key))
+        places = self.history.locations[call.tenant] if call.kind == "source" else [call.location]
+        found = [row for place in places if (row := self._holds_by_key.get((place, call.key))) is not None]
+        return found[0] if found else None
+
+    def place_of(self, call: Call) -> str:
+        """Where a call took effect: of a reservation whose place was chosen, there."""
+        hold = self.hold_of(call) if call.kind == "source" else None
+        return hold["location_id"] if hold else call.location
 
     def sale_of(self, call: Call) -> dict[str, Any] | None:
         """The order that a call made, answered or not."""
@@ -92,9 +100,9 @@ class Evidence:
         if call.kind == "sale":
             order = self.sale_of(call)
             return self.steps(call.location, "sale", order["id"]) if order else []
-        if call.kind == "reserve":
+        if call.kind in ("reserve", "source"):
             hold = self.hold_of(call)
-            found = self.steps(call.location, "reservation", hold["id"]) if hold else []
+            found = self.steps(hold["location_id"], "reservation", hold["id"]) if hold else []
             return [step for step in found if step.units("HOLD")]
         return []
 
@@ -102,9 +110,9 @@ class Evidence:
     def acknowledged(self) -> dict[str, model.Acknowledged]:
         """By location: which position callers knew to be there at a time."""
         pairs: dict[str, list[tuple[float, int]]] = {location: [] for location in self.ledgers}
-        for call in self.history.of("adjust", "move", "count", "reserve"):
+        for call in self.history.of("adjust", "move", "count", "reserve", "source"):
             for step in self.effects(call)[:1]:
-                pairs[call.location] += [(attempt.ended, step.seq) for attempt in call.answers]
+                pairs[self.place_of(call)] += [(attempt.ended, step.seq) for attempt in call.answers]
         return {location: model.Acknowledged(found) for location, found in pairs.items()}
 
     def window(self, location: str, attempt: Attempt) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from tests.prove.history import AGAIN, Attempt, Call
 #: How each kind of call may be refused. A sale is never refused.
 REFUSALS: Final[Mapping[str, frozenset[str]]] = {
     "reserve": frozenset({"INSUFFICIENT_STOCK"}),
+    "source": frozenset({"INSUFFICIENT_STOCK"}),
     "confirm": frozenset({"RESERVATION_ENDED"}),
     "extend": frozenset({"RESERVATION_ENDED"}),
     "release": frozenset({"RESERVATION_ENDED"}),
@@ -87,16 +88,35 @@ def truthful(evidence: Evidence) -> Check:
 
 
 def _was_short(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
-    told = {line["sku"]: line for line in world.detail_lines(attempt.body)}
-    wanted = call.facts["lines"]
-    return bool(told) and any(
-        all(
-            (sku in told) == (state.available < wanted[sku])
-            and (sku not in told or int(told[sku].get("available", 0)) == max(state.available, 0))
-            for sku, state in moment.items()
+    told = {line["sku"]: int(line.get("available", 0)) for line in world.detail_lines(attempt.body)}
+    asked = evidence.bundles.apart(call.facts["lines"])
+    if call.kind == "source":  # each place by itself: they are not looked at under one lock
+        return bool(told) and all(
+            any(
+                any(moment[sku].available < units for sku, units in asked.items())
+                for moment in evidence.moments(place, attempt, asked)
+            )
+            for place in evidence.history.locations[call.tenant]
         )
-        for moment in evidence.moments(call.location, attempt, wanted)
+    return bool(told) and any(
+        told == _short(evidence, call.facts["lines"], asked, moment)
+        for moment in evidence.moments(call.location, attempt, asked)
     )
+
+
+def _short(
+    evidence: Evidence, lines: Mapping[str, int], asked: Mapping[str, int], moment: Mapping[str, model.State]
+) -> dict[str, int]:
+    """The lines that are short at a moment, and how many of each could be had; beside the others if there are bundles."""
+    free = {sku: state.available for sku, state in moment.items()}
+    composed = any(sku in set(evidence.bundles) for sku in lines)
+    found = {}
+    for sku, quantity in lines.items():
+        parts = evidence.bundles.parts(sku)
+        if any(free[part] < asked[part] for part in parts):
+            others = {part: asked[part] - each * quantity if composed else 0 for part, each in parts.items()}
+            found[sku] = evidence.bundles.within(sku, {part: free[part] - others[part] for part in parts})
+    return found
 
 
 def _was_stale(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
@@ -148,10 +168,25 @@ def strong_reads(evidence: Evidence) -> Check:
     for call in evidence.history.of("read"):
         sku = call.facts["sku"]
         for attempt in call.answers:
+            if sku in set(evidence.bundles):
+                available = int(attempt.body["available"])
+                seen = any(
+                    _may_be_had(evidence, sku, available, moment)
+                    for moment in evidence.moments(call.location, attempt, evidence.bundles.parts(sku))
+                )
+                check.that(seen, f"{call_name(call)} told {available}, which could never be had meanwhile", call)
+                continue
             told = model.state_of(attempt.body)
             seen = any(_is_told(moment[sku], told) for moment in evidence.moments(call.location, attempt, [sku]))
             check.that(seen, f"{call_name(call)} told {told}, which it never was meanwhile", call)
     return check
+
+
+def _may_be_had(evidence: Evidence, sku: str, told: int, moment: Mapping[str, model.State]) -> bool:
+    """So many of a bundle, with anything from none to all of what is held having run out."""
+    least = evidence.bundles.within(sku, {part: state.available for part, state in moment.items()})
+    most = evidence.bundles.within(sku, {part: state.available + state.reserved for part, state in moment.items()})
+    return least <= told <= most
 
 
 def _is_told(state: model.State, told: model.State) -> bool:
@@ -176,9 +211,9 @@ def own_answers(evidence: Evidence) -> Check:
 def in_real_time(evidence: Evidence) -> Check:
     """What was acknowledged before a call began stands before it in the ledger."""
     check = Check("the ledger keeps real time")
-    for call in evidence.history.of("adjust", "move", "count", "reserve"):
+    for call in evidence.history.of("adjust", "move", "count", "reserve", "source"):
         for step in evidence.effects(call)[:1]:
-            before = evidence.acknowledged[call.location].before(call.attempts[0].begun)
+            before = evidence.acknowledged[evidence.place_of(call)].before(call.attempts[0].begun)
             check.that(step.seq > before, f"{call_name(call)} stands at {step.seq}, before {before}", call, step)
     return check
 

@@ -16,7 +16,7 @@ OPENING: Final = "opening"
 def once(evidence: Evidence) -> Check:
     """Each accepted call stands in the ledger exactly once with its quantities, a refused one not at all."""
     check = Check("each accepted change is in the ledger once")
-    for call in evidence.history.of("adjust", "move", "count", "reserve"):
+    for call in evidence.history.of("adjust", "move", "count", "reserve", "source"):
         steps = evidence.effects(call)
         if call.outcome == "UNKNOWN":
             check.that(len(steps) <= 1, f"{call_name(call)} has {len(steps)} effects", call, *steps)
@@ -34,8 +34,9 @@ def once(evidence: Evidence) -> Check:
 def _lines(evidence: Evidence, call: Call, step: model.Step) -> list[model.Line]:
     """What a call should have written."""
     facts = call.facts
-    if call.kind == "reserve":
-        return [model.Line(sku, "SELLABLE", "RESERVED", units, "HOLD") for sku, units in facts["lines"].items()]
+    if call.kind in ("reserve", "source"):
+        apart = evidence.bundles.apart(facts["lines"])
+        return [model.Line(sku, "SELLABLE", "RESERVED", units, "HOLD") for sku, units in apart.items()]
     if call.kind == "move":
         return [model.Line(facts["sku"], facts["from"], facts["to"], facts["quantity"], "QUALITY_CONTROL")]
     if call.kind == "adjust":
@@ -102,7 +103,7 @@ def never_oversold(evidence: Evidence) -> Check:
 
 def _maker(evidence: Evidence, step: model.Step) -> Iterable[Call]:
     row = evidence.holds.get(step.cause[1])
-    return [call for call in evidence.history.of("reserve") if row and call.key == row["order_ref"]]
+    return [call for call in evidence.history.of("reserve", "source") if row and call.key == row["order_ref"]]
 
 
 def compared_and_set(evidence: Evidence) -> Check:
@@ -131,6 +132,10 @@ def balanced(evidence: Evidence) -> Check:
             promised = (held.get(sku, 0), confirmed.get(sku, 0))
             fine = promised == (told.reserved, told.allocated)
             check.that(fine, f"{sku} at {location} is {told}, but holds and allocations are {promised}")
+        for bundle, available in evidence.history.end.bundles.get(location, {}).items():
+            free = {sku: ledger.at(sku, ledger.head).available for sku in evidence.bundles.parts(bundle)}
+            fine = available == evidence.bundles.within(bundle, free)
+            check.that(fine, f"{available} of {bundle} at {location}, its components have {free}")
     return check
 
 
@@ -146,9 +151,9 @@ def _held(evidence: Evidence, location: str, state: str) -> dict[str, int]:
 def readable(evidence: Evidence) -> Check:
     """Every accepted id is there and says what was answered."""
     check = Check("what was accepted can be read")
-    for call in evidence.history.of("reserve", "sale"):
-        row = evidence.hold_of(call) if call.kind == "reserve" else evidence.sale_of(call)
-        kept = _hold_facts if call.kind == "reserve" else _sale_facts
+    for call in evidence.history.of("reserve", "source", "sale"):
+        row = evidence.sale_of(call) if call.kind == "sale" else evidence.hold_of(call)
+        kept = _sale_facts if call.kind == "sale" else _hold_facts
         for attempt in call.answers[:1]:
             fine = row is not None and kept(row) == kept(attempt.body)
             check.that(fine, f"{call_name(call)} is listed as {row and kept(row)}", call)
@@ -258,12 +263,21 @@ def sold_once(evidence: Evidence) -> Check:
                 applied and len(steps) == 1, f"{row['id']}: {row['stock_effect']}, {len(steps)} effects", *told, *steps
             )
             if call is not None and len(steps) == 1:
-                fine = sorted(steps[0].lines) == sorted(_sold(evidence, call, steps[0], used))
+                fine = _summed(steps[0].lines) == _summed(_sold(evidence, call, steps[0], used))
                 check.that(fine, f"{row['id']} had another effect", call, steps[0])
         for row in evidence.history.end.reservations.get(location, []):
             consumed = row["state"].endswith("_CONSUMED")
             check.that(consumed == (row["id"] in used), f"{row['id']} is {row['state']}, its units say otherwise")
     return check
+
+
+def _summed(lines: Iterable[model.Line]) -> dict[tuple[str, str, str, str], int]:
+    """Units by what happened to them: two bundles of a sale may share a SKU."""
+    units: dict[tuple[str, str, str, str], int] = {}
+    for sku, source, target, quantity, reason in lines:
+        what = sku, source, target, reason
+        units[what] = units.get(what, 0) + quantity
+    return units
 
 
 def _first_seq(evidence: Evidence, location: str, row: dict[str, Any]) -> int:
@@ -281,7 +295,7 @@ def _sold(evidence: Evidence, call: Call, step: model.Step, used: set[str]) -> l
         before = [s for s in evidence.steps(call.location, "reservation", row["id"]) if s.seq < step.seq]
         source = "ALLOCATED" if any(s.units("HOLD_CONFIRMED") for s in before) else "RESERVED"
     lines = []
-    for sku, quantity in call.facts["lines"].items():
+    for sku, quantity in evidence.bundles.apart(call.facts["lines"]).items():
         from_hold = min(held.get(sku, 0), quantity)
         lines += [model.Line(sku, source, "EXTERNAL", from_hold, "SALE")] if from_hold else []
         lines += [model.Line(sku, "SELLABLE", "EXTERNAL", quantity - from_hold, "SALE")] if quantity > from_hold else []

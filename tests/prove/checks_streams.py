@@ -16,6 +16,9 @@ ENDS: Final = frozenset(
 #: A frame over so many positions may hold the newest level of each SKU only: its reader had fallen behind the log.
 CONFLATED_MIN: Final = 256
 
+#: The components' part of a bundle's version.
+VERSION_BITS: Final = 40
+
 
 def complete(evidence: Evidence) -> Check:
     """Ordered, unique, reliable, atomic, over all connections of a till; its levels are those of the ledger."""
@@ -31,7 +34,9 @@ class _Replay:
     def __init__(self, check: Check, evidence: Evidence, stream: Stream) -> None:
         self._check, self._stream = check, stream
         self._ledger = evidence.ledgers[stream.location]
-        self._touched = {step.seq: {line.sku for line in step.lines} for step in self._ledger.steps}
+        self._bundles = evidence.bundles
+        self._moved = {step.seq: {line.sku for line in step.lines} for step in self._ledger.steps}
+        self._touched = {seq: skus | self._bundles.touched(skus) for seq, skus in self._moved.items()}
         self._levels = evidence.history.end.levels[stream.location]
         self._view: dict[str, list[int]] = {}
         self._at = -1
@@ -52,6 +57,14 @@ class _Replay:
                     self._that(False, f"it has a level of {event['location']}")
         self._that(self._at == self._ledger.head, f"it came to {self._at} of {self._ledger.head}")
         told = {sku: [*model.state_of(level), int(level["version"])] for sku, level in self._levels.items()}
+        for bundle in self._bundles:  # above the sum of its components' versions stands the one of its definition
+            versions = [level[-1] for sku, level in told.items() if sku in self._bundles.parts(bundle)]
+            shown = self._view.pop(bundle, [0, 0])
+            fine = shown == [
+                self._within(bundle, self._ledger.head),
+                shown[1] >> VERSION_BITS << VERSION_BITS | sum(versions),
+            ]
+            self._that(fine, f"its view of {bundle} is {shown}, its components have {told}")
         self._that(self._view == told, f"its view is {self._view}, the database says {told}")
 
     def _that(self, holds: bool, what: str) -> None:
@@ -74,7 +87,7 @@ class _Replay:
             found[seq].add(sku)
             self._is_as_of(seq, sku, level)
             version, skipped = self._view.get(sku, [0])[-1], last - first >= CONFLATED_MIN
-            next_one = level[-1] > version if skipped else level[-1] == version + 1
+            next_one = level[-1] > version if skipped else level[-1] == version + self._rise(sku, seq)
             self._that(next_one, f"{sku} at {seq} went from version {version} to {level[-1]}")
             self._view[sku] = level
         wanted = self._wanted(first, last)
@@ -86,7 +99,17 @@ class _Replay:
     def _wanted(self, first: int, last: int) -> dict[int, set[str]]:
         return {seq: self._touched.get(seq, set()) for seq in range(first, last + 1)}
 
+    def _rise(self, sku: str, seq: int) -> int:
+        """How far a command moves a version: by one, of a bundle by one for each of its components."""
+        return len(self._moved.get(seq, set()) & self._bundles.parts(sku).keys())
+
+    def _within(self, bundle: str, seq: int) -> int:
+        return self._bundles.within(bundle, {p: self._ledger.at(p, seq).available for p in self._bundles.parts(bundle)})
+
     def _is_as_of(self, seq: int, sku: str, level: list[int]) -> None:
+        if sku in set(self._bundles):
+            self._that(level[0] == self._within(sku, seq), f"{sku} at {seq} is {level}, the ledger says otherwise")
+            return
         state = self._ledger.at(sku, seq)
         self._that(list(state) == level[:-1], f"{sku} at {seq} is {level}, the ledger says {list(state)}")
 

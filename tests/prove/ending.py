@@ -44,6 +44,8 @@ async def _read(brand: world.Brand, history: History) -> None:
         end.movements[location] = await brand.pages(f"{at}/movements", "movements")
         levels = await brand.pages(f"{at}/inventory", "levels")
         end.levels[location] = {level["sku"]: level for level in levels}
+        sets = [await brand.get(f"{at}/inventory/{bundle}") for bundle in history.bundles]
+        end.bundles[location] = {level["sku"]: int(level["available"]) for level in sets}
 
 
 def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History) -> str:
@@ -77,7 +79,7 @@ def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History) ->
 
 async def _read_again(brand: world.Brand, history: History, chance: random.Random) -> None:
     """Reads a part of what was accepted, each by its own id."""
-    for kind, path in (("reserve", "/v1/reservations/"), ("sale", "/v1/orders/")):
+    for kind, path in (("reserve", "/v1/reservations/"), ("source", "/v1/reservations/"), ("sale", "/v1/orders/")):
         ids = [call.answers[0].body["id"] for call in history.of(kind) if call.tenant == brand.name and call.answers]
         chosen = chance.sample(ids, min(len(ids), READ_AGAIN_MAX))
         for found, attempt in zip(

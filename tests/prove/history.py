@@ -105,6 +105,8 @@ class End:
     movements: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reservations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sales: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    bundles: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What is available of each bundle."""
     read: dict[str, Any] = field(default_factory=dict)
     """Single resources by id, read again: their body, or the reason of the refusal."""
     dead_letters: int = 0
@@ -114,12 +116,13 @@ class End:
 
 @dataclass(slots=True)
 class History:
-    """A whole run. locations: of each tenant. kills: {at, how, process}."""
+    """A whole run. locations: of each tenant. bundles: what each consists of, in every tenant. kills: {at, how, process}."""
 
     seed: int
     seconds: float
     callers: int
     locations: dict[str, list[str]]
+    bundles: dict[str, dict[str, int]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     kills: list[dict[str, Any]] = field(default_factory=list)

@@ -10,6 +10,8 @@ from tests.prove.history import Attempt, Call, End, History, Stream
 
 HERE, THERE = "loc_here", "loc_there"
 START: Final = 1_800_000_000.0
+#: What the bundle S consists of.
+BUNDLE: Final = {"A": 2, "B": 1}
 
 #: seq, what it refers to, and its lines. At second `seq` of the history.
 _LEDGER: Final = [
@@ -26,6 +28,9 @@ _LEDGER: Final = [
     (11, "reservation", "rsv_3", [("A", "SELLABLE", "RESERVED", 1, "HOLD")]),
     (12, "reservation", "rsv_4", [("B", "SELLABLE", "RESERVED", 2, "HOLD")]),
     (13, "reservation", "rsv_4", [("B", "RESERVED", "SELLABLE", 2, "HOLD_RELEASED")]),
+    (14, "reservation", "rsv_5", [("A", "SELLABLE", "RESERVED", 2, "HOLD"), ("B", "SELLABLE", "RESERVED", 1, "HOLD")]),
+    (15, "reservation", "rsv_6", [("A", "SELLABLE", "RESERVED", 1, "HOLD")]),
+    (16, "sale", "ord_3", [("A", "SELLABLE", "EXTERNAL", 2, "SALE"), ("B", "SELLABLE", "EXTERNAL", 1, "SALE")]),
 ]  # fmt: skip
 
 
@@ -62,17 +67,18 @@ def history() -> History:
     end = End(
         levels={
             HERE: {
-                "A": level("A", on_hand=13, reserved=1, version=9),
-                "B": level("B", on_hand=8, damaged=1, version=8),
+                "A": level("A", on_hand=11, reserved=4, version=12),
+                "B": level("B", on_hand=7, reserved=1, damaged=1, version=10),
             },
             THERE: {},
         },
         movements={HERE: movements, THERE: []},
-        reservations={HERE: [hold(n) for n in (1, 2, 3, 4)], THERE: []},
-        sales={HERE: [order()], THERE: []},
+        reservations={HERE: [hold(n) for n in _HOLDS], THERE: []},
+        sales={HERE: [order(), order_of_sets()], THERE: []},
+        bundles={HERE: {"S": 3}, THERE: {"S": 0}},
     )
     end.read = {"rsv_1": hold(1), "ord_1": order()}
-    made = History(1, 14, 2, {"beauty": [HERE], "furniture": [THERE]}, _calls(), [], [], end)
+    made = History(1, 14, 2, {"beauty": [HERE], "furniture": [THERE]}, {"S": BUNDLE}, _calls(), [], [], end)
     made.streams.append(_stream(made))
     return made
 
@@ -90,6 +96,8 @@ _HOLDS: Final[dict[int, tuple[str, dict[str, int], int, float, str]]] = {
     2: ("EXPIRED", {"A": 1}, 6, 7.5, "holding shortly"),
     3: ("ACTIVE", {"A": 1}, 11, 900, "holding on"),
     4: ("RELEASED", {"B": 2}, 12, 900, "holding in vain"),
+    5: ("ACTIVE", BUNDLE, 14, 900, "holding a set"),
+    6: ("ACTIVE", {"A": 1}, 15, 900, "sourcing"),
 }
 
 
@@ -116,11 +124,24 @@ def order(effect: str = "APPLIED") -> dict[str, Any]:
     }  # fmt: skip
 
 
+def order_of_sets() -> dict[str, Any]:
+    """The sale of a bundle as the API tells it."""
+    lines = [{"sku": "S", "quantity": "1"}]
+    return order() | {"id": "ord_3", "client_sale_id": "selling a set", "lines": lines}
+
+
 def _calls() -> list[Call]:
+    asked = {5: {"S": 1}}
     holding = [
-        call("reserve", key, {"lines": lines}, attempt(seq, hold(number, "ACTIVE"), status=201))
+        call(
+            "source" if key == "sourcing" else "reserve",
+            key,
+            {"lines": asked.get(number, lines)},
+            attempt(seq, hold(number, "ACTIVE"), status=201),
+        )
         for number, (_, lines, seq, _, key) in _HOLDS.items()
     ]
+    short_of_sets = [{"sku": "S", "available": "3"}, {"sku": "A", "available": "0"}]
     adjusted = level("A", on_hand=15, reserved=2, version=3)
     counted = level("A", on_hand=14, reserved=2, version=4)
     moved = level("B", on_hand=10, reserved=1, damaged=1, version=3)
@@ -146,6 +167,10 @@ def _calls() -> list[Call]:
         ),
         call("read", "reading", {"sku": "A"}, attempt(11, level("A", on_hand=13, reserved=1, version=9))),
         call("reserve", "too much", {"lines": {"A": 99, "B": 1}}, refusal(5, "INSUFFICIENT_STOCK", lines=[{"sku": "A", "available": "12"}])),
+        call("sale", "selling a set", {"lines": {"S": 1}, "hold": ""}, attempt(16, order_of_sets(), status=201)),
+        call("read", "reading a set", {"sku": "S"}, attempt(16.5, {"sku": "S", "available": "4"})),
+        call("reserve", "too many", {"lines": {"S": 4, "A": 1}}, refusal(16.5, "INSUFFICIENT_STOCK", lines=short_of_sets)),
+        call("source", "nowhere", {"lines": {"S": 4}}, refusal(16.5, "INSUFFICIENT_STOCK", lines=[{"sku": "S", "available": "3"}])),
         call("count", "too late", {"counts": {"A": [10, 9]}}, refusal(5, "QUANTITY_STALE", lines=[{"sku": "A", "on_hand": "14"}])),
         call("adjust", "too little", {"sku": "B", "delta": -50}, refusal(10, "QUANTITY_BELOW_ZERO", {"quantity": "7"})),
         call("confirm", "in vain", {"hold": "rsv_2"}, refusal(9, "RESERVATION_ENDED", {"state": "EXPIRED"})),
@@ -157,13 +182,20 @@ def _stream(made: History) -> Stream:
     """A till that came at position 1 and lost its connection once."""
     ledger = model.Ledger(made.end.movements[HERE])
     versions = {"A": 1, "B": 1}
-    opening = {sku: [*ledger.at(sku, 1), 1] for sku in "AB"}
+    bundles = model.Bundles(made.bundles)
+
+    def the_bundle(seq: int) -> list[int]:
+        available = bundles.within("S", {sku: ledger.at(sku, seq).available for sku in "AB"})
+        return [available, (1 << 40) + sum(versions.values())]
+
+    opening = {"A": [*ledger.at("A", 1), 1], "B": [*ledger.at("B", 1), 1], "S": the_bundle(1)}
     events: list[dict[str, Any]] = [{"kind": "snapshot", "seq": 1, "last": True, "levels": opening}]
     for step in ledger.steps[1:]:
         changes = []
         for sku in dict.fromkeys(line.sku for line in step.lines):
             versions[sku] += 1
             changes.append([step.seq, sku, [*ledger.at(sku, step.seq), versions[sku]]])
+        changes.append([step.seq, "S", the_bundle(step.seq)])
         events.append({"kind": "changes", "from": step.seq, "to": step.seq, "changes": changes})
         if step.seq == 6:
             events += [{"kind": "progress", "seq": 6}, {"kind": "broken", "why": "UNAVAILABLE"}]

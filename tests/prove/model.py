@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import collections
 import datetime as dt
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +46,45 @@ class State(NamedTuple):
             if state == "IN_TRANSIT":  # on the road, so not on hand
                 counts[0] -= sign * quantity
         return State(*counts)
+
+
+class Bundles:
+    """What bundles consist of, and how often that is there."""
+
+    def __init__(self, bundles: Mapping[str, Mapping[str, int]]) -> None:
+        self._parts = {bundle: _parts(bundles, bundle, 1) for bundle in bundles}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def parts(self, sku: str) -> Mapping[str, int]:
+        """Plain SKUs of one unit."""
+        return self._parts.get(sku, {sku: 1})
+
+    def apart(self, lines: Mapping[str, int]) -> dict[str, int]:
+        """What lines ask of plain SKUs together."""
+        units: collections.Counter[str] = collections.Counter()
+        for sku, quantity in lines.items():
+            for part, each in self.parts(sku).items():
+                units[part] += each * quantity
+        return dict(units)
+
+    def within(self, sku: str, free: Mapping[str, int]) -> int:
+        """How often a SKU can be had of what is free of plain ones."""
+        return max(0, min(free[part] // each for part, each in self.parts(sku).items()))
+
+    def touched(self, skus: Collection[str]) -> set[str]:
+        """Bundles with any of these plain SKUs in them."""
+        return {bundle for bundle, parts in self._parts.items() if parts.keys() & set(skus)}
+
+
+def _parts(bundles: Mapping[str, Mapping[str, int]], sku: str, times: int) -> collections.Counter[str]:
+    if sku not in bundles:
+        return collections.Counter({sku: times})
+    found: collections.Counter[str] = collections.Counter()
+    for component, quantity in bundles[sku].items():
+        found += _parts(bundles, component, quantity * times)
+    return found
 
 
 def state_of(level: Mapping[str, Any]) -> State:

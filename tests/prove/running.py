@@ -19,7 +19,8 @@ Say = Callable[[str], None]
 async def record(stack: stacks.Stack, *, seed: int, seconds: float, count: int, say: Say = lambda _: None) -> History:
     """Runs it on a stack; when the nemesis is done, everything comes back and the end is read."""
     async with world.brands(stack) as brands:
-        history = History(seed, seconds, count, {brand.name: brand.locations for brand in brands})
+        bundles = {bundle: dict(units) for bundle, units in world.BUNDLES.items()}
+        history = History(seed, seconds, count, {brand.name: brand.locations for brand in brands}, bundles)
         tills = [
             (location, watchers.Watcher(door, brand, location, history))
             for brand in brands

@@ -118,12 +118,12 @@ def _a_lost_change(of: History) -> None:
 
 
 def _a_change_twice(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "14", "recorded_at": made.at(14)})
+    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "17", "recorded_at": made.at(17)})
 
 
 def _a_refused_change(of: History) -> None:
     of.end.movements[HERE].append(
-        rows(of, 3)[0] | {"seq": "14", "recorded_at": made.at(14), "reference_id": "too little"}
+        rows(of, 3)[0] | {"seq": "17", "recorded_at": made.at(17), "reference_id": "too little"}
     )
 
 
@@ -136,20 +136,20 @@ def _another_quantity(of: History) -> None:
 
 
 def _a_line_of_a_bulk_twice(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "14", "recorded_at": made.at(14)})
+    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "17", "recorded_at": made.at(17)})
 
 
 def _a_refused_line_of_a_bulk(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "14", "recorded_at": made.at(14), "reference_id": "many#1"})
+    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "17", "recorded_at": made.at(17), "reference_id": "many#1"})
 
 
 def _unasked(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "14", "recorded_at": made.at(14), "reference_id": "nobody"})
+    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "17", "recorded_at": made.at(17), "reference_id": "nobody"})
 
 
 def _a_gap(of: History) -> None:
     for row in rows(of, 13):
-        row["seq"] = "14"
+        row["seq"] = "17"
 
 
 def _too_much_promised(of: History) -> None:
@@ -189,7 +189,7 @@ def _a_dead_letter(of: History) -> None:
 
 
 def _confirmed_twice(of: History) -> None:
-    of.end.movements[HERE] += [row | {"seq": "14", "recorded_at": made.at(14)} for row in rows(of, 7)]
+    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": made.at(17)} for row in rows(of, 7)]
 
 
 def _given_back_early(of: History) -> None:
@@ -209,7 +209,7 @@ def _released_without_effect(of: History) -> None:
 
 
 def _sold_twice(of: History) -> None:
-    of.end.movements[HERE] += [row | {"seq": "14", "recorded_at": made.at(14)} for row in rows(of, 9)]
+    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": made.at(17)} for row in rows(of, 9)]
 
 
 def _sold_without_effect(of: History) -> None:
@@ -251,6 +251,39 @@ def _another_level(events: list[dict[str, Any]]) -> None:
 
 def _another_version(events: list[dict[str, Any]]) -> None:
     events[-1]["changes"][0][2][-1] += 1
+
+
+def _half_a_set(of: History) -> None:
+    rows(of, 14)[0]["quantity"] = "1"
+
+
+def _part_of_a_set_sold(of: History) -> None:
+    of.end.movements[HERE].remove(rows(of, 16)[1])
+
+
+def _a_set_that_was_not_there(of: History) -> None:
+    named(of, "reading a set").attempts[0].body["available"] = "9"
+
+
+def _sourced_twice(of: History) -> None:
+    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": made.at(17)} for row in rows(of, 15)]
+
+
+def _sourced_nowhere(of: History) -> None:
+    """Refused although there were enough all the time."""
+    named(of, "nowhere").facts["lines"] = {"S": 2}
+
+
+def _a_wrong_number_of_sets(of: History) -> None:
+    of.end.bundles[HERE]["S"] = 4
+
+
+def _without_its_set(events: list[dict[str, Any]]) -> None:
+    events[2]["changes"] = [change for change in events[2]["changes"] if change[1] != "S"]
+
+
+def _another_set(events: list[dict[str, Any]]) -> None:
+    next(change for change in events[2]["changes"] if change[1] == "S")[2][0] += 1
 
 
 BROKEN: dict[str, tuple[str, Break]] = {
@@ -311,6 +344,15 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a stream tells of another place": (STREAMS, _stream(lambda events: events.append({"kind": "foreign", "location": THERE}))),
     "a stream asks to begin anew": (STREAMS, _stream(lambda events: events.append({"kind": "ended", "reason": "RESYNC_REQUIRED"}))),
     "progress ahead of what was sent": (STREAMS, _stream(lambda events: events.append({"kind": "progress", "seq": 99}))),
+    "half of a bundle is held": (ONCE, _half_a_set),
+    "what was sourced is held twice": (ONCE, _sourced_twice),
+    "part of a bundle is sold": (SOLD, _part_of_a_set_sold),
+    "a bundle is read that could not be had": (STRONG, _a_set_that_was_not_there),
+    "short of bundles that were there": (TRUE, _told("too many", "available", "2")),
+    "sourced from nowhere though there was enough": (TRUE, _sourced_nowhere),
+    "a bundle is not what its components are": (BALANCED, _a_wrong_number_of_sets),
+    "a stream tells a component without its bundle": (STREAMS, _stream(_without_its_set)),
+    "a stream tells another bundle": (STREAMS, _stream(_another_set)),
     "it never goes quiet": (QUIET, lambda of: setattr(of.end, "quiet", "a till is at 3 of 9")),
 }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Tills that follow a location over gRPC and over server-sent events, and come back with their last token after a break.
 
 Events of a stream, as the checker reads them: snapshot {seq, last, levels}, changes {from, to, changes: [[seq, sku, level]]},
-progress {seq}, ended {reason}, broken {why}. A level is a list of the counters of model.py and then the version.
+progress {seq}, ended {reason}, broken {why}. A level is a list of the counters of model.py and then the version; of a
+bundle, of what is available and the version.
 """
 
 from __future__ import annotations
@@ -107,4 +108,6 @@ class Watcher:
 
 
 def _level(level: dict[str, Any]) -> list[int]:
+    if level.get("bundle"):
+        return [int(level.get("available", 0)), int(level["version"])]
     return [*model.state_of(level), int(level.get("version", 0))]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,12 @@ TENANTS: Final = ("beauty", "furniture")
 SHOPS: Final = 3
 #: The same names in both brands: a tenant that saw the other's would hardly notice.
 SKUS: Final = tuple(f"SKU-{number:02d}" for number in range(1, 9))
+#: A set of them, two that share a SKU, and a set of a set.
+BUNDLES: Final[Mapping[str, Mapping[str, int]]] = {
+    "SET-01": {"SKU-01": 2, "SKU-02": 1},
+    "SET-02": {"SKU-02": 1, "SKU-03": 1},
+    "SET-03": {"SET-01": 1, "SKU-02": 1, "SKU-04": 1},
+}
 #: Little enough that shortages are common, since what is sold comes back only bit by bit.
 OPENING: Final = 25
 TOKEN_SECONDS: Final = 480.0  # of 15 minutes
@@ -143,8 +149,11 @@ async def brands(running: stacks.Stack) -> AsyncIterator[list[Brand]]:
 
 
 async def _furnish(brand: Brand) -> None:
-    products = [{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in SKUS]
+    products = [{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in (*SKUS, *BUNDLES)]
     await _made(brand, "/v1/products/batch-create", {"products": products})
+    for bundle, units in BUNDLES.items():
+        components = [{"sku": sku, "quantity": str(quantity)} for sku, quantity in units.items()]
+        await _made(brand, f"/v1/variants/{bundle}/bundle", {"components": components}, method="PUT")
     for number in range(SHOPS):
         fields = {"name": "Shop", "type": "LOCATION_TYPE_STORE", "timezone": "Europe/Vienna", "currency_code": "EUR"}
         shop_made = await _made(brand, "/v1/locations", {"location": fields | {"code": f"SHOP-{number}"}})
@@ -154,8 +163,8 @@ async def _furnish(brand: Brand) -> None:
         await _made(brand, f"/v1/locations/{shop_made['id']}/inventory", body)
 
 
-async def _made(brand: Brand, path: str, body: Any) -> Any:
-    attempt = await brand.attempt("POST", path, body)
+async def _made(brand: Brand, path: str, body: Any, method: str = "POST") -> Any:
+    attempt = await brand.attempt(method, path, body)
     assert attempt.ok, attempt
     return attempt.body
 
