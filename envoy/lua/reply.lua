@@ -5,7 +5,7 @@
 -- way, nor an error a success.
 local SUCCESSES = {["200"] = true, ["201"] = true, ["202"] = true, ["204"] = true, ["304"] = true}
 local FAILURES = {
-  ["400"] = true, ["401"] = true, ["403"] = true, ["404"] = true, ["408"] = true, ["409"] = true, ["410"] = true,
+  ["400"] = true, ["401"] = true, ["402"] = true, ["403"] = true, ["404"] = true, ["408"] = true, ["409"] = true, ["410"] = true,
   ["412"] = true, ["413"] = true, ["415"] = true, ["416"] = true, ["422"] = true, ["423"] = true, ["424"] = true,
   ["428"] = true, ["429"] = true, ["499"] = true, ["500"] = true, ["501"] = true, ["502"] = true, ["503"] = true,
   ["504"] = true,

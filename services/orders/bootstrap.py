@@ -13,11 +13,12 @@ from services.orders import catalogue, handlers, lane, moving, positions, taxing
 from services.orders.customers import bundle
 from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import payments as domain
-from services.orders.mapping import inventory
+from services.orders.mapping import inventory, stock
 from services.orders.payments import operations, resuming
 from services.orders.payments.handlers import paying, values, webhooks
 from services.orders.payments.providers import registry, simulated
 from services.orders.payments.servicer import PaymentsServicer
+from services.orders.placing import desk
 from services.orders.servicer import OrdersServicer
 from tillmesh.orders.v1 import customers_service_pb2_grpc as customers_rpc
 from tillmesh.orders.v1 import orders_service_pb2_grpc as orders_rpc
@@ -58,7 +59,8 @@ class Orders:
             config.database_url, config.worker_database_url, lane_connections=config.lane_batches + 1
         )
         self.process = process.Process(config, SERVICE, self.db)
-        client = inventory.InventoryClient(self.process.channel("inventory", config.inventory_address))
+        channel = self.process.channel("inventory", config.inventory_address)
+        client = inventory.InventoryClient(channel)
         self.catalogue = catalogue.Catalogue(client, self.db)
         runner = lane.SalesRunner(self.db, self._committed)
         self.lanes: handlers.SalesLanes = lanes.Lanes("sales", runner, in_flight=config.lane_batches)
@@ -68,9 +70,18 @@ class Orders:
         self._providers = registry.Registry((domain.Provider.SIMULATED, self._bank) if simulates else None)
         self.payments = operations.Operations(self.db, self._providers, self.process.pings.send)
         self.customers = customers(config, self.db, self.process.pings.send)
+        self.desk = desk.Desk(
+            self.db,
+            client,
+            stock.StockClient(channel),
+            self.payments,
+            self.customers.profiles,
+            self.process.pings.send,
+        )
         self.process.open("bank", self._bank.close)
         self.process.open("catalogue", self.catalogue.close)
         self.process.open("lanes", self.lanes.stop, self.lanes.start)
+        self.process.open("sagas", self.desk.runner.close)
 
     def _committed(self, key: lane.Key, _seq: int) -> None:
         """Sales of a location were recorded: the relay of this process or another has something to publish."""
@@ -80,12 +91,13 @@ class Orders:
         """The rpcs, and what they need running."""
         letters = dead_letters.DeadLetters(self.db, SERVICE, [])
         moves = moving.Moves(self.db, self.process.pings.send)
-        servicer = OrdersServicer(self.orders, moves, taxing.TaxPolicies(self.db), letters)
+        servicer = OrdersServicer(self.orders, self.desk, moves, taxing.TaxPolicies(self.db), letters)
         self.process.server.add(orders_rpc.add_OrdersServiceServicer_to_server, servicer)
         people = CustomersServicer(self.customers)
         self.process.server.add(customers_rpc.add_CustomersServiceServicer_to_server, people)
         self.process.before_doors(self.customers.check)
         self.process.start(self.customers.erasing.run(), "erasures")
+        self.process.start(self.desk.runner.run_due(self.db), "sagas")
         self._add_payments()
         self.process.add_events()
 

@@ -8,7 +8,9 @@ import grpc.aio
 
 from services.kit import dead_letters, events, paging, principal
 from services.orders import handlers, moving, taxing
-from services.orders.mapping import messages, placed_messages, placed_requests, requests
+from services.orders.domain import sale
+from services.orders.mapping import messages, placed_messages, placed_requests, placing_requests, requests
+from services.orders.placing import desk
 from services.orders.store import searching
 from tillmesh.common.v1 import event_pb2
 from tillmesh.orders.v1 import orders_pb2, placement_pb2
@@ -18,17 +20,24 @@ from tillmesh.orders.v1 import orders_service_pb2_grpc as rpc
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+def _shown(order: sale.Order) -> orders_pb2.Order:
+    """An order that is no sale: whether its stock is reduced is not asked."""
+    return messages.order_to_proto(sale.Shown(order, stock_applied=False))
+
+
 class OrdersServicer(rpc.OrdersServiceServicer):
     """Orders of a tenant."""
 
     def __init__(
         self,
         orders: handlers.Orders,
+        placing: desk.Desk,
         moves: moving.Moves,
         policies: taxing.TaxPolicies,
         letters: dead_letters.DeadLetters,
     ) -> None:
         self._orders = orders
+        self._desk = placing
         self._moves = moves
         self._policies = policies
         self._letters = letters
@@ -62,6 +71,24 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         after = requests.summary_start(request, key.tenant, question.dimensions)
         rows = await self._orders.summarize(key, question, after=after, limit=limit + 1)
         return messages.summary_page(request, key.tenant, question, rows, limit)
+
+    async def PlaceOrder(self, request: placement_pb2.PlaceOrderRequest, context: Context) -> orders_pb2.Order:
+        caller = principal.current()
+        command = placing_requests.place(request, caller)
+        return _shown(await self._desk.placing.place(caller, placing_requests.tenant(caller), command))
+
+    async def PreviewOrder(
+        self, request: placement_pb2.PreviewOrderRequest, context: Context
+    ) -> placement_pb2.PreviewOrderResponse:
+        caller = principal.current()
+        command = placing_requests.preview(request, caller)
+        order = await self._desk.placing.preview(caller, placing_requests.tenant(caller), command)
+        return placement_pb2.PreviewOrderResponse(order=placed_messages.preview(_shown(order)))
+
+    async def CancelOrder(self, request: placement_pb2.CancelOrderRequest, context: Context) -> orders_pb2.Order:
+        caller = principal.current()
+        command = placing_requests.cancel(request, caller)
+        return _shown(await self._desk.cancelling.cancel(caller, placing_requests.tenant(caller), command))
 
     async def UpdateOrderStatus(
         self, request: placement_pb2.UpdateOrderStatusRequest, context: Context

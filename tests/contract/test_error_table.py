@@ -17,6 +17,9 @@ PROTO = Path(__file__).parents[2] / "protos/tillmesh/common/v1/error_reason.prot
 NAMES = {code.name for code in errors.Code}
 
 
+ROOT = Path(__file__).parents[2]
+
+
 def comments() -> dict[str, str]:
     """The comment of each reason in the contract, on one line."""
     found = re.findall(rf"((?: *//.*\n)+) *{PREFIX}(\w+) = ", PROTO.read_text())
@@ -47,3 +50,10 @@ def test_every_error_of_the_kit_has_a_reason_of_the_table():
     ours = [each for each in subclasses(errors.Error) if each.__module__ == errors.__name__]
     assert {each.reason for each in ours} <= set(errors.TABLE)
     assert len({each.reason for each in ours}) == len(ours)
+
+
+def test_the_edge_lets_a_service_answer_every_status_of_the_table() -> None:
+    """envoy/lua/reply.lua ignores a status that it doesn't know."""
+    lua = (ROOT / "envoy/lua/reply.lua").read_text()
+    known = set(re.findall(r'\["(\d{3})"\] = true', lua))
+    assert {str(row.http) for row in errors.TABLE.values()} <= known

@@ -190,6 +190,13 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "MergeCustomers": {"customer_id": "{customer}", "source_customer_id": "{other_customer}"},
     "ExportCustomer": {"customer_id": "{customer}"},
     "EraseCustomer": {"customer_id": "{customer}"},
+    "PlaceOrder": {
+        "content": {"location_id": "{location}", "lines": [{"code": "{sku}", "quantity": 1}], "delivery": {}},
+    },
+    "PreviewOrder": {
+        "content": {"location_id": "{location}", "lines": [{"code": "{sku}", "quantity": 1}], "delivery": {}},
+    },
+    "CancelOrder": {"order_id": "{order}"},
     "UpdateOrderStatus": {"order_id": "{order}", "machine": 1, "to_state": "COMPLETED"},
     "ListOrders": {"filter": {"location_id": "{location}", "fulfillment_location_id": "{location}"}},
     "ListCustomerOrders": {"customer_id": "{customer}"},

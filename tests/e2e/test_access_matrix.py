@@ -233,6 +233,7 @@ def test_a_token_of_another_location_is_refused(matrix: Matrix, method: samples.
 @pytest.mark.parametrize(
     "name",
     ["GetReservation", "ExtendReservation", "ConfirmReservation", "ReleaseReservation", "GetOrder", "UpdateOrderStatus",
+     "CancelOrder",
      "ListOrderHistory", "GetPurchaseOrder",
      "ListPurchaseReceipts", "GetPurchaseReceipt", "GetCycleCount", "ListCycleCountLines", "RecordCycleCountLines",
      "SubmitCycleCount", "GetTransfer", "ListTransferEvents"],

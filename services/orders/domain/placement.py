@@ -14,16 +14,23 @@ from dataclasses import dataclass
 from services.kit import errors
 from services.orders.domain import business_day, machines, money, sale
 from services.orders.domain.placed_order import (
+    CancelReason,
     Capture,
     Group,
     GroupLine,
     Method,
+    NotEditable,
     Placed,
     Pricing,
 )
 
-DRAFT_TTL = dt.timedelta(days=30)
-QUOTE_TTL = dt.timedelta(days=14)
+UNTOUCHED = (
+    machines.FulfillmentState.OPEN,
+    machines.FulfillmentState.ON_HOLD,
+    machines.FulfillmentState.SCHEDULED,
+    machines.FulfillmentState.CANCELLED,
+)
+"""Groups on which no work has begun."""
 OVERRIDE_REASON = "set by staff"
 SKU_LENGTH_MAX = 64
 
@@ -197,6 +204,16 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancel:
+    """An order that is to be cancelled: reservations that are given back, and what is said of it."""
+
+    reservations: tuple[uuid.UUID, ...]
+    reason: CancelReason
+    note: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class TenderSpec:
     """A means of payment. type: one of the contract's; token: what its provider calls it."""
 
@@ -271,6 +288,21 @@ def check_payment(payment: Payment, total: int) -> None:
     tendered = sum(tender.amount for tender in payment.tenders)
     if tendered != due:
         raise PaymentMismatch(due, tendered)
+
+
+def plan_cancel(order: sale.Order, expected_version: int, reason: CancelReason, note: str, actor: str) -> Cancel | None:
+    """What has to be given back; None: it is cancelled already. VersionMismatch; NotEditable: work on it has begun."""
+    if order.state is sale.OrderState.CANCELLED:
+        return None
+    if order.placed is None or order.state is not sale.OrderState.PLACED:
+        raise NotEditable(order.state.name)
+    if expected_version not in (0, order.version):
+        raise errors.VersionMismatch(order.version)
+    for group in order.placed.groups:
+        if group.state not in UNTOUCHED:
+            raise NotEditable(group.state.name)
+    held = dict.fromkeys(line.reservation_id for group in order.placed.groups for line in group.lines)
+    return Cancel(tuple(held), reason, note, actor)
 
 
 def order_of(
@@ -412,6 +444,16 @@ def _shared_out(units: int, wanting: list[HoldLine]) -> Iterator[tuple[int, int]
         yield line.number, taken
     if units:
         yield 0, units
+
+
+def units_of(lines: Sequence[sale.OrderLine]) -> tuple[HoldLine, ...]:
+    """The plain units of each item: those that a bundle consists of."""
+    return tuple(
+        HoldLine(line.number, sku, units * line.quantity)
+        for line in lines
+        if line.kind is sale.LineKind.ITEM
+        for sku, units in line.components or ((line.sku, 1),)
+    )
 
 
 def numbers_of(wanted: Sequence[HoldLine], sku: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 
 from services.orders.domain import placement
-from services.orders.domain.placed_order import Capture
+from services.orders.domain.placed_order import CancelReason, Capture
 
 ROUNDS_MAX = 3
 """How often units are held anew when a hold ran out before the payment was there."""
@@ -21,6 +21,13 @@ PLACEMENT_TTL = dt.timedelta(seconds=120)
 """After it a placement takes nothing new on, and gives back what it can."""
 LEASE = dt.timedelta(seconds=20)
 """Who runs a saga is left alone for so long."""
+RENEWED_SECONDS = 8.0
+"""Who runs a saga renews its lease when it is older than this, before the next effect."""
+CANCELLED_FOR = {
+    "INSUFFICIENT_STOCK": CancelReason.OUT_OF_STOCK,
+    "PAYMENT_DECLINED": CancelReason.PAYMENT,
+    "PLACEMENT_EXPIRED": CancelReason.EXPIRED,
+}
 
 
 class Kind(enum.IntEnum):
@@ -28,7 +35,6 @@ class Kind(enum.IntEnum):
 
     PLACE = 1
     CANCEL = 2
-    EDIT = 3
 
 
 class Step(enum.IntEnum):
@@ -36,7 +42,7 @@ class Step(enum.IntEnum):
 
     HOLD = 1  # units are to be held, or nobody knows whether they are
     PAY = 2  # they are held: authorise, confirm, capture, release, give back, and note the end
-    UNDO = 3  # it comes to nothing: void, give back, release, and note that
+    UNDO = 3  # it comes to nothing, or is cancelled: void, give back, release, and note that
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +55,18 @@ class HoldSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """Units to be given back. lines: (location, SKU, units); empty: all that the reservation has."""
-
-    reservation_id: uuid.UUID
-    lines: tuple[placement.Held, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refund:
-    """Money of a payment to be given back."""
-
-    payment_id: uuid.UUID
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """All that is to be done, in the order of the fields."""
+    """All that is to be done. A placement holds, authorises tenders and captures; a cancellation releases reservations,
+    and gives back all the money; reason, note and actor are what is said of it.
+    """
 
     hold: HoldSpec | None = None
     tenders: tuple[placement.TenderSpec, ...] = ()
     capture: Capture = Capture.PLACEMENT
-    releases: tuple[Release, ...] = ()
-    refunds: tuple[Refund, ...] = ()
-    voids: tuple[uuid.UUID, ...] = ()
+    releases: tuple[uuid.UUID, ...] = ()
+    reason: CancelReason = CancelReason.OTHER
+    note: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +115,8 @@ class Earlier:
     order_id: uuid.UUID
     fingerprint: bytes
     succeeded: bool | None
+
+
+def cancel_reason(failure: Failure | None) -> CancelReason:
+    """What an order that was not placed says of it."""
+    return CANCELLED_FOR.get(failure.reason if failure else "", CancelReason.OTHER)

@@ -28,9 +28,11 @@ class InventoryClient:
         self._catalog: Any = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         self._stock: Any = inventory_service_pb2_grpc.InventoryServiceStub(channel)
 
-    async def resolve(self, location_id: str, codes: Sequence[str]) -> catalogue.Resolution:
+    async def resolve(self, location_id: str, codes: Sequence[str], price_list: str = "") -> catalogue.Resolution:
         """errors.Error; ValueError for an answer that can't be used."""
-        request = catalog_service_pb2.BatchResolveItemsRequest(location_id=location_id, codes=codes)
+        request = catalog_service_pb2.BatchResolveItemsRequest(
+            location_id=location_id, codes=codes, price_list=price_list
+        )
         answer = await self._catalog.BatchResolveItems(request, timeout=catalogue.CALL_SECONDS)
         items = {found.code: _item(found.item) if found.HasField("item") else None for found in answer.results}
         return catalogue.Resolution(_store(answer.location), items)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from google.protobuf import timestamp_pb2
 
-from services.kit import clock, ids, paging
+from services.kit import clock, ids, paging, status
 from services.orders.domain import machines, placed_order, placement
 from services.orders.domain import sale as domain
 from tillmesh.common.v1 import money_pb2
@@ -42,6 +42,15 @@ def fill(message: orders_pb2.Order, order: domain.Order, placed: placed_order.Pl
         placed_order.fulfillment_state(placed.groups) or 0
     )
     message.history.extend(map(entry, placed.history))
+
+
+def preview(order: orders_pb2.Order) -> orders_pb2.Order:
+    """An order that isn't: without an identity, and nothing that has happened."""
+    for field in ("id", "state", "payment", "occurred_at", "recorded_at", "updated_at"):
+        order.ClearField(field)
+    for line in order.lines:
+        line.ClearField("id")
+    return order
 
 
 def entry(of: placed_order.Entry) -> orders_pb2.OrderHistoryEntry:
@@ -92,6 +101,27 @@ def policies_page(
     if len(found) > limit:
         response.next_page_token = paging.next_token(tenant, request, (page[-1].country_code,))
     return response
+
+
+def _order_shortage(error: placement.InsufficientStock) -> orders_pb2.OrderShortage:
+    detail = orders_pb2.OrderShortage()
+    for short in error.lines:
+        detail.lines.add(line_numbers=short.numbers, shortage=short.detail)
+    return detail
+
+
+def _price_change(error: placement.PriceChanged) -> orders_pb2.PriceChange:
+    detail = orders_pb2.PriceChange()
+    set_money(detail.total, error.total, error.currency_code)
+    for change in error.lines:
+        line = detail.lines.add(line_number=change.number, sku=change.sku)
+        set_money(line.expected_unit_price, change.expected, change.currency_code)
+        set_money(line.unit_price, change.unit_price, change.currency_code)
+    return detail
+
+
+status.register_detail(placement.InsufficientStock, _order_shortage)
+status.register_detail(placement.PriceChanged, _price_change)
 
 
 def _set_instant(message: timestamp_pb2.Timestamp, at: dt.datetime | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 from services.kit import database
 from services.orders.domain import placement, sale
 from services.orders.domain import sagas as domain
-from services.orders.domain.placed_order import Capture
+from services.orders.domain.placed_order import CancelReason, Capture
 from services.orders.tables_placing import order_saga
 
 SAGA = order_saga.c
@@ -168,12 +168,10 @@ def plan_to_json(plan: domain.Plan) -> dict[str, Any]:
         "hold": None if plan.hold is None else _hold_to_json(plan.hold),
         "tenders": [[int(tender.type), tender.token, tender.amount] for tender in plan.tenders],
         "capture": int(plan.capture),
-        "releases": [
-            [str(of.reservation_id), [[str(h.location_id), h.sku, h.quantity] for h in of.lines]]
-            for of in plan.releases
-        ],
-        "refunds": [[str(of.payment_id), of.amount] for of in plan.refunds],
-        "voids": [str(payment_id) for payment_id in plan.voids],
+        "releases": [str(reservation_id) for reservation_id in plan.releases],
+        "reason": int(plan.reason),
+        "note": plan.note,
+        "actor": plan.actor,
     }
 
 
@@ -196,14 +194,11 @@ def plan_of_json(kept: Mapping[str, Any]) -> domain.Plan:
         hold=None if kept["hold"] is None else _hold_of_json(kept["hold"]),
         tenders=tuple(placement.TenderSpec(sale.TenderType(t), token, amount) for t, token, amount in kept["tenders"]),
         capture=Capture(kept["capture"]),
-        releases=tuple(domain.Release(uuid.UUID(of), _held_of_json(lines)) for of, lines in kept["releases"]),
-        refunds=tuple(domain.Refund(uuid.UUID(of), amount) for of, amount in kept["refunds"]),
-        voids=tuple(uuid.UUID(of) for of in kept["voids"]),
+        releases=tuple(uuid.UUID(of) for of in kept["releases"]),
+        reason=CancelReason(kept["reason"]),
+        note=kept["note"],
+        actor=kept["actor"],
     )
-
-
-def _held_of_json(lines: Sequence[Any]) -> tuple[placement.Held, ...]:
-    return tuple(placement.Held(uuid.UUID(location), sku, quantity) for location, sku, quantity in lines)
 
 
 def _hold_of_json(kept: Mapping[str, Any]) -> domain.HoldSpec:

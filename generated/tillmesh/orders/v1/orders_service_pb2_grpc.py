@@ -58,6 +58,21 @@ class OrdersServiceStub:
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
                 _registered_method=True)
+        self.PlaceOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/PlaceOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PlaceOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.PreviewOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/PreviewOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderResponse.FromString,
+                _registered_method=True)
+        self.CancelOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/CancelOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.CancelOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
         self.UpdateOrderStatus = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/UpdateOrderStatus',
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateOrderStatusRequest.SerializeToString,
@@ -137,6 +152,34 @@ class OrdersServiceServicer:
     def GetOrder(self, request, context):
         """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
         LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlaceOrder(self, request, context):
+        """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
+        Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
+        INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
+        what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
+        that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+        it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewOrder(self, request, context):
+        """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOrder(self, request, context):
+        """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+        it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
+        or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -227,6 +270,21 @@ def add_OrdersServiceServicer_to_server(servicer, server):
             'GetOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrder,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'PlaceOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PlaceOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'PreviewOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderResponse.SerializeToString,
+            ),
+            'CancelOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.CancelOrderRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
             ),
             'UpdateOrderStatus': grpc.unary_unary_rpc_method_handler(
@@ -383,6 +441,87 @@ class OrdersService:
             target,
             '/tillmesh.orders.v1.OrdersService/GetOrder',
             tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/PlaceOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.PlaceOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/PreviewOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/CancelOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.CancelOrderRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
             options,
             channel_credentials,

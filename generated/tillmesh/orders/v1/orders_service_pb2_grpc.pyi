@@ -51,6 +51,21 @@ class OrdersServiceStub:
     """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
     LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
     """
+    PlaceOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PlaceOrderRequest, _orders_pb2.Order]
+    """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
+    Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
+    INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
+    what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
+    that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+    it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
+    """
+    PreviewOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]
+    """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+    CancelOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CancelOrderRequest, _orders_pb2.Order]
+    """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+    it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
+    or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
+    """
     UpdateOrderStatus: _grpc.UnaryUnaryMultiCallable[_placement_pb2.UpdateOrderStatusRequest, _orders_pb2.Order]
     """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
     LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
@@ -91,6 +106,21 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
     LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
+    """
+    PlaceOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PlaceOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
+    Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
+    INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
+    what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
+    that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+    it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
+    """
+    PreviewOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]  # type: ignore[assignment]
+    """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+    CancelOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.CancelOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+    it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
+    or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
     """
     UpdateOrderStatus: _aio.UnaryUnaryMultiCallable[_placement_pb2.UpdateOrderStatusRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
@@ -153,6 +183,39 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
         """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
         LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
+        """
+
+    @_abc_1.abstractmethod
+    def PlaceOrder(
+        self,
+        request: _placement_pb2.PlaceOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
+        Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
+        INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
+        what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
+        that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+        it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewOrder(
+        self,
+        request: _placement_pb2.PreviewOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.PreviewOrderResponse, _abc.Awaitable[_placement_pb2.PreviewOrderResponse]]:
+        """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+
+    @_abc_1.abstractmethod
+    def CancelOrder(
+        self,
+        request: _placement_pb2.CancelOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+        it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
+        or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
         """
 
     @_abc_1.abstractmethod

@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tillmesh.inventory.v1 import catalog_pb2 as _catalog_pb2
+from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
 from tillmesh.orders.v1 import orders_pb2 as _orders_pb2
 from tillmesh.orders.v1 import states_pb2 as _states_pb2
 import builtins as _builtins
@@ -20,6 +22,449 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class OrderContent(_message.Message):
+    """What a customer orders: the part that placing, previewing and drafting have in common. Prices and taxes come from
+    the catalogue and the tenant's tax policies; what is marked `staff` is refused from storefronts and customers.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Line(_message.Message):
+        """Units of an item."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CODE_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        EXPECTED_UNIT_PRICE_FIELD_NUMBER: _builtins.int
+        UNIT_PRICE_FIELD_NUMBER: _builtins.int
+        DISCOUNTS_FIELD_NUMBER: _builtins.int
+        GROUP_FIELD_NUMBER: _builtins.int
+        code: _builtins.str
+        """SKU, without regard to case, or barcode; 1 to 64 characters."""
+        quantity: _builtins.int
+        """Units, 1 to 10^6."""
+        expected_unit_price: _builtins.int
+        """What the customer was shown for one unit, smallest units: another price is PRICE_CHANGED."""
+        unit_price: _builtins.int
+        """Staff: costs this instead, smallest units."""
+        group: _builtins.str
+        """Lines with the same group come from one location, whole; at most 64 characters."""
+        @_builtins.property
+        def discounts(self) -> _containers.RepeatedCompositeFieldContainer[_orders_pb2.DiscountAmount]:
+            """Staff: taken off this line, at most 10."""
+
+        def __init__(
+            self,
+            *,
+            code: _builtins.str = ...,
+            quantity: _builtins.int = ...,
+            expected_unit_price: _builtins.int | None = ...,
+            unit_price: _builtins.int | None = ...,
+            discounts: _abc.Iterable[_orders_pb2.DiscountAmount] | None = ...,
+            group: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_unit_price", b"_expected_unit_price", "_unit_price", b"_unit_price", "expected_unit_price", b"expected_unit_price", "unit_price", b"unit_price"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_unit_price", b"_expected_unit_price", "_unit_price", b"_unit_price", "code", b"code", "discounts", b"discounts", "expected_unit_price", b"expected_unit_price", "group", b"group", "quantity", b"quantity", "unit_price", b"unit_price"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__expected_unit_price: _TypeAlias = _typing.Literal["expected_unit_price"]  # noqa: Y015
+        _WhichOneofArgType__expected_unit_price: _TypeAlias = _typing.Literal["_expected_unit_price", b"_expected_unit_price"]  # noqa: Y015
+        _WhichOneofReturnType__unit_price: _TypeAlias = _typing.Literal["unit_price"]  # noqa: Y015
+        _WhichOneofArgType__unit_price: _TypeAlias = _typing.Literal["_unit_price", b"_unit_price"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_unit_price) -> _WhichOneofReturnType__expected_unit_price | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__unit_price) -> _WhichOneofReturnType__unit_price | None: ...
+
+    @_typing.final
+    class Charge(_message.Message):
+        """Staff: an amount beside the items."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        MINOR_UNITS_FIELD_NUMBER: _builtins.int
+        TAX_CATEGORY_FIELD_NUMBER: _builtins.int
+        kind: _orders_pb2.LineKind.ValueType
+        """SHIPPING, GIFT_WRAP or ADJUSTMENT."""
+        name: _builtins.str
+        """For the receipt, 1 to 200 characters."""
+        minor_units: _builtins.int
+        """Smallest units, at least 0."""
+        tax_category: _builtins.str
+        """How it is taxed, at most 64 characters."""
+        def __init__(
+            self,
+            *,
+            kind: _orders_pb2.LineKind.ValueType = ...,
+            name: _builtins.str = ...,
+            minor_units: _builtins.int = ...,
+            tax_category: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "minor_units", b"minor_units", "name", b"name", "tax_category", b"tax_category"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Sourcing(_message.Message):
+        """Where the units come from."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        RULE_FIELD_NUMBER: _builtins.int
+        SPLIT_FIELD_NUMBER: _builtins.int
+        DESTINATION_FIELD_NUMBER: _builtins.int
+        LOCATION_IDS_FIELD_NUMBER: _builtins.int
+        PARCELS_MAX_FIELD_NUMBER: _builtins.int
+        rule: _stock_pb2.SourcingRule.ValueType
+        """Which way is wanted; default NEAREST."""
+        split: _stock_pb2.SourcingSplit.ValueType
+        """How far the order may be divided; default LINES."""
+        parcels_max: _builtins.int
+        """1 to 16; default 16."""
+        @_builtins.property
+        def destination(self) -> _catalog_pb2.GeoPoint:
+            """Where it goes; kept to two decimals (about a kilometre)."""
+
+        @_builtins.property
+        def location_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """TypeIDs; only these, the first being preferred; empty: all that ship. At most 100."""
+
+        def __init__(
+            self,
+            *,
+            rule: _stock_pb2.SourcingRule.ValueType = ...,
+            split: _stock_pb2.SourcingSplit.ValueType = ...,
+            destination: _catalog_pb2.GeoPoint | None = ...,
+            location_ids: _abc.Iterable[_builtins.str] | None = ...,
+            parcels_max: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "location_ids", b"location_ids", "parcels_max", b"parcels_max", "rule", b"rule", "split", b"split"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    DISCOUNTS_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    PICKUP_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    PRICE_LIST_FIELD_NUMBER: _builtins.int
+    SOURCING_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    MARKETPLACE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    location_id: _builtins.str
+    """TypeID `loc_…` of where it is sold: whose prices, currency, clock and summaries it counts for."""
+    channel: _orders_pb2.Channel.ValueType
+    """Default: WEB. Not POS: that is RecordSale. PHONE and MARKETPLACE: staff."""
+    customer_id: _builtins.str
+    """Customer, if known; a customer's token may only name its own, and names it by itself."""
+    campaign_id: _builtins.str
+    """Campaign that the order is counted for, at most 64 characters."""
+    price_list: _builtins.str
+    """Staff: prices of this list before those of `standard`."""
+    external_reference: _builtins.str
+    """Staff: number that the marketplace, or the brand's other system, has for it, at most 128 characters. With a
+    marketplace it is unique for ever: the same again is ALREADY_EXISTS.
+    """
+    marketplace: _builtins.str
+    """Staff: name of the marketplace, at most 64 characters."""
+    note: _builtins.str
+    """Staff: at most 1,000 characters; no personal data belongs here."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderContent.Line]:
+        """1 to 50."""
+
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderContent.Charge]:
+        """Staff: at most 20."""
+
+    @_builtins.property
+    def discounts(self) -> _containers.RepeatedCompositeFieldContainer[_orders_pb2.DiscountAmount]:
+        """Staff: taken off the whole, spread over the item lines by their amounts; at most 10."""
+
+    @_builtins.property
+    def delivery(self) -> _orders_pb2.Delivery:
+        """It is sent."""
+
+    @_builtins.property
+    def pickup(self) -> _orders_pb2.Pickup:
+        """It is collected."""
+
+    @_builtins.property
+    def sourcing(self) -> Global___OrderContent.Sourcing:
+        """Where the units come from, of an order that is sent."""
+
+    def __init__(
+        self,
+        *,
+        location_id: _builtins.str = ...,
+        channel: _orders_pb2.Channel.ValueType = ...,
+        lines: _abc.Iterable[Global___OrderContent.Line] | None = ...,
+        charges: _abc.Iterable[Global___OrderContent.Charge] | None = ...,
+        discounts: _abc.Iterable[_orders_pb2.DiscountAmount] | None = ...,
+        delivery: _orders_pb2.Delivery | None = ...,
+        pickup: _orders_pb2.Pickup | None = ...,
+        customer_id: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        price_list: _builtins.str = ...,
+        sourcing: Global___OrderContent.Sourcing | None = ...,
+        external_reference: _builtins.str = ...,
+        marketplace: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "fulfillment", b"fulfillment", "pickup", b"pickup", "sourcing", b"sourcing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "channel", b"channel", "charges", b"charges", "customer_id", b"customer_id", "delivery", b"delivery", "discounts", b"discounts", "external_reference", b"external_reference", "fulfillment", b"fulfillment", "lines", b"lines", "location_id", b"location_id", "marketplace", b"marketplace", "note", b"note", "pickup", b"pickup", "price_list", b"price_list", "sourcing", b"sourcing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_fulfillment: _TypeAlias = _typing.Literal["delivery", "pickup"]  # noqa: Y015
+    _WhichOneofArgType_fulfillment: _TypeAlias = _typing.Literal["fulfillment", b"fulfillment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_fulfillment) -> _WhichOneofReturnType_fulfillment | None: ...
+
+Global___OrderContent: _TypeAlias = OrderContent  # noqa: Y015
+
+@_typing.final
+class Guest(_message.Message):
+    """Somebody who hasn't registered: found by the e-mail, or made. Kept with the customers, encrypted, and not with the order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    GIVEN_NAME_FIELD_NUMBER: _builtins.int
+    FAMILY_NAME_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """3 to 254 characters."""
+    given_name: _builtins.str
+    """At most 100 characters."""
+    family_name: _builtins.str
+    """At most 100 characters."""
+    phone: _builtins.str
+    """With its country code; at most 40 characters."""
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+        given_name: _builtins.str = ...,
+        family_name: _builtins.str = ...,
+        phone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "family_name", b"family_name", "given_name", b"given_name", "phone", b"phone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Guest: _TypeAlias = Guest  # noqa: Y015
+
+@_typing.final
+class OrderPayment(_message.Message):
+    """How an order is to be paid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Tender(_message.Message):
+        """A means of payment."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TYPE_FIELD_NUMBER: _builtins.int
+        TOKEN_FIELD_NUMBER: _builtins.int
+        MINOR_UNITS_FIELD_NUMBER: _builtins.int
+        type: _orders_pb2.TenderType.ValueType
+        """CARD, GIFT_CARD or STORE_CREDIT."""
+        token: _builtins.str
+        """What the provider calls the means (never a card number), or the id of the gift card or of the store credit's
+        account; 1 to 255 characters. docs/payments.md has the simulated provider's.
+        """
+        minor_units: _builtins.int
+        """Smallest units, at least 1."""
+        def __init__(
+            self,
+            *,
+            type: _orders_pb2.TenderType.ValueType = ...,
+            token: _builtins.str = ...,
+            minor_units: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["minor_units", b"minor_units", "token", b"token", "type", b"type"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENDERS_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    DUE_NOW_FIELD_NUMBER: _builtins.int
+    capture: _orders_pb2.CaptureTime.ValueType
+    """When the money is taken; default PLACEMENT."""
+    due_now: _builtins.int
+    """Staff: what is to be paid now, a deposit or nothing, smallest units; the rest is due later. Default: the total."""
+    @_builtins.property
+    def tenders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderPayment.Tender]:
+        """At most 10; their sum is what is due now."""
+
+    def __init__(
+        self,
+        *,
+        tenders: _abc.Iterable[Global___OrderPayment.Tender] | None = ...,
+        capture: _orders_pb2.CaptureTime.ValueType = ...,
+        due_now: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "due_now", b"due_now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "capture", b"capture", "due_now", b"due_now", "tenders", b"tenders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__due_now: _TypeAlias = _typing.Literal["due_now"]  # noqa: Y015
+    _WhichOneofArgType__due_now: _TypeAlias = _typing.Literal["_due_now", b"_due_now"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due_now) -> _WhichOneofReturnType__due_now | None: ...
+
+Global___OrderPayment: _TypeAlias = OrderPayment  # noqa: Y015
+
+@_typing.final
+class PlaceOrderRequest(_message.Message):
+    """An order to be placed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    GUEST_FIELD_NUMBER: _builtins.int
+    expected_total: _builtins.int
+    """What the customer was shown as total, smallest units: another total is PRICE_CHANGED."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def content(self) -> Global___OrderContent:
+        """What."""
+
+    @_builtins.property
+    def payment(self) -> Global___OrderPayment:
+        """How it is paid."""
+
+    @_builtins.property
+    def guest(self) -> Global___Guest:
+        """Who orders, when there is no customer_id."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___OrderContent | None = ...,
+        payment: Global___OrderPayment | None = ...,
+        expected_total: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
+        guest: Global___Guest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "content", b"content", "expected_total", b"expected_total", "guest", b"guest", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "content", b"content", "expected_total", b"expected_total", "guest", b"guest", "payment", b"payment", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_total: _TypeAlias = _typing.Literal["expected_total"]  # noqa: Y015
+    _WhichOneofArgType__expected_total: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_total) -> _WhichOneofReturnType__expected_total | None: ...
+
+Global___PlaceOrderRequest: _TypeAlias = PlaceOrderRequest  # noqa: Y015
+
+@_typing.final
+class PreviewOrderRequest(_message.Message):
+    """What an order would come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___OrderContent:
+        """What."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___OrderContent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewOrderRequest: _TypeAlias = PreviewOrderRequest  # noqa: Y015
+
+@_typing.final
+class PreviewOrderResponse(_message.Message):
+    """What an order would come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _orders_pb2.Order:
+        """Without an id, a number, groups and payments."""
+
+    def __init__(
+        self,
+        *,
+        order: _orders_pb2.Order | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewOrderResponse: _TypeAlias = PreviewOrderResponse  # noqa: Y015
+
+@_typing.final
+class CancelOrderRequest(_message.Message):
+    """An order to be cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """TypeID `ord_…`."""
+    reason: _orders_pb2.CancelReason.ValueType
+    """Why; default CUSTOMER."""
+    note: _builtins.str
+    """At most 500 characters; no personal data belongs here."""
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        reason: _orders_pb2.CancelReason.ValueType = ...,
+        note: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "note", b"note", "order_id", b"order_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrderRequest: _TypeAlias = CancelOrderRequest  # noqa: Y015
 
 @_typing.final
 class UpdateOrderStatusRequest(_message.Message):

@@ -1,0 +1,89 @@
+"""An order by curl: worked out, placed, found, moved, cancelled; and what a shop is told when it can't be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.e2e.stack import Client, eventually
+
+PAID = {"tenders": [{"type": "TENDER_TYPE_CARD", "token": "sim_ok", "minor_units": "2000"}]}
+
+
+def stocked(admin: Client, units: int = 5) -> tuple[str, str]:
+    capabilities = [f"LOCATION_CAPABILITY_{name}" for name in ("SELL", "SHIP_FROM", "PICKUP")]
+    location, sku = admin.location(capabilities=capabilities), admin.product()
+    amount = {"currency_code": "EUR", "minor_units": "1000"}
+    admin.post(f"/v1/variants/{sku}/prices", {"price": {"amount": amount}}, 201)
+    admin.stock(location, sku, units)
+    return location, sku
+
+
+def wanted(location: str, sku: str, **more: Any) -> dict[str, Any]:
+    content = {
+        "location_id": location,
+        "lines": [{"code": sku, "quantity": "2"}],
+        "delivery": {"country_code": "AT"},
+        "sourcing": {"location_ids": [location]},
+    }
+    return {"content": content, **more}
+
+
+def test_an_order_is_placed_found_moved_and_told(admin: Client) -> None:
+    location, sku = stocked(admin)
+    preview = admin.post("/v1/orders/preview", wanted(location, sku))["order"]
+    headers = {"idempotency-key": f"key-{sku}"}
+
+    order = admin.post("/v1/orders", wanted(location, sku, payment=PAID), 201, headers=headers)
+    again = admin.post("/v1/orders", wanted(location, sku, payment=PAID), 201, headers=headers)
+
+    assert preview["total"] == order["total"] == {"currency_code": "EUR", "minor_units": "2000"}
+    assert again["id"] == order["id"]
+    assert (order["state"], order["payment"]["state"]) == ("ORDER_STATE_PLACED", "PAYMENT_STATE_PAID")
+    level = admin.level(location, sku)
+    assert (level["available"], level["allocated"]) == ("3", "2")
+    path = f"/v1/orders/{order['id']}"
+    moved = admin.call("PATCH", f"{path}/status", {"machine": "MACHINE_FULFILLMENT", "to_state": "PICKING"})
+    assert moved.json()["fulfillment_state"] == "FULFILLMENT_STATE_PICKING", moved.text
+    stale = {"machine": "MACHINE_FULFILLMENT", "to_state": "OPEN"}
+    assert admin.call("PATCH", f"{path}/status", stale, headers={"if-match": '"1"'}).status_code == 412
+    assert [entry["to_state"] for entry in admin.get(path)["history"]] == ["PICKING", "OPEN", "PLACED", "PENDING"]
+    found = admin.get(f"/v1/orders?filter.number={order['number']}")["orders"]
+    assert [each["id"] for each in found] == [order["id"]]
+
+
+def test_a_cancelled_order_is_back_on_sale(admin: Client) -> None:
+    location, sku = stocked(admin)
+    order = admin.post("/v1/orders", wanted(location, sku, payment=PAID), 201)
+
+    gone = admin.post(f"/v1/orders/{order['id']}/cancel", {"reason": "CANCEL_REASON_CUSTOMER"})
+
+    assert (gone["state"], gone["payment"]["state"]) == ("ORDER_STATE_CANCELLED", "PAYMENT_STATE_REFUNDED")
+    assert admin.level(location, sku)["available"] == "5"
+    summary = f"/v1/locations/{location}/sales/summary?business_date_from=2026-01-01&business_date_to=2027-01-01"
+    assert admin.get(summary).get("rows", []) == []
+
+
+def test_what_can_t_be_placed_says_why_and_leaves_nothing(admin: Client) -> None:
+    location, sku = stocked(admin, units=1)
+    short = admin.call("POST", "/v1/orders", wanted(location, sku, payment=PAID))
+    dear = admin.call("POST", "/v1/orders", wanted(location, sku, payment=PAID, expected_total="1999"))
+    admin.stock(location, sku, 5)
+    stolen = {"tenders": [{**PAID["tenders"][0], "token": "sim_declined_stolen"}]}
+    declined = admin.call("POST", "/v1/orders", wanted(location, sku, payment=stolen))
+
+    assert [each.status_code for each in (short, dear, declined)] == [409, 409, 402], declined.text
+    (line,) = next(d for d in short.json()["details"] if d["@type"].endswith("OrderShortage"))["lines"]
+    assert (line["line_numbers"], line["shortage"]["sku"], line["shortage"]["available"]) == ([1], sku, "1")
+    (change,) = [d for d in dear.json()["details"] if d["@type"].endswith("PriceChange")]
+    assert change["total"]["minor_units"] == "2000"
+    eventually(lambda: admin.level(location, sku)["available"] == "6")
+
+
+def test_a_storefront_sells_to_guests(admin: Client) -> None:
+    location, sku = stocked(admin)
+    guest = {"email": f"guest-{sku}@example.com"}
+
+    order = admin.post("/v1/orders", wanted(location, sku, payment=PAID, guest=guest), 201)
+
+    listed = admin.get(f"/v1/customers/{order['customer_id']}/orders")["orders"]
+    assert [each["id"] for each in listed] == [order["id"]]
