@@ -28,6 +28,8 @@ def environment(data: Path, service: str) -> dict[str, str]:
         "TILLMESH_SERVICE_JWKS_FILE": str(place.jwks / "services.json"),
         "TILLMESH_ISSUER": found["issuer"],
     }
+    if service == "orders":
+        told |= {"TILLMESH_ORDERS_KEYS_FILE": str(place.root_keys), "TILLMESH_ORDERS_ERASURE_LOG": str(place.erasures)}
     sockets = found["sockets"].items()
     return told | {
         f"TILLMESH_{part.upper()}_ADDRESS": ",".join(f"unix:{at}" for at in paths) for part, paths in sockets

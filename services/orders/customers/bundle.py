@@ -14,7 +14,7 @@ class Customers:
 
     def __init__(self, db: database.Database, service: str, keys: Path, log: Path, ping: desk.Ping) -> None:
         ring = keyring.Keyring(root_keys.RootKeys(keys))
-        at = desk.Desk(db, ring, ping)
+        self.desk = at = desk.Desk(db, ring, ping)
         self.profiles = profiles.Profiles(at)
         self.consents = consents.Consents(at)
         self.merging = merging.Merging(at)

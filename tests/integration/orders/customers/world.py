@@ -44,7 +44,7 @@ class World:
     """One tenant's customers, in one process."""
 
     def __init__(self, db: database.Database, keys: Path, log: Path, tenant_id: str = "") -> None:
-        self.db = db
+        self.db, self.keys, self.log = db, keys, log
         self.tenant_id = tenant_id or ids.new("ten")
         self.tenant = events.tenant_uuid(self.tenant_id)
         self.pings: list[str] = []
