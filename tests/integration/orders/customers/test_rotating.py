@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import typer.testing
 
 from services.kit import clock, database, ids
 from services.orders import admin
-from services.orders.customers import crypto, rotation
+from services.orders.customers import crypto, root_keys, rotation
 from tests.integration.orders.customers import world
 from tests.integration.orders.customers.world import PERSON, World, uuid_of
 
@@ -23,9 +23,12 @@ WRITERS = 20
 
 
 @pytest.fixture
-def people(db: database.Database, tmp_path: Path, erasure_log: Path) -> World:
+def people(db: database.Database, tmp_path: Path, keys_file: Path, erasure_log: Path) -> Iterator[World]:
     """With a file of root keys of its own: other tests' tenants must not be rotated along."""
-    return World(db, world.keys_file(tmp_path), erasure_log)
+    made = World(db, world.keys_file(tmp_path), erasure_log)
+    yield made
+    for key in root_keys.parse(made.keys.read_text()).values():  # a process of another test needs all there are
+        root_keys.RootKeys(keys_file).add(key)
 
 
 @pytest.fixture
@@ -240,11 +243,10 @@ def test_the_commands_rotate_what_they_say(
     assert run("rotate", "customers", "--tenant", tenant_id, "--customer", ids.new("cus"))[0] == 1
     assert run("rotate", "customers", "--customer", made.id)[0] == 2
     assert run("rotate", "tenant", "--tenant", "nonsense")[0] == 2
-    assert run("prune")[0] in (0, 1)
     assert asyncio.run(with_people(lambda people: people.get(made.id))).email == PERSON["email"]
     code, said = run("show")
-    assert f"{admin.root_keys.RootKeys(keys_file).newest().id}: " in said
-    assert code in (0, 1)
+    assert code == 0
+    assert [line.partition(":")[0] for line in said.splitlines()] == root_keys.RootKeys(keys_file).ids()
     monkeypatch.setenv("TILLMESH_ORDERS_KEYS_FILE", str(tmp_path / "none"))
     code, said = run("rotate", "tenant", "--tenant", tenant_id)
     assert code == 1
