@@ -7,6 +7,7 @@ where a secret store owns the file, add a key there and run `rewrap`. Each comma
 from __future__ import annotations
 
 import asyncio
+import functools
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -88,8 +89,12 @@ async def _each(
 ) -> None:
     for each in [_uuid(tenant)] if tenant else await rotating.tenants():
         name = ids.encode(events.TENANT_PREFIX, uuid.UUID(each))
-        done = await one(each, lambda count, name=name: console.print(f"{name}: {count} …"))
+        done = await one(each, functools.partial(_tell, name))
         console.print(f"{name}: {done} {what}")
+
+
+def _tell(name: str, count: int) -> None:
+    console.print(f"{name}: {count} …")
 
 
 def _uuid(tenant: str) -> str:

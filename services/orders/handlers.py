@@ -117,7 +117,7 @@ class Orders:
         Tills may have named a customer that nobody made: theirs are found too.
         """
         async with self._db.read(tenant) as session:
-            family = await people.members(session, customer)
+            family = await people.members(session, await people.stands_for(session, customer))
             keep = searching.Filter(customer_ids=tuple(family) or (customer,))
             if not family and not await searching.find(session, tenant, keep, after=None, limit=1):
                 raise errors.NotFound("customer")

@@ -13,6 +13,7 @@ from services.orders.customers.events import customer_text
 from services.orders.customers.handlers import exporting
 from services.orders.domain import sale
 from services.orders.mapping import messages
+from services.orders.payments.mapping import messages as paid_messages
 
 
 async def document(parts: AsyncIterator[exporting.Part]) -> AsyncIterator[bytes]:
@@ -52,5 +53,7 @@ _RENDER: Mapping[str, Callable[[Any], Any]] = {
     "addresses": _message(mapping.address_to_proto),
     "accesses": _access,
     "consents": _message(mapping.consent_to_proto),
+    "store_credit": _message(paid_messages.store_credit),
     "orders": _message(_order),
+    "payments": _message(paid_messages.payment),
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
+
 from services.kit import database, ids
+from services.orders.customers.store import people
 from services.orders.domain import payments as domain
 from services.orders.domain import stored_value
 from services.orders.payments import port
@@ -19,6 +22,14 @@ def _declined(code: str) -> port.Outcome:
     return port.Outcome(port.Status.DECLINED, code=code)
 
 
+async def _may_spend(session: database.WriteSession, owner: uuid.UUID | None, order_id: uuid.UUID) -> bool:
+    """Whether an account is nobody's or that of the order's customer, under whichever id of theirs."""
+    if owner is None:
+        return True
+    buyer = await payments.customer_of(session, order_id)
+    return buyer is not None and await people.stands_for(session, owner) == await people.stands_for(session, buyer)
+
+
 async def authorise(session: database.WriteSession, payment: domain.Payment) -> port.Outcome:
     """Sets an amount aside in the account that the payment's method names."""
     if payment.provider is domain.Provider.OFFLINE:
@@ -26,7 +37,7 @@ async def authorise(session: database.WriteSession, payment: domain.Payment) -> 
     account = await _account(session, payment)
     if account is None or account.kind is not KINDS[payment.provider]:
         return _declined("unknown_account")
-    if account.customer_id is not None and account.customer_id != await payments.customer_of(session, payment.order_id):
+    if not await _may_spend(session, account.customer_id, payment.order_id):
         return _declined("not_the_customers")  # an id that leaked is worth nothing to others
     if account.currency_code != payment.currency_code:
         return _declined("currency_mismatch")

@@ -89,6 +89,14 @@ async def credits_of(
     return [_account(row) for row in await session.execute(query.order_by(ACCOUNT.currency_code).limit(limit))]
 
 
+async def hand_over(session: database.WriteSession, source: uuid.UUID, target: uuid.UUID) -> None:
+    """Store credit of a customer becomes another's, but for currencies in which that one has an account."""
+    is_credit = ACCOUNT.kind == int(domain.AccountKind.STORE_CREDIT)
+    theirs = sa.select(ACCOUNT.currency_code).where(is_credit, ACCOUNT.customer_id == target)
+    update = sa.update(stored_value_account).where(is_credit, ACCOUNT.customer_id == source)
+    await session.execute(update.where(ACCOUNT.currency_code.not_in(theirs)).values(customer_id=target, updated_at=NOW))
+
+
 async def cards(session: Session, *, before: uuid.UUID | None, limit: int) -> list[domain.Account]:
     """Gift cards, the newest first."""
     is_card = ACCOUNT.kind == int(domain.AccountKind.GIFT_CARD)

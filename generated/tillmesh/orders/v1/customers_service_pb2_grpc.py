@@ -213,10 +213,10 @@ class CustomersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MergeCustomers(self, request, context):
-        """Merges source into the customer: its addresses move, its orders, payments and consents follow by id, profile fields that
-        the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer. Merging the same
-        again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED; CUSTOMER_LIMIT
-        (more than 20 addresses or 100 merged customers together). NOT_FOUND.
+        """Merges source into the customer: its addresses and store credit move, its orders, payments and consents follow by id,
+        profile fields that the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer.
+        Merging the same again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED;
+        CUSTOMER_LIMIT (more than 20 addresses or 100 merged customers together). NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -224,7 +224,8 @@ class CustomersServiceServicer:
 
     def ExportCustomer(self, request, context):
         """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-        consents, orders, and who exported, merged or erased before. Each export is noted there itself. NOT_FOUND.
+        who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+        NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -77,14 +77,15 @@ class CustomersServiceStub:
     GetCurrentConsents: _grpc.UnaryUnaryMultiCallable[_customers_service_pb2.GetCurrentConsentsRequest, _customers_service_pb2.GetCurrentConsentsResponse]
     """What counts now: the latest decision of each purpose and channel, at most 200. NOT_FOUND."""
     MergeCustomers: _grpc.UnaryUnaryMultiCallable[_customers_service_pb2.MergeCustomersRequest, _customers_pb2.Customer]
-    """Merges source into the customer: its addresses move, its orders, payments and consents follow by id, profile fields that
-    the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer. Merging the same
-    again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED; CUSTOMER_LIMIT
-    (more than 20 addresses or 100 merged customers together). NOT_FOUND.
+    """Merges source into the customer: its addresses and store credit move, its orders, payments and consents follow by id,
+    profile fields that the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer.
+    Merging the same again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED;
+    CUSTOMER_LIMIT (more than 20 addresses or 100 merged customers together). NOT_FOUND.
     """
     ExportCustomer: _grpc.UnaryStreamMultiCallable[_customers_service_pb2.ExportCustomerRequest, _httpbody_pb2.HttpBody]
     """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-    consents, orders, and who exported, merged or erased before. Each export is noted there itself. NOT_FOUND.
+    who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+    NOT_FOUND.
     """
     EraseCustomer: _grpc.UnaryUnaryMultiCallable[_customers_service_pb2.EraseCustomerRequest, _customers_pb2.Customer]
     """Erases the personal data of a customer and of those merged into it, for ever: their keys are deleted, and the erasure is
@@ -139,14 +140,15 @@ class CustomersServiceAsyncStub(CustomersServiceStub):
     GetCurrentConsents: _aio.UnaryUnaryMultiCallable[_customers_service_pb2.GetCurrentConsentsRequest, _customers_service_pb2.GetCurrentConsentsResponse]  # type: ignore[assignment]
     """What counts now: the latest decision of each purpose and channel, at most 200. NOT_FOUND."""
     MergeCustomers: _aio.UnaryUnaryMultiCallable[_customers_service_pb2.MergeCustomersRequest, _customers_pb2.Customer]  # type: ignore[assignment]
-    """Merges source into the customer: its addresses move, its orders, payments and consents follow by id, profile fields that
-    the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer. Merging the same
-    again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED; CUSTOMER_LIMIT
-    (more than 20 addresses or 100 merged customers together). NOT_FOUND.
+    """Merges source into the customer: its addresses and store credit move, its orders, payments and consents follow by id,
+    profile fields that the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer.
+    Merging the same again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED;
+    CUSTOMER_LIMIT (more than 20 addresses or 100 merged customers together). NOT_FOUND.
     """
     ExportCustomer: _aio.UnaryStreamMultiCallable[_customers_service_pb2.ExportCustomerRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-    consents, orders, and who exported, merged or erased before. Each export is noted there itself. NOT_FOUND.
+    who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+    NOT_FOUND.
     """
     EraseCustomer: _aio.UnaryUnaryMultiCallable[_customers_service_pb2.EraseCustomerRequest, _customers_pb2.Customer]  # type: ignore[assignment]
     """Erases the personal data of a customer and of those merged into it, for ever: their keys are deleted, and the erasure is
@@ -276,10 +278,10 @@ class CustomersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _customers_service_pb2.MergeCustomersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_customers_pb2.Customer, _abc.Awaitable[_customers_pb2.Customer]]:
-        """Merges source into the customer: its addresses move, its orders, payments and consents follow by id, profile fields that
-        the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer. Merging the same
-        again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED; CUSTOMER_LIMIT
-        (more than 20 addresses or 100 merged customers together). NOT_FOUND.
+        """Merges source into the customer: its addresses and store credit move, its orders, payments and consents follow by id,
+        profile fields that the customer lacks are taken from it, and whoever looks for its e-mail or phone finds the customer.
+        Merging the same again changes nothing. CUSTOMER_MERGED when one of them has been merged into another; CUSTOMER_ERASED;
+        CUSTOMER_LIMIT (more than 20 addresses or 100 merged customers together). NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -289,7 +291,8 @@ class CustomersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-        consents, orders, and who exported, merged or erased before. Each export is noted there itself. NOT_FOUND.
+        who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+        NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

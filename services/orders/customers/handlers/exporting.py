@@ -12,8 +12,10 @@ from services.kit import events as kit_events
 from services.orders.customers import domain, records
 from services.orders.customers.handlers import access, consents, desk
 from services.orders.customers.store import facts
-from services.orders.domain import sale
-from services.orders.store import reads
+from services.orders.domain import payments as payment_values
+from services.orders.domain import sale, stored_value
+from services.orders.store import payments, reads
+from services.orders.store import stored_value as accounts
 
 PAGE = 100
 
@@ -33,7 +35,15 @@ class Part:
     """Some of what there is under one name. Parts of a name follow each other."""
 
     name: str
-    items: Sequence[domain.Customer | domain.Address | domain.Consent | sale.Order | Access]
+    items: Sequence[
+        domain.Customer
+        | domain.Address
+        | domain.Consent
+        | stored_value.Account
+        | sale.Order
+        | payment_values.Payment
+        | Access
+    ]
 
 
 class Exporting:
@@ -58,14 +68,18 @@ class Exporting:
             family = await consents.family(session, customer_id)
             found = await kept.of(family, addresses=True)
             rows = await facts.accesses(session, family)
+            credit = [account for each in family for account in await accounts.credits_of(session, each, limit=PAGE)]
         noted = [Access(row.customer_id, access.NAMES[row.action], row.actor, row.recorded_at) for row in rows]
         yield Part("customers", [record.customer for record in found])
         yield Part("addresses", [address for record in found for address in record.addresses])
         yield Part("accesses", noted)
+        yield Part("store_credit", credit)
         async for entries in self._consents(tenant, family):
             yield Part("consents", entries)
         async for orders in self._orders(tenant, family):
             yield Part("orders", orders)
+        async for paid in self._payments(tenant, family):
+            yield Part("payments", paid)
 
     async def _consents(self, tenant: str, family: Sequence[uuid.UUID]) -> AsyncIterator[list[domain.Consent]]:
         before: uuid.UUID | None = None
@@ -84,6 +98,17 @@ class Exporting:
                 ids = await facts.orders_of(session, family, after, PAGE)
                 loaded = [await reads.get(session, tenant, order_id) for order_id in ids]
             yield [order for order in loaded if order is not None]
+            if len(ids) < PAGE:
+                return
+            after = ids[-1]
+
+    async def _payments(self, tenant: str, family: Sequence[uuid.UUID]) -> AsyncIterator[list[payment_values.Payment]]:
+        after: uuid.UUID | None = None
+        while True:
+            async with self._desk.db.read(tenant) as session:
+                ids = await facts.orders_of(session, family, after, PAGE)
+                found = [paid for order_id in ids for paid in await payments.of_order(session, order_id)]
+            yield found
             if len(ids) < PAGE:
                 return
             after = ids[-1]

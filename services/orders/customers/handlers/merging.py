@@ -11,6 +11,7 @@ from services.orders.customers import domain, events, records
 from services.orders.customers.handlers import access, desk
 from services.orders.customers.store import facts
 from services.orders.customers.store import people as store
+from services.orders.payments import credit
 
 
 class Merging:
@@ -32,6 +33,7 @@ class Merging:
                 return target, []
             domain.check_merge(family[target].customer, family[source].customer, events.customer_text)
             told = await _merge(kept, session, family[target], family[source])
+            await credit.join(session, source, target, write.actor)
             await facts.put_access(session, [target, source], access.MERGED, write.actor)
             return target, told
 

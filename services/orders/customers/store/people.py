@@ -129,6 +129,11 @@ async def resolve(session: Session, customer_id: uuid.UUID) -> uuid.UUID | None:
     return found
 
 
+async def stands_for(session: Session, customer_id: uuid.UUID) -> uuid.UUID:
+    """Whose a fact is that names a customer: the one that took its place; itself for one that nobody made."""
+    return await resolve(session, customer_id) or customer_id
+
+
 async def members(session: Session, customer_id: uuid.UUID) -> list[uuid.UUID]:
     """A customer and all that were merged into it."""
     return list((await session.execute(MEMBERS, {"id": customer_id})).scalars())

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from services.kit import currencies, database, errors, idempotency, ids, validation
+from services.orders.customers.store import people
 from services.orders.domain import stored_value as domain
 from services.orders.payments import codes
 from services.orders.store import stored_value as store
@@ -122,13 +123,14 @@ class StoredValue:
         _require_currency(currency_code, "amount.currency_code")
 
         async def account(session: database.WriteSession) -> domain.Account:
-            found = await store.credit_of(session, customer_id, currency_code, lock=True)
+            owner = await people.stands_for(session, customer_id)
+            found = await store.credit_of(session, owner, currency_code, lock=True)
             if found is not None:
                 return found
             kind = domain.AccountKind.STORE_CREDIT
-            draft = domain.Account(id=ids.new_uuid(), kind=kind, currency_code=currency_code, customer_id=customer_id)
+            draft = domain.Account(id=ids.new_uuid(), kind=kind, currency_code=currency_code, customer_id=owner)
             made = await store.insert(session, draft, None)
-            return made or await _credit(session, customer_id, currency_code, lock=True)  # somebody was faster
+            return made or await _credit(session, owner, currency_code, lock=True)  # somebody was faster
 
         return await self._change(write, account, lambda found, now: domain.issue(found, amount, now))
 
@@ -143,7 +145,8 @@ class StoredValue:
     async def credits(self, tenant: str, customer_id: uuid.UUID, *, after: str, limit: int) -> list[domain.Account]:
         """A customer's credit, by currency."""
         async with self._db.read(tenant) as session:
-            return await store.credits_of(session, customer_id, after=after, limit=limit)
+            owner = await people.stands_for(session, customer_id)
+            return await store.credits_of(session, owner, after=after, limit=limit)
 
     async def credit_entries(
         self, tenant: str, customer_id: uuid.UUID, currency_code: str, *, before: int | None, limit: int
@@ -197,7 +200,8 @@ async def _credit(
     *,
     lock: bool = False,
 ) -> domain.Account:
-    found = await store.credit_of(session, customer_id, currency_code, lock=lock)
+    owner = await people.stands_for(session, customer_id)
+    found = await store.credit_of(session, owner, currency_code, lock=lock)
     if found is None:
         raise errors.NotFound("store_credit")
     return found

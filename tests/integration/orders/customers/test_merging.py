@@ -72,6 +72,31 @@ async def test_a_merge_is_told_under_the_key_of_each(people: World) -> None:
         assert await people.told(each.id) == [(1, "CustomerCreated"), (2, "CustomersMerged")]
 
 
+async def test_store_credit_is_one_and_conserved(people: World) -> None:
+    target, source = await people.new(family_name="A"), await people.new(family_name="B")
+    for customer, currency, amount in ((target, "EUR", 500), (source, "EUR", 250), (source, "USD", 90)):
+        await people.credited(customer.id, currency, amount)
+    owed = await people.credits.liability(people.tenant)
+    await people.merge(target.id, source.id)
+    for each in (target, source):
+        assert await people.credit(each.id) == {"EUR": 750, "USD": 90}
+    await people.credited(source.id, "EUR", 5)  # under the other id, after the merge
+    assert await people.credit(target.id) == {"EUR": 755, "USD": 90}
+    after = await people.credits.liability(people.tenant)
+    assert sum(row.balance for row in owed) + 5 == sum(row.balance for row in after)
+    assert {row.differing for row in after} == {0}
+
+
+async def test_store_credit_is_spent_on_orders_of_either_id_and_of_nobody_else(people: World) -> None:
+    target, source, other = [await people.new(family_name=name) for name in "ABC"]
+    before = await people.sold_to(source.id)
+    await people.credited(target.id, "EUR", 1000)
+    assert not await people.may_spend(target.id, before)
+    await people.merge(target.id, source.id)
+    assert await people.may_spend(target.id, before)
+    assert not await people.may_spend(target.id, await people.sold_to(other.id))
+
+
 async def test_merging_the_same_again_changes_nothing(people: World) -> None:
     target, source = await people.new(family_name="A"), await people.new(family_name="B")
     merged = await people.merge(target.id, source.id)
@@ -184,7 +209,9 @@ async def test_an_export_has_everything_of_the_family(people: World) -> None:
     own = people.customer(target.id)
     document = json.loads(await people.call("ExportCustomer", own, customer_id=target.id))
 
-    assert list(document) == ["customers", "addresses", "accesses", "consents", "orders"]
+    assert list(document) == [
+        "customers", "addresses", "accesses", "store_credit", "consents", "orders", "payments",
+    ]  # fmt: skip
     first, second = document["customers"]
     assert {first["email"], second["email"]} == {PERSON["email"], "second@example.com"}
     assert document["addresses"][0]["postal_code"] == "8010"

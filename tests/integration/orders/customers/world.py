@@ -16,9 +16,13 @@ from services.orders.customers import bundle, domain, root_keys
 from services.orders.customers.handlers import desk
 from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import sale as sales
+from services.orders.payments import ledgers
+from services.orders.payments.handlers import values
+from services.orders.payments.mapping import messages as paid_messages
 from tests.integration.orders import world as selling
 from tillmesh.orders.v1 import customers_pb2 as messages
 from tillmesh.orders.v1 import customers_service_pb2 as pb
+from tillmesh.orders.v1 import stored_value_pb2
 
 SERVICE = descriptor_pool.Default().FindServiceByName("tillmesh.orders.v1.CustomersService")
 SCOPES = frozenset({"customers:read", "customers:write"})
@@ -50,6 +54,7 @@ class World:
         self.pings: list[str] = []
         self.parts = bundle.Customers(db, "orders", keys, log, lambda _tenant, key: self.pings.append(key))
         self.servicer = CustomersServicer(self.parts)
+        self.credits = values.StoredValue(db)
 
     def caller(self, *roles: str, subject: str = "boss", **more: Any) -> principal.Principal:
         given = frozenset(roles or ("admin",))
@@ -127,6 +132,22 @@ class World:
             await till.stop()
         assert isinstance(recorded, sales.Order)
         return recorded.id
+
+    async def credited(self, customer_id: str, currency_code: str, amount: int) -> None:
+        """Store credit, in smallest units."""
+        key = idempotency.Key(self.tenant, "boss", "credit", "", b"")
+        write = values.Write(key, stored_value_pb2.StoreCredit, paid_messages.store_credit, "boss", "goodwill")
+        await self.credits.issue_credit(write, uuid_of(customer_id), currency_code, amount)
+
+    async def credit(self, customer_id: str) -> dict[str, int]:
+        """What can be spent, by currency."""
+        found = await self.credits.credits(self.tenant, uuid_of(customer_id), after="", limit=100)
+        return {account.currency_code: account.available for account in found}
+
+    async def may_spend(self, customer_id: str, order_id: uuid.UUID) -> bool:
+        """Whether an order may be paid with a customer's credit."""
+        async with self.db.transaction(self.tenant) as session:
+            return await ledgers._may_spend(session, uuid_of(customer_id), order_id)
 
     async def rows(self, statement: str, **values: object) -> Sequence[sa.Row[Any]]:
         """What the tenant sees."""
