@@ -83,7 +83,7 @@ def _hold_id(text: str) -> uuid.UUID | None:
 def _units(line: orders_events_pb2.SalesRecorded.Line) -> list[commands.SaleLine]:
     """What a line takes: what its bundle consisted of when it was sold, else the SKU as it stands."""
     sold = [commands.SaleLine(each.sku, each.quantity) for each in line.components]
-    return sold or [commands.SaleLine(line.sku, line.quantity)]
+    return sold or [commands.SaleLine(line.sku, line.quantity, line.lot)]
 
 
 def _sale(sale: orders_events_pb2.SalesRecorded.Sale, keys: dict[uuid.UUID, tuple[str, ...]]) -> commands.Sale:

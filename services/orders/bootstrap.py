@@ -9,7 +9,7 @@ from typing import Literal
 import pydantic
 
 from services.kit import database, dead_letters, lanes, process, settings
-from services.orders import catalogue, handlers, lane, moving, positions, taxing
+from services.orders import catalogue, handlers, lane, moving, positions, recalls, taxing
 from services.orders.customers import bundle
 from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import payments as domain
@@ -60,7 +60,7 @@ class Orders:
         )
         self.process = process.Process(config, SERVICE, self.db)
         channel = self.process.channel("inventory", config.inventory_address)
-        client = inventory.InventoryClient(channel)
+        client = self._inventory = inventory.InventoryClient(channel)
         self.catalogue = catalogue.Catalogue(client, self.db)
         runner = lane.SalesRunner(self.db, self._committed)
         self.lanes: handlers.SalesLanes = lanes.Lanes("sales", runner, in_flight=config.lane_batches)
@@ -91,7 +91,8 @@ class Orders:
         """The rpcs, and what they need running."""
         letters = dead_letters.DeadLetters(self.db, SERVICE, [])
         moves = moving.Moves(self.db, self.process.pings.send)
-        servicer = OrdersServicer(self.orders, self.desk, moves, taxing.TaxPolicies(self.db), letters)
+        lots = recalls.Recalls(self.db, self._inventory)
+        servicer = OrdersServicer(self.orders, self.desk, moves, taxing.TaxPolicies(self.db), lots, letters)
         self.process.server.add(orders_rpc.add_OrdersServiceServicer_to_server, servicer)
         people = CustomersServicer(self.customers)
         self.process.server.add(customers_rpc.add_CustomersServiceServicer_to_server, people)

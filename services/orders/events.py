@@ -49,7 +49,11 @@ def _add(event: pb.SalesRecorded, order: domain.Order) -> None:
     for line in order.lines:
         if line.kind is domain.LineKind.ITEM:
             told = sale.lines.add(
-                sku=line.sku, quantity=line.quantity, category=line.category, net_amount=line.net_amount
+                sku=line.sku,
+                quantity=line.quantity,
+                category=line.category,
+                net_amount=line.net_amount,
+                lot=line.lot,
             )
             for sku, units in line.components:
                 told.components.add(sku=sku, quantity=units * line.quantity)

@@ -7,7 +7,7 @@ from typing import Any
 import grpc.aio
 
 from services.kit import dead_letters, events, paging, principal
-from services.orders import handlers, moving, taxing
+from services.orders import handlers, moving, recalls, taxing
 from services.orders.domain import sale
 from services.orders.mapping import messages, placed_messages, placed_requests, placing_requests, requests
 from services.orders.placing import desk
@@ -34,12 +34,14 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         placing: desk.Desk,
         moves: moving.Moves,
         policies: taxing.TaxPolicies,
+        lots: recalls.Recalls,
         letters: dead_letters.DeadLetters,
     ) -> None:
         self._orders = orders
         self._desk = placing
         self._moves = moves
         self._policies = policies
+        self._lots = lots
         self._letters = letters
 
     async def RecordSale(self, request: pb.RecordSaleRequest, context: Context) -> orders_pb2.Order:
@@ -120,6 +122,11 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         after = placed_requests.search_start(request, tenant)
         found = await self._orders.find(caller, tenant, keep, after, limit + 1)
         return messages.orders_page(request, tenant, found, limit)
+
+    async def ListLotOrders(self, request: pb.ListLotOrdersRequest, context: Context) -> pb.ListLotOrdersResponse:
+        tenant, limit = events.tenant_uuid(principal.current().tenant_id), paging.page_size(request.page_size)
+        page, buyers = await self._lots.orders_of(tenant, request.lot_id, limit, request.page_token)
+        return messages.lot_orders(page, buyers)
 
     async def ListOrderHistory(
         self, request: placement_pb2.ListOrderHistoryRequest, context: Context

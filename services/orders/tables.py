@@ -69,7 +69,7 @@ order_line = _part(
     *_columns(pg.UUID, "id", "product_id"),
     *_columns(sa.BigInteger, "quantity", "unit_price", "net_amount", "tax_amount", "discount_amount"),
     *_columns(sa.BigInteger, "canceled_quantity"),
-    *_columns(sa.Text, "sku", "name", "category", "price_id", "tax_category"),
+    *_columns(sa.Text, "sku", "name", "category", "price_id", "tax_category", "lot"),
     *_columns(pg.JSONB, "taxes", "discounts", "components"),
 )
 

@@ -108,6 +108,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "LiftRecall": {"lot_id": "{lot}"},
     "ListLotStock": {"lot_id": "{lot}"},
     "ListLotSales": {"lot_id": "{lot}"},
+    "ListLotOrders": {"lot_id": "{lot}"},
     "CreateSupplier": {"supplier": {"code": "{new}", "name": "x", "currency_code": "EUR"}},
     "GetSupplier": {"supplier_id": "{supplier}"},
     "ListSuppliers": {},

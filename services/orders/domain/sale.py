@@ -133,6 +133,7 @@ class SaleLine:
     taxes: tuple[Tax, ...]
     discounts: tuple[Discount, ...]
     name: str
+    lot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,8 @@ class OrderLine:
     tax_category: str = ""
     canceled_quantity: int = 0
     components: Components = ()
+    lot: str = ""
+    """As the till named it."""
 
 
 @dataclass(slots=True)
@@ -353,6 +356,7 @@ def _line(line: SaleLine, number: int, line_id: uuid.UUID, item: Item | None) ->
         # An adjustment moves no stock: what its code stands for is nobody's exception.
         unresolved=item is None and line.kind is LineKind.ITEM,
         components=item.components if item and line.kind is LineKind.ITEM else (),
+        lot=line.lot,
     )
 
 

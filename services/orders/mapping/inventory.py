@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.kit import channels, ids
-from services.orders import catalogue
+from services.orders import catalogue, recalls
 from services.orders.domain import business_day
 from services.orders.domain import sale as domain
 from tillmesh.inventory.v1 import (
@@ -15,9 +15,13 @@ from tillmesh.inventory.v1 import (
     catalog_service_pb2_grpc,
     inventory_service_pb2,
     inventory_service_pb2_grpc,
+    lots_pb2,
+    lots_service_pb2,
+    lots_service_pb2_grpc,
 )
 
 POSITION_SECONDS = 0.3
+LOTS_SECONDS = 10.0  # a recall may look through years of the ledger
 
 
 class InventoryClient:
@@ -27,6 +31,7 @@ class InventoryClient:
         # The stubs' classes are generic over sync and async channels; ours is an async one.
         self._catalog: Any = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         self._stock: Any = inventory_service_pb2_grpc.InventoryServiceStub(channel)
+        self._lots: Any = lots_service_pb2_grpc.LotsServiceStub(channel)
 
     async def resolve(self, location_id: str, codes: Sequence[str], price_list: str = "") -> catalogue.Resolution:
         """errors.Error; ValueError for an answer that can't be used."""
@@ -42,6 +47,17 @@ class InventoryClient:
         request = inventory_service_pb2.GetAppliedPositionRequest(location_id=location_id)
         answer = await self._stock.GetAppliedPosition(request, timeout=POSITION_SECONDS)
         return int(answer.sales_seq)
+
+    async def lot_sales(self, lot_id: str, page_size: int, page_token: str) -> recalls.Page:
+        """errors.Error."""
+        request = lots_service_pb2.ListLotSalesRequest(lot_id=lot_id, page_size=page_size, page_token=page_token)
+        answer = await self._lots.ListLotSales(request, timeout=LOTS_SECONDS)
+        return recalls.Page([_taken(sale) for sale in answer.sales], answer.next_page_token)
+
+
+def _taken(sale: lots_pb2.LotSale) -> recalls.Taken:
+    order = ids.decode("ord", sale.order_id)
+    return recalls.Taken(sale.order_id, order, sale.location_id, sale.quantity, sale.occurred_at.ToNanoseconds())
 
 
 def _item(item: catalog_pb2.ItemSnapshot) -> domain.Item:

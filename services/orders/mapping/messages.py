@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.kit import clock, ids, paging
+from services.orders import recalls
 from services.orders.domain import sale as domain
 from services.orders.domain import summary
 from services.orders.mapping import placed_messages
+from services.orders.store import lots
 from tillmesh.orders.v1 import orders_pb2, placement_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 
@@ -78,6 +80,7 @@ def _add_line(order: orders_pb2.Order, line: domain.OrderLine, currency: str) ->
         unresolved=line.unresolved,
         tax_category=line.tax_category,
         canceled_quantity=line.canceled_quantity,
+        lot=line.lot,
     )
     placed_messages.set_money(message.net_amount, line.net_amount, currency)
     if line.unit_price is not None:
@@ -117,6 +120,19 @@ def orders_page(
 def position_of(order: domain.Order) -> tuple[int, str]:
     """What a page token says of its last order."""
     return clock.timestamp(order.occurred_at).ToMicroseconds(), order.id.hex
+
+
+def lot_orders(page: recalls.Page, buyers: Mapping[uuid.UUID, lots.Buyer]) -> pb.ListLotOrdersResponse:
+    """What took units of a lot; an order that isn't here has no buyer."""
+    response = pb.ListLotOrdersResponse(next_page_token=page.next_page_token)
+    for taken in page.taken:
+        row = response.orders.add(order_id=taken.order_id, location_id=taken.location_id, quantity=taken.quantity)
+        row.occurred_at.FromNanoseconds(taken.occurred_at_ns)
+        if (buyer := buyers.get(taken.order)) is not None:
+            row.customer_id = _optional_text("cus", buyer.customer)
+            row.channel = orders_pb2.Channel.ValueType(buyer.channel)
+            row.terminal_id, row.client_sale_id = buyer.terminal_id, buyer.client_sale_id
+    return response
 
 
 def summary_page(

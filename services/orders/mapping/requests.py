@@ -70,6 +70,7 @@ def _line(line: pb.RecordSaleRequest.Line) -> domain.SaleLine:
         taxes=tuple([domain.Tax(tax.name, tax.rate, tax.minor_units) for tax in line.taxes]),
         discounts=tuple([domain.Discount(d.name, d.minor_units, d.campaign_id) for d in line.discounts]),
         name=line.name,
+        lot=line.lot,
     )
 
 

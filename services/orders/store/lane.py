@@ -52,14 +52,14 @@ WITH head AS (
 ), lines AS (
     INSERT INTO order_line (tenant_id, location_id, order_id, business_date, business_hour, currency_code, campaign_id,
         id, number, kind, unresolved, quantity, unit_price, net_amount, tax_amount, discount_amount, product_id, sku,
-        name, category, price_id, taxes, discounts, components)
+        name, category, price_id, taxes, discounts, components, lot)
     SELECT %(tenant)s::uuid, u.*
     FROM unnest(%(l_location)s::uuid[], %(l_order)s::uuid[], %(l_date)s::date[], %(l_hour)s::bigint[],
         %(l_currency)s::text[], %(l_campaign)s::text[], %(l_id)s::uuid[], %(l_number)s::bigint[],
         %(l_kind)s::bigint[], %(l_unresolved)s::boolean[], %(l_quantity)s::bigint[], %(l_price)s::bigint[],
         %(l_net)s::bigint[], %(l_tax)s::bigint[], %(l_discount)s::bigint[], %(l_product)s::uuid[], %(l_sku)s::text[],
         %(l_name)s::text[], %(l_category)s::text[], %(l_price_id)s::text[], %(l_taxes)s::jsonb[],
-        %(l_discounts)s::jsonb[], %(l_components)s::jsonb[]) u
+        %(l_discounts)s::jsonb[], %(l_components)s::jsonb[], %(l_lot)s::text[]) u
 ), tenders AS (
     INSERT INTO order_tender (tenant_id, location_id, order_id, business_date, business_hour, currency_code,
         campaign_id, number, type, amount, details)
@@ -229,6 +229,7 @@ def _lines(orders: Sequence[domain.Order]) -> dict[str, Sequence[Any]]:
         "l_taxes": [_taxes_json(line.taxes) for line in lines],
         "l_discounts": [_discounts_json(line.discounts) for line in lines],
         "l_components": [json.dumps(line.components) if line.components else None for line in lines],
+        "l_lot": [line.lot for line in lines],
     }
 
 

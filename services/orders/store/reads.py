@@ -204,4 +204,5 @@ def _line(row: sa.Row[Any]) -> domain.OrderLine:
         tax_category=row.tax_category,
         canceled_quantity=row.canceled_quantity,
         components=tuple((sku, quantity) for sku, quantity in row.components or ()),
+        lot=row.lot,
     )

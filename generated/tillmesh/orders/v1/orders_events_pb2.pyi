@@ -37,6 +37,7 @@ class SalesRecorded(_message.Message):
         CATEGORY_FIELD_NUMBER: _builtins.int
         NET_AMOUNT_FIELD_NUMBER: _builtins.int
         COMPONENTS_FIELD_NUMBER: _builtins.int
+        LOT_FIELD_NUMBER: _builtins.int
         sku: _builtins.str
         """As the variant spells it, or as the till sent it when it is unknown."""
         quantity: _builtins.int
@@ -45,6 +46,8 @@ class SalesRecorded(_message.Message):
         """Category at the time of the sale."""
         net_amount: _builtins.int
         """Net amount, smallest units of the sale's currency."""
+        lot: _builtins.str
+        """Lot that the till named; empty: none."""
         @_builtins.property
         def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___SalesRecorded.Component]:
             """Of a bundle: the plain SKUs that leave the stock in its place. None: the SKU itself, or, when that is a bundle all the
@@ -59,10 +62,11 @@ class SalesRecorded(_message.Message):
             category: _builtins.str = ...,
             net_amount: _builtins.int = ...,
             components: _abc.Iterable[Global___SalesRecorded.Component] | None = ...,
+            lot: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "net_amount", b"net_amount", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "lot", b"lot", "net_amount", b"net_amount", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -841,6 +841,7 @@ class OrderLine(_message.Message):
     COMPONENTS_FIELD_NUMBER: _builtins.int
     TAX_CATEGORY_FIELD_NUMBER: _builtins.int
     CANCELED_QUANTITY_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TypeID `ln_…`."""
     number: _builtins.int
@@ -865,6 +866,8 @@ class OrderLine(_message.Message):
     """Tax category at the time of the sale."""
     canceled_quantity: _builtins.int
     """Units that were ordered at first and were cancelled since; quantity is without them."""
+    lot: _builtins.str
+    """Lot that the till named; empty: none. The stock knows which lots the units were of (ListLotOrders)."""
     @_builtins.property
     def unit_price(self) -> _money_pb2.Money:
         """Of one unit; not set when the till didn't say."""
@@ -905,10 +908,11 @@ class OrderLine(_message.Message):
         components: _abc.Iterable[_catalog_pb2.BundleComponent] | None = ...,
         tax_category: _builtins.str = ...,
         canceled_quantity: _builtins.int = ...,
+        lot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["net_amount", b"net_amount", "unit_price", b"unit_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_quantity", b"canceled_quantity", "category", b"category", "components", b"components", "discounts", b"discounts", "id", b"id", "kind", b"kind", "name", b"name", "net_amount", b"net_amount", "number", b"number", "price_id", b"price_id", "product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "tax_category", b"tax_category", "taxes", b"taxes", "unit_price", b"unit_price", "unresolved", b"unresolved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_quantity", b"canceled_quantity", "category", b"category", "components", b"components", "discounts", b"discounts", "id", b"id", "kind", b"kind", "lot", b"lot", "name", b"name", "net_amount", b"net_amount", "number", b"number", "price_id", b"price_id", "product_id", b"product_id", "quantity", b"quantity", "sku", b"sku", "tax_category", b"tax_category", "taxes", b"taxes", "unit_price", b"unit_price", "unresolved", b"unresolved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -82,6 +82,7 @@ class RecordSaleRequest(_message.Message):
         TAXES_FIELD_NUMBER: _builtins.int
         DISCOUNTS_FIELD_NUMBER: _builtins.int
         NAME_FIELD_NUMBER: _builtins.int
+        LOT_FIELD_NUMBER: _builtins.int
         kind: _orders_pb2.LineKind.ValueType
         """Default: ITEM."""
         code: _builtins.str
@@ -94,6 +95,10 @@ class RecordSaleRequest(_message.Message):
         """What the line costs after discounts, smallest units; may be negative on an adjustment only."""
         name: _builtins.str
         """Name for the receipt when the item is unknown, or of an adjustment; at most 200 characters."""
+        lot: _builtins.str
+        """Lot code (GS1 AI 10) that was scanned: these units are of it, also when that lot is not first, or may not be sold any more.
+        Empty, or not known to the stock: of the reservation's lots, else of those that end first.
+        """
         @_builtins.property
         def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_orders_pb2.TaxAmount]:
             """Taxes, at most 10."""
@@ -113,10 +118,11 @@ class RecordSaleRequest(_message.Message):
             taxes: _abc.Iterable[_orders_pb2.TaxAmount] | None = ...,
             discounts: _abc.Iterable[_orders_pb2.DiscountAmount] | None = ...,
             name: _builtins.str = ...,
+            lot: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_unit_price", b"_unit_price", "unit_price", b"unit_price"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_unit_price", b"_unit_price", "code", b"code", "discounts", b"discounts", "kind", b"kind", "name", b"name", "net_amount", b"net_amount", "quantity", b"quantity", "taxes", b"taxes", "unit_price", b"unit_price"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_unit_price", b"_unit_price", "code", b"code", "discounts", b"discounts", "kind", b"kind", "lot", b"lot", "name", b"name", "net_amount", b"net_amount", "quantity", b"quantity", "taxes", b"taxes", "unit_price", b"unit_price"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__unit_price: _TypeAlias = _typing.Literal["unit_price"]  # noqa: Y015
         _WhichOneofArgType__unit_price: _TypeAlias = _typing.Literal["_unit_price", b"_unit_price"]  # noqa: Y015
@@ -461,3 +467,111 @@ class GetOrderRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetOrderRequest: _TypeAlias = GetOrderRequest  # noqa: Y015
+
+@_typing.final
+class ListLotOrdersRequest(_message.Message):
+    """Asks whose the units of a lot are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    lot_id: _builtins.str
+    """TypeID `lot_…`."""
+    page_size: _builtins.int
+    """1 to 500; 0: 50."""
+    page_token: _builtins.str
+    """From the previous response; the other fields must be the same."""
+    def __init__(
+        self,
+        *,
+        lot_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lot_id", b"lot_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLotOrdersRequest: _TypeAlias = ListLotOrdersRequest  # noqa: Y015
+
+@_typing.final
+class ListLotOrdersResponse(_message.Message):
+    """A page of orders that took units of a lot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LotOrder(_message.Message):
+        """An order, and the units of the lot that it took at once."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ORDER_ID_FIELD_NUMBER: _builtins.int
+        LOCATION_ID_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        OCCURRED_AT_FIELD_NUMBER: _builtins.int
+        CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+        CHANNEL_FIELD_NUMBER: _builtins.int
+        TERMINAL_ID_FIELD_NUMBER: _builtins.int
+        CLIENT_SALE_ID_FIELD_NUMBER: _builtins.int
+        order_id: _builtins.str
+        """TypeID `ord_…`."""
+        location_id: _builtins.str
+        """Where the units left the stock. TypeID `loc_…`."""
+        quantity: _builtins.int
+        """Units of the lot."""
+        customer_id: _builtins.str
+        """Whose they are, TypeID `cus_…`; who was merged into another customer is that one. Empty: nobody said."""
+        channel: _orders_pb2.Channel.ValueType
+        """Where the order comes from."""
+        terminal_id: _builtins.str
+        """Till that rang it up."""
+        client_sale_id: _builtins.str
+        """The till's own id of the sale, as on the receipt."""
+        @_builtins.property
+        def occurred_at(self) -> _timestamp_pb2.Timestamp:
+            """When they were sold."""
+
+        def __init__(
+            self,
+            *,
+            order_id: _builtins.str = ...,
+            location_id: _builtins.str = ...,
+            quantity: _builtins.int = ...,
+            occurred_at: _timestamp_pb2.Timestamp | None = ...,
+            customer_id: _builtins.str = ...,
+            channel: _orders_pb2.Channel.ValueType = ...,
+            terminal_id: _builtins.str = ...,
+            client_sale_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "client_sale_id", b"client_sale_id", "customer_id", b"customer_id", "location_id", b"location_id", "occurred_at", b"occurred_at", "order_id", b"order_id", "quantity", b"quantity", "terminal_id", b"terminal_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListLotOrdersResponse.LotOrder]:
+        """The latest recorded first."""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___ListLotOrdersResponse.LotOrder] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLotOrdersResponse: _TypeAlias = ListLotOrdersResponse  # noqa: Y015

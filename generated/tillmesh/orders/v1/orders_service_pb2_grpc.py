@@ -88,6 +88,11 @@ class OrdersServiceStub:
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersResponse.FromString,
                 _registered_method=True)
+        self.ListLotOrders = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/ListLotOrders',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.ListLotOrdersRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.ListLotOrdersResponse.FromString,
+                _registered_method=True)
         self.ListOrderHistory = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/ListOrderHistory',
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListOrderHistoryRequest.SerializeToString,
@@ -207,6 +212,15 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLotOrders(self, request, context):
+        """Lists the orders that took units of a lot, and whose they are, the latest recorded first, among the locations that the
+        token covers. Inventory's ledger knows which they are, so each is here once its units have left the stock. NOT_FOUND
+        (lot); UNAVAILABLE when Inventory doesn't answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOrderHistory(self, request, context):
         """Lists what happened to an order, newest first. NOT_FOUND; LOCATION_SCOPE.
         """
@@ -301,6 +315,11 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.ListCustomerOrders,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersResponse.SerializeToString,
+            ),
+            'ListLotOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLotOrders,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.ListLotOrdersRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.ListLotOrdersResponse.SerializeToString,
             ),
             'ListOrderHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOrderHistory,
@@ -604,6 +623,33 @@ class OrdersService:
             '/tillmesh.orders.v1.OrdersService/ListCustomerOrders',
             tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListCustomerOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLotOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/ListLotOrders',
+            tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.ListLotOrdersRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.ListLotOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

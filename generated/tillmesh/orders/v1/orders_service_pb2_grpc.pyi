@@ -74,6 +74,11 @@ class OrdersServiceStub:
     """Lists orders of every channel, newest first. NOT_FOUND (location)."""
     ListCustomerOrders: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListCustomerOrdersRequest, _placement_pb2.ListCustomerOrdersResponse]
     """Lists a customer's orders, newest first."""
+    ListLotOrders: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.ListLotOrdersRequest, _orders_service_pb2.ListLotOrdersResponse]
+    """Lists the orders that took units of a lot, and whose they are, the latest recorded first, among the locations that the
+    token covers. Inventory's ledger knows which they are, so each is here once its units have left the stock. NOT_FOUND
+    (lot); UNAVAILABLE when Inventory doesn't answer.
+    """
     ListOrderHistory: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListOrderHistoryRequest, _placement_pb2.ListOrderHistoryResponse]
     """Lists what happened to an order, newest first. NOT_FOUND; LOCATION_SCOPE."""
     SetTaxPolicy: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SetTaxPolicyRequest, _placement_pb2.TaxPolicy]
@@ -130,6 +135,11 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Lists orders of every channel, newest first. NOT_FOUND (location)."""
     ListCustomerOrders: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListCustomerOrdersRequest, _placement_pb2.ListCustomerOrdersResponse]  # type: ignore[assignment]
     """Lists a customer's orders, newest first."""
+    ListLotOrders: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.ListLotOrdersRequest, _orders_service_pb2.ListLotOrdersResponse]  # type: ignore[assignment]
+    """Lists the orders that took units of a lot, and whose they are, the latest recorded first, among the locations that the
+    token covers. Inventory's ledger knows which they are, so each is here once its units have left the stock. NOT_FOUND
+    (lot); UNAVAILABLE when Inventory doesn't answer.
+    """
     ListOrderHistory: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListOrderHistoryRequest, _placement_pb2.ListOrderHistoryResponse]  # type: ignore[assignment]
     """Lists what happened to an order, newest first. NOT_FOUND; LOCATION_SCOPE."""
     SetTaxPolicy: _aio.UnaryUnaryMultiCallable[_placement_pb2.SetTaxPolicyRequest, _placement_pb2.TaxPolicy]  # type: ignore[assignment]
@@ -243,6 +253,17 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.ListCustomerOrdersResponse, _abc.Awaitable[_placement_pb2.ListCustomerOrdersResponse]]:
         """Lists a customer's orders, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListLotOrders(
+        self,
+        request: _orders_service_pb2.ListLotOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_service_pb2.ListLotOrdersResponse, _abc.Awaitable[_orders_service_pb2.ListLotOrdersResponse]]:
+        """Lists the orders that took units of a lot, and whose they are, the latest recorded first, among the locations that the
+        token covers. Inventory's ledger knows which they are, so each is here once its units have left the stock. NOT_FOUND
+        (lot); UNAVAILABLE when Inventory doesn't answer.
+        """
 
     @_abc_1.abstractmethod
     def ListOrderHistory(
