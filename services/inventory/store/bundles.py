@@ -34,7 +34,8 @@ SELECT sku_key, available, version, updated_at FROM stock_level
 WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[])
 """)
 
-# A part of a bundle at a location, with what has run out added back, and lots whose time is over taken off. p, of bundle_part, and place are there already.
+# A part of a bundle at a location, with what has run out added back, and lots whose time is over taken off. p, of
+# bundle_part, and place are there already.
 _PART: Final = """
 LEFT JOIN stock_level l ON l.tenant_id = p.tenant_id AND l.location_id = {place} AND l.sku_key = p.sku_key
 LEFT JOIN LATERAL (SELECT sum(quantity)::bigint AS due FROM hold_bucket

@@ -15,6 +15,7 @@ from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.kit import database, errors, ids, pipeline
 from tests import worlds
+from tests.integration.inventory.stock.shelf import SKU, Shelf, day
 from tests.integration.inventory.stock.test_bundle_definitions import stocked, told
 from tests.integration.inventory.stock.test_lane import balanced, outcomes
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
@@ -68,7 +69,7 @@ async def sell(world: worlds.StockWorld, location_id: str, *sold: tuple[str, int
     [(seq,)] = await world.rows("SELECT coalesce(max(seq), 0) FROM inbox_cursor")
     sale = commands.Sale(
         order_id=ids.new("ord"), lines=tuple(commands.SaleLine(*line) for line in sold), origin=world.origin,
-        hold_id=ids.decode("rsv", hold) if hold else None, hold_keys=("red", "blue", "green") if hold else (),
+        hold_id=ids.decode("rsv", hold) if hold else None, hold_keys=("red", "blue", "green", "cup", SKU.lower()) if hold else (),
     )  # fmt: skip
     event = commands.ApplySales("orders", 1, seq + 1, seq + 1, (sale,))
     await world.handlers.write(
@@ -318,3 +319,25 @@ async def test_what_is_told_of_bundles_is_the_formula_at_every_position(
     for sku, level in shown.items():
         assert level == mapping.any_level(place, await world.level(place, sku))
     await balanced(world, place)
+
+
+async def test_a_bundle_takes_of_its_component_the_lot_that_ends_first(world: worlds.StockWorld) -> None:
+    shelf = Shelf(world)
+    place = await shelf.open()
+    await world.variants(["tray", "cup"])
+    await world.set_bundle("tray", {SKU: 2, "cup": 1})
+    await world.adjust(place, "cup", 9)
+    await shelf.bring(place, 4, "LATE", expires_on=day(30))
+    await shelf.bring(place, 3, "SOON", expires_on=day(2))
+
+    assert await available(world, place, "tray") == [3]
+    held = await world.reserve(place, ("tray", 2))
+    assert [(line.sku, line.lot, line.quantity) for line in held.lines] == [
+        ("cup", "", 2), (SKU, "SOON", 3), (SKU, "LATE", 1),
+    ]  # fmt: skip
+    await sell(world, place, ("tray", 2), hold=held.id)
+    assert {code: units["on_hand"] for code, units in (await shelf.on_hand(place)).items()} == {"LATE": 3}
+    assert await available(world, place, "tray") == [1]
+    levels = [level for change in await told(world, place) for level in change.levels if level.bundle]
+    assert levels[-1] == mapping.any_level(place, await world.level(place, "tray"))
+    assert await shelf.proof() == []
