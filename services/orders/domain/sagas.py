@@ -47,11 +47,15 @@ class Step(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class HoldSpec:
-    """Units to be held. pickup_at: where they are collected; else they are sourced."""
+    """Units to be held. pickup_at: where they are collected; else they are sourced.
+
+    channel: whose lots have to live as long as their variant asks for it; empty: any that may be sold.
+    """
 
     lines: tuple[placement.HoldLine, ...]
     pickup_at: uuid.UUID | None
     sourcing: placement.Sourcing
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class StockClient:
             ],
             order_ref=order_ref,
             request_id=key,
+            channel=spec.channel,
         )
         request.ttl.FromSeconds(sagas.HOLD_SECONDS)
         if spec.pickup_at is not None:
@@ -67,10 +68,11 @@ class StockClient:
 
 
 def _reservation(message: stock_pb2.Reservation) -> port.Reservation:
-    held = [
-        placement.Held(ids.decode("loc", line.location_id or message.location_id), line.sku, line.quantity)
-        for line in message.lines
-    ]
+    units: dict[tuple[str, str], int] = {}
+    for line in message.lines:  # several for a SKU that is kept by lots: which they are is the stock's affair
+        of = line.location_id or message.location_id, line.sku
+        units[of] = units.get(of, 0) + line.quantity
+    held = [placement.Held(ids.decode("loc", place), sku, quantity) for (place, sku), quantity in units.items()]
     return port.Reservation(ids.decode("rsv", message.id), held)
 
 

@@ -205,7 +205,7 @@ def _saga(command: Place, quote: placement.Quote) -> sagas.Saga:
         kind=sagas.Kind.PLACE,
         step=sagas.Step.HOLD,
         plan=sagas.Plan(
-            hold=sagas.HoldSpec(lines, pickup_at, command.content.sourcing),
+            hold=sagas.HoldSpec(lines, pickup_at, command.content.sourcing, command.content.channel.name.lower()),
             tenders=command.payment.tenders,
             capture=command.payment.capture,
         ),

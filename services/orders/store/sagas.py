@@ -185,6 +185,7 @@ def _hold_to_json(hold: domain.HoldSpec) -> dict[str, Any]:
         "destination": sourcing.destination,
         "locations": sourcing.location_ids,
         "parcels": sourcing.parcels_max,
+        "channel": hold.channel,
     }
 
 
@@ -213,4 +214,5 @@ def _hold_of_json(kept: Mapping[str, Any]) -> domain.HoldSpec:
             location_ids=tuple(kept["locations"]),
             parcels_max=kept["parcels"],
         ),
+        channel=kept["channel"],
     )

@@ -35,6 +35,7 @@ from tillmesh.inventory.v1 import (
     catalog_service_pb2_grpc,
     inventory_service_pb2,
     inventory_service_pb2_grpc,
+    lots_pb2,
     stock_pb2,
 )
 
@@ -170,9 +171,9 @@ class Shop:
         async with self._as_admin() as (catalog, _, token):
             await catalog.SetPrice(catalog_service_pb2.SetPriceRequest(sku=sku, price=priced), metadata=token)
 
-    async def stock(self, location: uuid.UUID, sku: str, units: int) -> None:
+    async def stock(self, location: uuid.UUID, sku: str, units: int, lot: lots_pb2.LotInput | None = None) -> None:
         request = inventory_service_pb2.AdjustStockRequest(
-            location_id=ids.encode("loc", location), sku=sku, delta=units, reason=1
+            location_id=ids.encode("loc", location), sku=sku, delta=units, reason=1, lot=lot
         )
         async with self._as_admin() as (_, levels, token):
             await levels.AdjustStock(request, metadata=token)

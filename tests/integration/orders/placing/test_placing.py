@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.orders.domain import money, placed_order, placement, sale
 from services.orders.domain import payments as paying
 from services.orders.placing import placing
 from tests.integration.orders.placing.shop import DUE, LATE, PRICE, Shop, command
+from tillmesh.inventory.v1 import catalog_pb2, lots_pb2
 from tillmesh.orders.v1 import orders_events_pb2
 
 PLACED, CANCELLED = sale.OrderState.PLACED, sale.OrderState.CANCELLED
@@ -69,6 +71,24 @@ async def test_taxes_prices_and_discounts_are_those_of_the_day(shop: Shop) -> No
     assert (order.net_total, order.tax_total, order.discount_total, order.total) == (1500, 300, 500, 1800)
     [line] = order.lines
     assert [(tax.name, tax.rate, tax.amount) for tax in line.taxes] == [("VAT", "0.20", 300)]
+
+
+async def test_an_order_of_lots_is_one_line_and_gets_those_that_live_long_enough_for_its_channel(shop: Shop) -> None:
+    here = await shop.location()
+    await shop.product("milk", lot_policy=catalog_pb2.LotPolicy(minimum_life_days={"web": 30}))
+    today = dt.datetime.now(dt.UTC).date()
+    for code, days in (("SOON", 9), ("LATE", 60), ("LATER", 90)):
+        ends = (today + dt.timedelta(days=days)).isoformat()
+        await shop.stock(here, "milk", 2, lots_pb2.LotInput(code=code, expires_on=ends))
+
+    order = await shop.order(command(here, ("milk", 3)))
+
+    assert order.placed is not None
+    [group] = order.placed.groups
+    assert [(line.number, line.sku, line.quantity) for line in group.lines] == [(1, "milk", 3)]
+    assert await shop.units(here, "milk") == (3, 0, 3)
+    with pytest.raises(placement.InsufficientStock):  # three are left, and two of them end too soon
+        await shop.order(command(here, ("milk", 2)))
 
 
 async def test_an_order_comes_from_several_locations_when_none_has_all(shop: Shop) -> None:
