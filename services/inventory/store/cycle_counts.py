@@ -57,14 +57,15 @@ WHERE h.location_id = CAST(:location AS uuid)
 """)
 # What a line's on_hand lacks of what had happened when it was counted, and has of what had not: a sale of a till that was
 # offline is recorded late, and a count may be. Both by the time at which it happened. LATERAL with a LIMIT is a look-up
-# by key for each movement, whatever the statistics: otherwise every line is compared with every movement.
+# by key for each movement, whatever the statistics: otherwise every line is compared with every movement. States 1 and 8,
+# outside and on the road, are not on hand.
 EXPECTED = sa.text("""
 WITH moved AS MATERIALIZED (
     SELECT lower(sku COLLATE "C") AS sku_key, seq, occurred_at, recorded_at,
-           CASE WHEN to_state = 1 THEN -quantity ELSE quantity END AS units
+           CASE WHEN from_state IN (1, 8) THEN quantity ELSE -quantity END AS units
     FROM ledger
     WHERE location_id = CAST(:location AS uuid) AND seq > :opened_seq AND recorded_at >= :opened_at
-      AND 1 IN (from_state, to_state) AND lower(sku COLLATE "C") = ANY (CAST(:keys AS text[]))
+      AND (from_state IN (1, 8)) <> (to_state IN (1, 8)) AND lower(sku COLLATE "C") = ANY (CAST(:keys AS text[]))
 )
 SELECT u.sku_key, sum(u.units)::bigint AS expected FROM (
     SELECT l.sku_key, l.on_hand AS units FROM cycle_count_line l

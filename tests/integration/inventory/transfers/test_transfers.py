@@ -183,6 +183,25 @@ async def test_a_new_date_moves_what_is_in_transit(world: MovingWorld) -> None:
         await world.call(pb.UpdateTransferRequest(transfer=later, update_mask={"paths": ["lines"]}))
 
 
+async def test_a_count_expects_what_came_off_the_road_and_not_what_is_on_it(world: MovingWorld) -> None:
+    """What the van brought before the count is recorded after it."""
+    here, there = await world.ends(a=9)
+    draft = await world.drafted(here, there, {"a": 5})
+    await world.ready(draft.id)
+    count = await world.opened(there, "a")
+    opened = count.created_at.ToDatetime(dt.UTC)
+    at = opened + dt.timedelta(milliseconds=1)
+    await world.counted(count.id, a=2)
+
+    await world.ship(draft.id, shipped_at=at)
+    await world.arrive(draft.id, {"a": {"accepted": 2, "lost": 1}}, received_at=at)
+    await world.submitted(count.id)
+    await world.approved(count.id)
+
+    assert (await world.lines(count.id))["a"].variance == 0
+    assert await world.units(there) == (2, 2, 0, 2)
+
+
 async def test_a_draft_is_edited_against_its_version(world: MovingWorld) -> None:
     here, there = await world.ends(a=5, b=5)
     draft = await world.drafted(here, there, {"a": 5}, note="old")
