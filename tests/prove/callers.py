@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from tests.prove import world
+from tests.prove import clerks, world
 from tests.prove.history import AGAIN, Attempt, Call, History
 
 #: How long a caller asks what became of a call before it gives up, in seconds.
@@ -50,13 +50,21 @@ class Caller:
     """One of many. What it does comes from its own random numbers and from what it is answered."""
 
     def __init__(
-        self, number: int, seed: int, brand: world.Brand, other: world.Brand, desks: dict[str, Desk], history: History
+        self,
+        number: int,
+        seed: int,
+        brand: world.Brand,
+        other: world.Brand,
+        desks: dict[str, Desk],
+        transfers: dict[str, clerks.Transfers],
+        history: History,
     ) -> None:
         self._name = f"c{number}"
         self._random = random.Random(f"{seed}/{number}")
         self._brand, self._other, self._desks, self._history = brand, other, desks, history
         self._made = 0
         self._location = ""
+        self._clerk = clerks.Clerk(self._random, brand, transfers[brand.name], self._call, self._key)
 
     async def run(self, until: float) -> None:
         """Works until a time of the monotonic clock; what is under way then is finished."""
@@ -71,6 +79,9 @@ class Caller:
             (self._read, 10),
             (self._act_on_anothers_hold, 4),
             (self._intrude, 2),
+            (self._clerk.transfer, 7),
+            (self._clerk.act_on_anothers_transfer, 4),
+            (self._clerk.count, 3),
         ]
         while time.monotonic() < until:
             self._location = self._random.choice(self._brand.locations)
@@ -241,9 +252,12 @@ class Caller:
         self._made += 1
         return f"{self._name}-{self._made}"
 
-    async def _call(self, kind: str, key: str, facts: dict[str, Any], path: str, body: Any) -> Call:
-        """Calls until the answer is known; now and then it asks again all the same, or two do so at once."""
-        call = Call(kind, self._brand.name, self._location, key, facts)
+    async def _call(self, kind: str, key: str, facts: dict[str, Any], path: str, body: Any, at: str = "") -> Call:
+        """Calls until the answer is known; now and then it asks again all the same, or two do so at once.
+
+        at: the location that it is about, unless it is where the caller works.
+        """
+        call = Call(kind, self._brand.name, at or self._location, key, facts)
         self._history.calls.append(call)
         method = "GET" if body is None else "POST"
         # A till's own number is key enough for a sale; a read has none.

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.prove import model, world
+from tests.prove import documents, model, world
 from tests.prove.checking import Check, Evidence, call_name
 from tests.prove.history import AGAIN, Attempt, Call
 
@@ -24,7 +24,28 @@ REFUSALS: Final[Mapping[str, frozenset[str]]] = {
     "bulk": frozenset(),
     "read": frozenset(),
     "intrude": frozenset({"NOT_FOUND"}),
+    "transfer_draft": frozenset(),
+    "transfer_ready": frozenset({"INSUFFICIENT_STOCK", "ILLEGAL_TRANSITION", "VERSION_MISMATCH"}),
+    "transfer_ship": frozenset({"ILLEGAL_TRANSITION"}),
+    "transfer_receive": frozenset({"ILLEGAL_TRANSITION", "INVALID_REQUEST"}),
+    "transfer_close": frozenset({"ILLEGAL_TRANSITION"}),
+    "transfer_cancel": frozenset({"ILLEGAL_TRANSITION"}),
+    "count_open": frozenset({"ALREADY_EXISTS"}),
+    "count_record": frozenset(),
+    "count_submit": frozenset(),
+    "count_approve": frozenset(),
+    "count_reject": frozenset(),
+    "count_cancel": frozenset(),
 }
+#: Calls on a document are answered with it as it stands by now.
+DOCUMENTS: Final = (
+    "transfer_ready",
+    "transfer_ship",
+    "transfer_receive",
+    "transfer_close",
+    "transfer_cancel",
+    "count_approve",
+)
 BULK_REFUSALS: Final = frozenset({"QUANTITY_STALE", "QUANTITY_BELOW_ZERO"})
 #: Of a reservation's answer, what depends on when it is given.
 ENDINGS: Final = ("confirm", "release", "extend")
@@ -67,6 +88,8 @@ def _content(call: Call, body: Any) -> Any:
     """What must be the same each time: of a sale not how far its stock is (and its version, which rises with that)."""
     if call.kind == "sale":
         return {name: value for name, value in body.items() if name not in ("stock_effect", "version")}
+    if call.kind in DOCUMENTS:
+        return body["id"], body["number"]
     return body
 
 
@@ -78,6 +101,8 @@ def truthful(evidence: Evidence) -> Check:
         "QUANTITY_STALE": _was_stale,
         "QUANTITY_BELOW_ZERO": _was_below,
         "RESERVATION_ENDED": _had_ended,
+        "ILLEGAL_TRANSITION": _was_illegal,
+        "INVALID_REQUEST": _was_more_than_is_lost,
     }
     for call in evidence.history.calls:
         for attempt in call.refusals:
@@ -160,6 +185,27 @@ def _had_ended(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
     reason = {"CONFIRMED": "HOLD_CONFIRMED", "RELEASED": "HOLD_RELEASED"}[told]
     steps = evidence.steps(call.location, "reservation", hold["id"])
     return any(step.units(reason) and step.seq <= last for step in steps)
+
+
+def _was_illegal(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
+    """The state that was told is one that the transfer had reached by then, and it allows no such step."""
+    transfer = evidence.history.end.transfers.get(call.facts.get("transfer", ""))
+    if transfer is None:
+        return False
+    told = world.metadata(attempt.body)["from"]
+    reached = [life.state for life in documents.lives(transfer) if model.seconds(life.recorded_at) <= attempt.ended]
+    return told in reached and told not in documents.STEPS[call.kind]
+
+
+def _was_more_than_is_lost(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
+    """More was told to be lost than the transfer had on the road by then."""
+    transfer = evidence.history.end.transfers.get(call.facts.get("transfer", ""))
+    if transfer is None:
+        return False
+    lives = [life for life in documents.lives(transfer) if model.seconds(life.recorded_at) <= attempt.ended]
+    return any(
+        life.on_the_road[sku] < line.get("lost", 0) for life in lives for sku, line in call.facts["lines"].items()
+    )
 
 
 def strong_reads(evidence: Evidence) -> Check:

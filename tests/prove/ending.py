@@ -15,6 +15,7 @@ QUIET_SECONDS: Final = 90.0
 #: Holds that end within this time are waited for.
 SOON_SECONDS: Final = 120.0
 READ_AGAIN_MAX: Final = 250
+READ_AT_ONCE: Final = 16
 
 
 async def collect(
@@ -31,6 +32,7 @@ async def collect(
         await asyncio.sleep(1)
     for brand in brands:
         await _read_again(brand, history, random.Random(seed))
+        await _read_documents(brand, history)
         for service in ("inventory", "orders"):
             history.end.dead_letters += len((await brand.get(f"/v1/dead-letters/{service}")).get("dead_letters", []))
 
@@ -46,6 +48,8 @@ async def _read(brand: world.Brand, history: History) -> None:
         end.levels[location] = {level["sku"]: level for level in levels}
         sets = [await brand.get(f"{at}/inventory/{bundle}") for bundle in history.bundles]
         end.bundles[location] = {level["sku"]: int(level["available"]) for level in sets}
+    end.transfers |= {each["id"]: each for each in await brand.pages("/v1/transfers", "transfers")}
+    end.counts |= {each["id"]: each for each in await brand.pages("/v1/counts", "cycle_counts")}
 
 
 def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History) -> str:
@@ -54,6 +58,10 @@ def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History) ->
     pending = [s for sales in end.sales.values() for s in sales if s["stock_effect"] != "STOCK_EFFECT_APPLIED"]
     if pending:
         return f"{len(pending)} sales are not applied, the first is {pending[0]['id']}"
+    documents = [*end.transfers.values(), *end.counts.values()]
+    waiting = [each["number"] for each in documents if each["stock_effect"] != "DOCUMENT_EFFECT_APPLIED"]
+    if waiting:
+        return f"{len(waiting)} documents are not in the stock, the first is {waiting[0]}"
     for rows in end.reservations.values():
         for hold in rows:
             active = hold["state"] == "RESERVATION_STATE_ACTIVE"
@@ -86,6 +94,28 @@ async def _read_again(brand: world.Brand, history: History, chance: random.Rando
             chosen, await asyncio.gather(*(_one(brand, path + one) for one in chosen)), strict=True
         ):
             history.end.read[found] = attempt
+
+
+async def _read_documents(brand: world.Brand, history: History) -> None:
+    """Every transfer with what happened to it, and every count with its lines."""
+    mine = set(brand.locations)
+    slots = asyncio.Semaphore(READ_AT_ONCE)
+
+    async def transfer(one: str) -> None:
+        async with slots:
+            found = await brand.get(f"/v1/transfers/{one}")
+            found["events"] = await brand.pages(f"/v1/transfers/{one}/events", "events")
+            history.end.transfers[one] = found
+
+    async def count(one: str) -> None:
+        async with slots:
+            found = await brand.get(f"/v1/counts/{one}")
+            found["counted"] = await brand.pages(f"/v1/counts/{one}/lines", "lines")
+            history.end.counts[one] = found
+
+    transfers = [one for one, of in history.end.transfers.items() if of["from_location_id"] in mine]
+    counts = [one for one, of in history.end.counts.items() if of["location_id"] in mine]
+    await asyncio.gather(*map(transfer, transfers), *map(count, counts))
 
 
 async def _one(brand: world.Brand, path: str) -> Any:

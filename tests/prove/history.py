@@ -107,6 +107,10 @@ class End:
     sales: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     bundles: dict[str, dict[str, int]] = field(default_factory=dict)
     """What is available of each bundle."""
+    transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By id, each with its `events`."""
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Cycle counts by id, each with its `counted` lines."""
     read: dict[str, Any] = field(default_factory=dict)
     """Single resources by id, read again: their body, or the reason of the refusal."""
     dead_letters: int = 0

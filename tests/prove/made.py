@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tests.prove import model
 from tests.prove.history import Attempt, Call, End, History, Stream
 
 HERE, THERE = "loc_here", "loc_there"
+AWAY, NEAR = "loc_away", "loc_near"
 START: Final = 1_800_000_000.0
 #: What the bundle S consists of.
 BUNDLE: Final = {"A": 2, "B": 1}
@@ -34,6 +36,24 @@ _LEDGER: Final = [
 ]  # fmt: skip
 
 
+#: Two more shops of the first brand: a transfer from one to the other, one that was cancelled, and a count.
+_AWAY: Final = [
+    (1, "count", "opening forced: opening", [("A", "EXTERNAL", "SELLABLE", 10, "OPENING")]),
+    (2, "reservation", "rsv_8", [("A", "SELLABLE", "RESERVED", 5, "HOLD")]),
+    (3, "reservation", "rsv_8", [("A", "RESERVED", "ALLOCATED", 5, "HOLD_CONFIRMED")]),
+    (4, "transfer", "TR-000001/3", [("A", "ALLOCATED", "EXTERNAL", 4, "TRANSFER_OUT"), ("A", "ALLOCATED", "SELLABLE", 1, "HOLD_RELEASED")]),
+    (5, "reservation", "rsv_9", [("A", "SELLABLE", "RESERVED", 2, "HOLD")]),
+    (6, "reservation", "rsv_9", [("A", "RESERVED", "ALLOCATED", 2, "HOLD_CONFIRMED")]),
+    (7, "reservation", "rsv_9", [("A", "ALLOCATED", "SELLABLE", 2, "HOLD_RELEASED")]),
+    (8, "count", "CNT-000001", [("A", "SELLABLE", "EXTERNAL", 1, "CYCLE_COUNT")]),
+]  # fmt: skip
+_NEAR: Final = [
+    (1, "transfer", "TR-000001/3", [("A", "EXTERNAL", "IN_TRANSIT", 4, "TRANSFER_IN")]),
+    (2, "transfer", "TR-000001/4", [("A", "IN_TRANSIT", "SELLABLE", 1, "TRANSFER_RECEIVED"), ("A", "IN_TRANSIT", "DAMAGED", 1, "TRANSFER_RECEIVED"),
+                                    ("A", "IN_TRANSIT", "EXTERNAL", 1, "LOST_IN_TRANSIT")]),
+]  # fmt: skip
+
+
 def at(second: float) -> str:
     """A timestamp of the history."""
     return dt.datetime.fromtimestamp(START + second, dt.UTC).isoformat()
@@ -55,15 +75,6 @@ def refusal(second: float, reason: str, metadata: dict[str, str] | None = None, 
 
 def history() -> History:
     """A new one each time: tests change it."""
-    movements = [
-        {
-            "location_id": HERE, "seq": str(seq), "line": number, "sku": sku, "quantity": str(quantity),
-            "from_state": f"STOCK_STATE_{source}", "to_state": f"STOCK_STATE_{target}",
-            "reason": f"MOVEMENT_REASON_{reason}", "reference_type": kind, "reference_id": name, "recorded_at": at(seq),
-        }
-        for seq, kind, name, lines in _LEDGER
-        for number, (sku, source, target, quantity, reason) in enumerate(lines, 1)
-    ]  # fmt: skip
     end = End(
         levels={
             HERE: {
@@ -71,16 +82,46 @@ def history() -> History:
                 "B": level("B", on_hand=7, reserved=1, damaged=1, version=10),
             },
             THERE: {},
+            AWAY: {"A": level("A", on_hand=5, version=8) | {"location_id": AWAY}},
+            NEAR: {
+                "A": level("A", on_hand=2, damaged=1, in_transit=1, version=2)
+                | {
+                    "location_id": NEAR,
+                    "incoming": [{"quantity": "1", "eta": at(900), "reference": "TR-000001"}],
+                }
+            },
         },
-        movements={HERE: movements, THERE: []},
-        reservations={HERE: [hold(n) for n in _HOLDS], THERE: []},
-        sales={HERE: [order(), order_of_sets()], THERE: []},
+        movements={
+            HERE: _movements(HERE, _LEDGER),
+            THERE: [],
+            AWAY: _movements(AWAY, _AWAY),
+            NEAR: _movements(NEAR, _NEAR),
+        },
+        reservations={HERE: [hold(n) for n in _CALLED], THERE: [], AWAY: [hold(n) for n in _SENT], NEAR: []},
+        sales={HERE: [order(), order_of_sets()], THERE: [], AWAY: [], NEAR: []},
+        transfers={"trf_1": sent(), "trf_2": cancelled()},
+        counts={"cnt_1": count()},
         bundles={HERE: {"S": 3}, THERE: {"S": 0}},
     )
     end.read = {"rsv_1": hold(1), "ord_1": order()}
-    made = History(1, 14, 2, {"beauty": [HERE], "furniture": [THERE]}, {"S": BUNDLE}, _calls(), [], [], end)
+    made = History(1, 14, 2, {"beauty": [HERE, AWAY, NEAR], "furniture": [THERE]}, {"S": BUNDLE}, _calls(), [], [], end)
     made.streams.append(_stream(made))
     return made
+
+
+def _movements(
+    location: str, ledger: Sequence[tuple[int, str, str, list[tuple[str, str, str, int, str]]]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "location_id": location, "seq": str(seq), "line": number, "sku": sku, "quantity": str(quantity),
+            "from_state": f"STOCK_STATE_{source}", "to_state": f"STOCK_STATE_{target}",
+            "reason": f"MOVEMENT_REASON_{reason}", "reference_type": kind, "reference_id": name, "recorded_at": at(seq),
+            "occurred_at": at(seq),
+        }
+        for seq, kind, name, lines in ledger
+        for number, (sku, source, target, quantity, reason) in enumerate(lines, 1)
+    ]  # fmt: skip
 
 
 def level(sku: str, *, version: int, **counters: int) -> dict[str, Any]:
@@ -98,7 +139,11 @@ _HOLDS: Final[dict[int, tuple[str, dict[str, int], int, float, str]]] = {
     4: ("RELEASED", {"B": 2}, 12, 900, "holding in vain"),
     5: ("ACTIVE", BUNDLE, 14, 900, "holding a set"),
     6: ("ACTIVE", {"A": 1}, 15, 900, "sourcing"),
+    8: ("CONSUMED", {"A": 5}, 2, 900, "TR-000001"),
+    9: ("RELEASED", {"A": 2}, 5, 900, "TR-000002"),
 }
+_SENT: Final = (8, 9)
+_CALLED: Final = tuple(number for number in _HOLDS if number not in _SENT)
 
 
 def hold(number: int, state: str = "") -> dict[str, Any]:
@@ -106,7 +151,7 @@ def hold(number: int, state: str = "") -> dict[str, Any]:
     last, lines, seq, ends, key = _HOLDS[number]
     return {
         "id": f"rsv_{number}",
-        "location_id": HERE,
+        "location_id": HERE if number in _CALLED else AWAY,
         "state": f"RESERVATION_STATE_{state or last}",
         "lines": [{"sku": sku, "quantity": str(quantity)} for sku, quantity in lines.items()],
         "expires_at": at(ends),
@@ -130,6 +175,76 @@ def order_of_sets() -> dict[str, Any]:
     return order() | {"id": "ord_3", "client_sale_id": "selling a set", "lines": lines}
 
 
+_UNITS: Final = ("shipped", "accepted", "damaged", "quality_control", "lost", "surplus")
+
+
+def _event(number: int, kind: str, second: float, note: str = "", **units: int) -> dict[str, Any]:
+    lines = [{"sku": "A", **{name: str(units.get(name, 0)) for name in _UNITS}}] if units else []
+    name = f"TRANSFER_EVENT_KIND_{kind}"
+    return {"number": number, "kind": name, "note": note, "lines": lines, "recorded_at": at(second)}
+
+
+def _transfer(number: int, state: str, quantity: int, events: list[dict[str, Any]], **units: int) -> dict[str, Any]:
+    names = ("shipped", "received", "damaged", "quality_control", "lost", "surplus", "outstanding")
+    line = {"sku": "A", "quantity": str(quantity), **{name: str(units.get(name, 0)) for name in names}}
+    return {
+        "id": f"trf_{number}", "number": f"TR-{number:06d}", "from_location_id": AWAY, "to_location_id": NEAR,
+        "state": f"TRANSFER_STATE_{state}", "lines": [line], "reservation_id": f"rsv_{number + 7}", "events": events,
+        "reference": "sending" if number == 1 else "sending none", "stock_effect": "DOCUMENT_EFFECT_APPLIED",
+    }  # fmt: skip
+
+
+def sent() -> dict[str, Any]:
+    """The transfer that was shipped and received in part, as the API tells it."""
+    events = [
+        _event(1, "CREATED", 1.5),
+        _event(2, "READY", 3),
+        _event(3, "SHIPPED", 4, "shipping", shipped=4),
+        _event(4, "RECEIVED", 5, "unloading", accepted=1, damaged=1, lost=1),
+    ]
+    return _transfer(1, "PARTIALLY_RECEIVED", 5, events, shipped=4, received=2, damaged=1, lost=1, outstanding=1)
+
+
+def cancelled() -> dict[str, Any]:
+    """The one that was given up."""
+    events = [_event(1, "CREATED", 4.5), _event(2, "READY", 6), _event(3, "CANCELLED", 7, "changing its mind")]
+    return _transfer(2, "CANCELLED", 2, events)
+
+
+def count() -> dict[str, Any]:
+    """The cycle count, as the API tells it."""
+    line = {"sku": "A", "counted": "5", "expected": "6", "variance": "-1", "superseded": False, "counted_at": at(7.5)}
+    return {
+        "id": "cnt_1", "number": "CNT-000001", "location_id": AWAY, "state": "CYCLE_COUNT_STATE_APPROVED",
+        "stock_effect": "DOCUMENT_EFFECT_APPLIED", "counted": [line],
+    }  # fmt: skip
+
+
+def _document_calls() -> list[Call]:
+    told = {"transfer": "trf_1"}
+    ends = {"from_location_id": AWAY, "to_location_id": NEAR}
+    come = {"A": {"accepted": 1, "damaged": 1, "lost": 1}}
+    made, given_up, opened = sent(), cancelled(), count()
+    calls = [
+        call("transfer_draft", "sending", {"lines": {"A": 5}, **ends}, attempt(1.5, made, status=201)),
+        call("transfer_ready", "preparing", {**told, "lines": {"A": 5}}, attempt(3, made)),
+        call("transfer_ship", "shipping", {**told, "lines": {"A": 4}}, attempt(4, made)),
+        call("transfer_receive", "unloading", {**told, "lines": come}, attempt(5, made), attempt(5.5, made)),
+        call("transfer_receive", "losing", {**told, "lines": {"A": {"lost": 9}}}, refusal(6, "INVALID_REQUEST")),
+        call("transfer_cancel", "too late to cancel", told, refusal(5, "ILLEGAL_TRANSITION", {"from": "IN_TRANSIT"})),
+        call("transfer_draft", "sending none", {"lines": {"A": 2}, **ends}, attempt(4.5, given_up, status=201)),
+        call("transfer_ready", "preparing none", {"transfer": "trf_2", "lines": {"A": 2}}, attempt(6, given_up)),
+        call("transfer_cancel", "changing its mind", {"transfer": "trf_2"}, attempt(7, given_up)),
+        call("count_open", "opening a count", {"skus": ["A"]}, attempt(7.2, opened, status=201)),
+        call("count_record", "noting", {"count": "cnt_1", "counted": {"A": 5}}, attempt(7.5, {})),
+        call("count_submit", "handing in", {"count": "cnt_1"}, attempt(7.6, opened)),
+        call("count_approve", "approving", {"count": "cnt_1"}, attempt(8, opened)),
+    ]
+    for each in calls:
+        each.location = AWAY
+    return calls
+
+
 def _calls() -> list[Call]:
     asked = {5: {"S": 1}}
     holding = [
@@ -140,6 +255,7 @@ def _calls() -> list[Call]:
             attempt(seq, hold(number, "ACTIVE"), status=201),
         )
         for number, (_, lines, seq, _, key) in _HOLDS.items()
+        if number in _CALLED
     ]
     short_of_sets = [{"sku": "S", "available": "3"}, {"sku": "A", "available": "0"}]
     adjusted = level("A", on_hand=15, reserved=2, version=3)
@@ -148,6 +264,7 @@ def _calls() -> list[Call]:
     lost = Attempt(START + 2.6, START + 2.7, 0, "NO_ANSWER")
     return [
         *holding,
+        *_document_calls(),
         call("adjust", "adjusting", {"sku": "A", "delta": 5}, lost, attempt(3, adjusted), attempt(3.5, adjusted)),
         call("count", "counting", {"counts": {"A": [15, 14]}}, attempt(4, {"levels": [counted]})),
         call("move", "moving", {"sku": "B", "from": "SELLABLE", "to": "DAMAGED", "quantity": 1}, attempt(5, moved)),

@@ -116,6 +116,8 @@ class Step:
     cause: tuple[str, str]
     """What it refers to: type and id."""
     lines: list[Line] = field(default_factory=list)
+    happened: list[float] = field(default_factory=list)
+    """When each line happened, by whoever told of it."""
 
     def units(self, reason: str) -> dict[str, int]:
         """Units by SKU that moved for a reason."""
@@ -181,6 +183,7 @@ def _steps(movements: Iterable[Mapping[str, Any]]) -> list[Step]:
         names = (row[name].removeprefix("STOCK_STATE_") for name in ("from_state", "to_state"))
         reason = row["reason"].removeprefix("MOVEMENT_REASON_")
         step.lines.append(Line(row["sku"], *names, int(row["quantity"]), reason))
+        step.happened.append(seconds(row["occurred_at"]))
     return list(steps.values())
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.e2e import stack as stacks
-from tests.prove import callers, ending, nemesis, watchers, world
+from tests.prove import callers, clerks, ending, nemesis, watchers, world
 from tests.prove.history import History
 
 DOORS: Final = ("grpc", "sse")
@@ -45,9 +45,10 @@ async def record(stack: stacks.Stack, *, seed: int, seconds: float, count: int, 
 
 async def _work(stack: stacks.Stack, brands: list[world.Brand], history: History, until: float) -> None:
     desks = {location: callers.Desk() for brand in brands for location in brand.locations}
+    transfers = {brand.name: clerks.Transfers() for brand in brands}
     async with asyncio.TaskGroup() as group:
         group.create_task(nemesis.Nemesis(stack, history.seed, history).run(until))
         for number in range(history.callers):
             brand, other = brands[number % 2], brands[1 - number % 2]
-            caller = callers.Caller(number, history.seed, brand, other, desks, history)
+            caller = callers.Caller(number, history.seed, brand, other, desks, transfers, history)
             group.create_task(caller.run(until))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.prove import checks, history, made
 from tests.prove.history import Call, History
-from tests.prove.made import HERE, THERE, attempt, call, refusal
+from tests.prove.made import AWAY, HERE, NEAR, THERE, attempt, call, refusal
 
 Break = Callable[[History], None]
 DECLARED = "answers are declared, none is INTERNAL"
@@ -29,6 +29,9 @@ BALANCED = "ledger = levels, holds = reserved and allocated"
 READABLE = "what was accepted can be read"
 ENDED = "holds end once and on time"
 SOLD = "every sale takes its stock once"
+TRANSFERRED = "transfers lose and make no unit"
+STEPPED = "steps of transfers happen once"
+RECOUNTED = "cycle counts correct the stock once"
 STREAMS = "streams are ordered, unique, reliable and atomic"
 QUIET = "all goes quiet in the end"
 
@@ -228,6 +231,39 @@ def _a_sale_of_nobody(of: History) -> None:
     of.calls.remove(named(of, "selling"))
 
 
+def _movement(location: str, seq: int, **changes: str) -> Break:
+    """Another first line of a position at another location."""
+
+    def broken(of: History) -> None:
+        row = next(row for row in of.end.movements[location] if row["seq"] == str(seq))
+        row.update(changes)
+
+    return broken
+
+
+def _without(location: str, seq: int) -> Break:
+    def broken(of: History) -> None:
+        of.end.movements[location] = [row for row in of.end.movements[location] if row["seq"] != str(seq)]
+
+    return broken
+
+
+def _again(location: str, seq: int) -> Break:
+    def broken(of: History) -> None:
+        found = of.end.movements[location]
+        found += [row | {"seq": "20", "recorded_at": made.at(20)} for row in found if row["seq"] == str(seq)]
+
+    return broken
+
+
+def _transfer(change: Callable[[dict[str, Any]], None], name: str = "trf_1") -> Break:
+    return lambda of: change(of.end.transfers[name])
+
+
+def _count(change: Callable[[dict[str, Any]], None]) -> Break:
+    return lambda of: change(of.end.counts["cnt_1"])
+
+
 def _stream(change: Callable[[list[dict[str, Any]]], None]) -> Break:
     def broken(of: History) -> None:
         change(of.streams[0].events)
@@ -332,6 +368,43 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a sale stays pending": (SOLD, _never_applied),
     "a sale leaves its hold": (SOLD, _sold_beside_its_hold),
     "a sale that nobody rang up": (SOLD, _a_sale_of_nobody),
+    "an arrival is applied twice": (TRANSFERRED, _again(NEAR, 2)),
+    "an arrival is lost": (TRANSFERRED, _without(NEAR, 2)),
+    "units leave and don't set out": (TRANSFERRED, _without(NEAR, 1)),
+    "units set out that never left": (TRANSFERRED, _without(AWAY, 4)),
+    "more sets out than left": (TRANSFERRED, _movement(NEAR, 1, quantity="5")),
+    "units arrive in another state": (TRANSFERRED, _movement(NEAR, 2, to_state="STOCK_STATE_EXPIRED")),
+    "what is ready isn't allocated": (TRANSFERRED, _without(AWAY, 3)),
+    "what is cancelled isn't given back": (TRANSFERRED, _without(AWAY, 7)),
+    "a transfer tells other units than came": (TRANSFERRED, _transfer(lambda t: t["lines"][0].update(received="3"))),
+    "a transfer forgets what is on the road": (TRANSFERRED, _transfer(lambda t: t["lines"][0].update(outstanding="0"))),
+    "a transfer is in another state": (TRANSFERRED, _transfer(lambda t: t.update(state="TRANSFER_STATE_RECEIVED"))),
+    "a transfer stays pending": (TRANSFERRED, _transfer(lambda t: t.update(stock_effect="DOCUMENT_EFFECT_PENDING"))),
+    "a transfer is shipped and never was ready": (TRANSFERRED, _transfer(lambda t: t["events"].pop(1))),
+    "a cancelled transfer is shipped": (TRANSFERRED, _transfer(lambda t: t["events"].append(made.sent()["events"][2]), "trf_2")),
+    "more arrives than was sent and is no surplus": (TRANSFERRED, _transfer(lambda t: t["events"][3]["lines"][0].update(accepted="9"))),
+    "a level has lost what is in transit": (TRANSFERRED, lambda of: of.end.levels[NEAR]["A"].update(in_transit="0")),
+    "a level expects what isn't on the road": (TRANSFERRED, lambda of: of.end.levels[NEAR]["A"]["incoming"].append({"quantity": "1"})),
+    "a receipt is lost": (STEPPED, _transfer(lambda t: t["events"].pop())),
+    "a receipt is kept twice": (STEPPED, _transfer(lambda t: t["events"].append(t["events"][3]))),
+    "a refused step is kept": (STEPPED, _transfer(lambda t: t["events"][2].update(note="too late to cancel"))),
+    "a receipt has other units": (STEPPED, _transfer(lambda t: t["events"][3]["lines"][0].update(accepted="2"))),
+    "a transfer was ready and isn't": (STEPPED, _transfer(lambda t: t["events"].pop(1))),
+    "an accepted transfer is gone": (STEPPED, lambda of: of.end.transfers.pop("trf_2")),
+    "a transfer has other lines": (STEPPED, _transfer(lambda t: t["lines"][0].update(quantity="6"))),
+    "two transfers of one key": (STEPPED, lambda of: of.end.transfers["trf_2"].update(reference="sending")),
+    "an illegal step that was legal": (TRUE, _told("too late to cancel", "from", "READY")),
+    "an illegal step in a state that never was": (TRUE, _told("too late to cancel", "from", "RECEIVED")),
+    "too much is lost though it was there": (TRUE, lambda of: named(of, "losing").facts.update(lines={"A": {"lost": 0}})),
+    "a count is applied twice": (RECOUNTED, _again(AWAY, 8)),
+    "a count is never applied": (RECOUNTED, _without(AWAY, 8)),
+    "a count corrects by another number": (RECOUNTED, _movement(AWAY, 8, quantity="2")),
+    "a count stays pending": (RECOUNTED, _count(lambda c: c.update(stock_effect="DOCUMENT_EFFECT_PENDING"))),
+    "a rejected count is applied": (RECOUNTED, _count(lambda c: c.update(state="CYCLE_COUNT_STATE_REJECTED"))),
+    "a superseded line is applied": (RECOUNTED, _count(lambda c: c["counted"][0].update(superseded=True))),
+    "a count expects what was never there": (RECOUNTED, _count(lambda c: c["counted"][0].update(expected="5", variance="0"))),
+    "a count has another number than was noted": (RECOUNTED, _count(lambda c: c["counted"][0].update(counted="4"))),
+    "an opened count is gone": (RECOUNTED, lambda of: of.end.counts.clear()),
     "a stream lacks a change": (STREAMS, _stream(lambda events: events.pop(5))),
     "a stream has a change twice": (STREAMS, _stream(lambda events: events.insert(5, events[5]))),
     "a stream is out of order": (STREAMS, _stream(_swapped)),
