@@ -295,4 +295,4 @@ class TransferMachine(stateful.RuleBasedStateMachine):
 
 
 TestTransferMachine = TransferMachine.TestCase
-TestTransferMachine.settings = hypothesis.settings(max_examples=250, stateful_step_count=40, deadline=None)
+TestTransferMachine.settings = hypothesis.settings(max_examples=150, stateful_step_count=40, deadline=None)
