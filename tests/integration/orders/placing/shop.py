@@ -243,6 +243,8 @@ class Shop:
 
     def books(self) -> list[tuple[int, int, int]]:
         """What the bank has of the tenant's payments: (still set aside, kept, given back)."""
+        if not self.place.bank.exists():
+            return []
         with contextlib.closing(sqlite3.connect(self.place.bank)) as bank:
             found = bank.execute(
                 "SELECT CASE WHEN cancelled THEN 0 ELSE authorised - captured END, captured - refunded, refunded"
