@@ -166,6 +166,14 @@ class Shop:
             for sku in skus:
                 await self.price(sku, price)
 
+    async def bundle(self, sku: str, **components: int) -> None:
+        """Says what a SKU consists of."""
+        request = catalog_service_pb2.SetBundleRequest(sku=sku)
+        for component, quantity in components.items():
+            request.components.add(sku=component, quantity=quantity)
+        async with self._as_admin() as (catalog, _, token):
+            await catalog.SetBundle(request, metadata=token)
+
     async def price(self, sku: str, amount: int) -> None:
         priced = catalog_pb2.Price(amount=money_pb2.Money(currency_code="EUR", minor_units=amount))
         async with self._as_admin() as (catalog, _, token):

@@ -265,6 +265,30 @@ async def test_30_buyers_for_7_units_buy_7(shop: Shop) -> None:
     assert len(numbers) == len(set(numbers)) == 30
 
 
+async def test_buyers_of_a_sku_and_of_a_bundle_with_it_never_get_more_than_there_is(shop: Shop) -> None:
+    """Two lines that share a plain SKU, 7 units of it over 3 locations: three orders of two."""
+    places = [await shop.location() for _ in range(3)]
+    await shop.product("lip", "blush", "duo")
+    await shop.bundle("duo", lip=1, blush=1)
+    for place, units in zip(places, (3, 2, 2), strict=True):
+        await shop.stock(place, "lip", units)
+        await shop.stock(place, "blush", 9)
+
+    orders = [shop.order(command(places[0], ("lip", 1), ("duo", 1))) for _ in range(12)]
+    answers = await asyncio.gather(*orders, return_exceptions=True)
+
+    placed = [answer for answer in answers if isinstance(answer, sale.Order)]
+    assert {type(each) for each in answers} == {sale.Order, placement.InsufficientStock}
+    assert len(placed) == 3
+    levels = [await shop.units(place, "lip") for place in places]
+    assert [sum(column) for column in zip(*levels, strict=True)] == [1, 0, 6]
+    assert shop.books() == [(0, 2 * PRICE, 0)] * 3
+    for order in placed:
+        assert order.placed is not None
+        lines = sorted((line.number, line.sku) for group in order.placed.groups for line in group.lines)
+        assert lines == [(1, "lip"), (2, "blush"), (2, "lip")]
+
+
 async def test_a_caller_who_goes_away_stops_nothing(shop: Shop) -> None:
     here = await stocked(shop)
     task = asyncio.create_task(shop.order(command(here, ("lip", 1), tokens={"sim_late": PRICE}, key="k")))
