@@ -16,7 +16,7 @@ from services.orders.domain import payments as domain
 from services.orders.mapping import inventory, stock
 from services.orders.payments import operations, resuming
 from services.orders.payments.handlers import paying, values, webhooks
-from services.orders.payments.providers import registry, simulated
+from services.orders.payments.providers import configured, registry, simulated
 from services.orders.payments.servicer import PaymentsServicer
 from services.orders.placing import desk
 from services.orders.servicer import OrdersServicer
@@ -41,6 +41,8 @@ class Settings(settings.ServiceSettings):
     """Which customers were erased, outside the database. Needed; all processes of the service share one file."""
     payments: Literal["simulated", "none"] = pydantic.Field(default="none", validation_alias="TILLMESH_ORDERS_PAYMENTS")
     """Where card payments of tenants without a provider of their own go. `simulated` gives goods away: not for real."""
+    providers_file: Path | None = pydantic.Field(default=None, validation_alias="TILLMESH_ORDERS_PROVIDERS_FILE")
+    """Providers of single tenants (payments/providers/configured.py)."""
 
 
 def customers(config: Settings, db: database.Database, ping: Callable[[str, str], None]) -> bundle.Customers:
@@ -67,7 +69,9 @@ class Orders:
         self.orders = handlers.Orders(self.db, self.lanes, self.catalogue, positions.AppliedPositions(client))
         self._bank = simulated.SimulatedBank(config.data / "bank" / "simulated.sqlite3")
         simulates = config.payments == "simulated"
-        self._providers = registry.Registry((domain.Provider.SIMULATED, self._bank) if simulates else None)
+        self._accounts = configured.Accounts(config.providers_file)
+        default = (domain.Provider.SIMULATED, self._bank) if simulates else None
+        self._providers = registry.Registry(default, self._accounts.providers)
         self.payments = operations.Operations(self.db, self._providers, self.process.pings.send)
         self.customers = customers(config, self.db, self.process.pings.send)
         self.desk = desk.Desk(
@@ -79,6 +83,7 @@ class Orders:
             self.process.pings.send,
         )
         self.process.open("bank", self._bank.close)
+        self.process.open("accounts", self._accounts.close)
         self.process.open("catalogue", self.catalogue.close)
         self.process.open("lanes", self.lanes.stop, self.lanes.start)
         self.process.open("sagas", self.desk.runner.close)
@@ -104,7 +109,7 @@ class Orders:
 
     def _add_payments(self) -> None:
         """Payments: their rpcs, and the resumer, which runs in one process at a time."""
-        hooks = webhooks.Webhooks(self.payments, {})
+        hooks = webhooks.Webhooks(self.payments, self._accounts.endpoints)
         payments = paying.Paying(self.db, self.payments, self.catalogue)
         servicer = PaymentsServicer(payments, values.StoredValue(self.db), hooks)
         self.process.server.add(payments_rpc.add_PaymentsServiceServicer_to_server, servicer)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e import browser
+from tests.e2e import browser, webhook
 from tests.e2e import stack as stacks
 
 
@@ -19,9 +19,19 @@ def pages() -> Iterator[browser.Pages]:
 
 
 @pytest.fixture(scope="session")
-def stack(pages: browser.Pages) -> Iterator[stacks.Stack]:
-    """Pages of our origin may call it."""
-    with stacks.running(TILLMESH_CORS_ORIGINS=pages.origin) as running:
+def stripe_account(tmp_path_factory: pytest.TempPathFactory) -> webhook.Account:
+    """A tenant of no other test, whose cards go to Stripe."""
+    return webhook.Account(tmp_path_factory.mktemp("stripe"))
+
+
+@pytest.fixture(scope="session")
+def stack(pages: browser.Pages, stripe_account: webhook.Account) -> Iterator[stacks.Stack]:
+    """Pages of our origin may call it, and a provider speaks to it."""
+    settings = {
+        "TILLMESH_CORS_ORIGINS": pages.origin,
+        "TILLMESH_ORDERS_PROVIDERS_FILE": str(stripe_account.file),
+    }
+    with stacks.running(**settings) as running:
         yield running
 
 

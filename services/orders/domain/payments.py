@@ -75,6 +75,7 @@ class ExceptionKind(enum.IntEnum):
     BOOKS_DIFFER = 5  # the provider's books have less than ours
     DISPUTED = 6  # the customer's bank wants it back
     REFUND_FAILED = 7  # said to be done, and then wasn't
+    RELEASED_ELSEWHERE = 8  # by the provider, e.g. because the time of an authorisation ran out
 
 
 OPEN = frozenset({Progress.PENDING, Progress.UNKNOWN, Progress.STUCK})
@@ -339,8 +340,10 @@ def _state(payment: Payment, *, void: bool = False) -> State:
     return State.DECLINED if payment.declined_reason else State.PENDING
 
 
-def adopt(payment: Payment, *, captured: int, refunded: int) -> tuple[Payment, list[ExceptionKind]]:
+def adopt(payment: Payment, *, held: int, captured: int, refunded: int) -> tuple[Payment, list[ExceptionKind]]:
     """The payment with what the provider's books have beyond ours, and what a person should look at.
+
+    held: what may still be captured by the provider's books.
 
     Only while no operation is open. Money that the provider has moved has moved: it is taken over, so that it can be
     given back, and told. Money that we believe in and the provider doesn't is told only.
@@ -355,6 +358,10 @@ def adopt(payment: Payment, *, captured: int, refunded: int) -> tuple[Payment, l
     if refunded > payment.refunded:
         changed = replace(changed, refunded=min(refunded, changed.captured))
         told.append(ExceptionKind.REFUNDED_ELSEWHERE)
+    if captured >= payment.captured and held < changed.authorised - changed.captured - changed.voided:
+        changed = replace(changed, voided=changed.authorised - changed.captured - held)
+        if not told:  # else it was released by what is told already
+            told.append(ExceptionKind.RELEASED_ELSEWHERE)
     if captured < payment.captured or refunded < payment.refunded:
         told.append(ExceptionKind.BOOKS_DIFFER)
     if changed != payment:

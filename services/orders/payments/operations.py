@@ -210,6 +210,8 @@ class Operations:
         except (port.NoAnswer, TimeoutError) as silence:
             log.warning("payment.no_answer", operation=str(begun.operation.id), error=type(silence).__name__)
             outcome = None
+        except port.Refused as refused:
+            outcome = port.Outcome(port.Status.DECLINED, code=refused.code)
         if outcome is None or outcome.status in (port.Status.PENDING, port.Status.ABSENT):
             return await self._postpone(tenant, begun)
         return await self._settle(tenant, begun.operation.id, outcome)

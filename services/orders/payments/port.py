@@ -139,6 +139,14 @@ class NoAnswer(Exception):
     """The provider gave no answer, or none that can be understood: the outcome is unknown."""
 
 
+class Refused(Exception):
+    """The provider won't have this payment: nothing has happened, and nothing will. code: why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """An operation as the provider knows it. reference: the payment's. amount in smallest units."""
@@ -156,9 +164,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What a provider has of a payment. outcomes: by key, of the operations that were asked for."""
+    """What a provider has of a payment. outcomes: by key, of the operations that were asked for.
 
-    authorised: int = 0
+    held: what is still set aside and may be captured.
+    """
+
+    held: int = 0
     captured: int = 0
     refunded: int = 0
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
@@ -191,7 +202,7 @@ class Provider(Protocol):
         """The reference under which the payment will be known, where the provider chooses it. Moves nothing.
 
         It is kept before the authorisation is asked for, so that the outcome of that can always be looked up, and a
-        void can forbid it.
+        void can forbid it. Refused.
         """
         ...
 

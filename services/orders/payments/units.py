@@ -57,7 +57,7 @@ class Unit:
 
     async def adopt(self, payment: domain.Payment, books: port.Books) -> domain.Payment:
         """Takes over what only the provider knows, and tells a person."""
-        changed, found = domain.adopt(payment, captured=books.captured, refunded=books.refunded)
+        changed, found = domain.adopt(payment, held=books.held, captured=books.captured, refunded=books.refunded)
         for kind in found:
             ours, theirs = _differing(kind, payment, books)
             await store.raise_exception(self.session, payment.id, kind, expected=ours, found=theirs)
@@ -78,9 +78,10 @@ async def settle_voided(unit: Unit, payment: domain.Payment) -> domain.Payment:
 
 def _differing(kind: domain.ExceptionKind, payment: domain.Payment, books: port.Books) -> tuple[int, int]:
     """What a difference is about: our amount and the provider's."""
-    captured = payment.captured, books.captured
-    of_refunds = kind is domain.ExceptionKind.REFUNDED_ELSEWHERE or captured[0] == captured[1]
-    return (payment.refunded, books.refunded) if of_refunds else captured
+    if kind is domain.ExceptionKind.RELEASED_ELSEWHERE:
+        return payment.authorised - payment.captured - payment.voided, books.held
+    of_refunds = kind is domain.ExceptionKind.REFUNDED_ELSEWHERE or payment.captured == books.captured
+    return (payment.refunded, books.refunded) if of_refunds else (payment.captured, books.captured)
 
 
 async def found(session: store.Session, payment_id: uuid.UUID, *, lock: bool = False) -> domain.Payment:

@@ -279,6 +279,8 @@ class _PaymentExceptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """The customer's bank wants money back."""
     PAYMENT_EXCEPTION_KIND_REFUND_FAILED: _PaymentExceptionKind.ValueType  # 7
     """A refund was said to be done, and then wasn't."""
+    PAYMENT_EXCEPTION_KIND_RELEASED_ELSEWHERE: _PaymentExceptionKind.ValueType  # 8
+    """The provider released what was set aside, e.g. because its time ran out; it was taken over."""
 
 class PaymentExceptionKind(_PaymentExceptionKind, metaclass=_PaymentExceptionKindEnumTypeWrapper):
     """What a person has to look at."""
@@ -299,6 +301,8 @@ PAYMENT_EXCEPTION_KIND_DISPUTED: PaymentExceptionKind.ValueType  # 6
 """The customer's bank wants money back."""
 PAYMENT_EXCEPTION_KIND_REFUND_FAILED: PaymentExceptionKind.ValueType  # 7
 """A refund was said to be done, and then wasn't."""
+PAYMENT_EXCEPTION_KIND_RELEASED_ELSEWHERE: PaymentExceptionKind.ValueType  # 8
+"""The provider released what was set aside, e.g. because its time ran out; it was taken over."""
 Global___PaymentExceptionKind: _TypeAlias = PaymentExceptionKind  # noqa: Y015
 
 class _PaymentFinding:

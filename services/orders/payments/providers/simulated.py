@@ -260,9 +260,9 @@ def _outcome(bank: sqlite3.Connection, key: str) -> port.Outcome:
 def _look_up(bank: sqlite3.Connection, reference: str, asked: Sequence[port.Asked]) -> tuple[bool, port.Books]:
     answers = False not in [_answers(bank, each.key, each) for each in asked]  # each counts as asked
     outcomes = {each.key: _outcome(bank, each.key) for each in asked}
-    row = bank.execute("SELECT authorised, captured, refunded FROM intent WHERE reference = ?", (reference,)).fetchone()
-    authorised, captured, refunded = row or (0, 0, 0)
-    return answers, port.Books(authorised, captured, refunded, outcomes)
+    query = "SELECT authorised, captured, refunded, cancelled FROM intent WHERE reference = ?"
+    authorised, captured, refunded, cancelled = bank.execute(query, (reference,)).fetchone() or (0, 0, 0, 0)
+    return answers, port.Books(0 if cancelled else authorised - captured, captured, refunded, outcomes)
 
 
 def _notify(bank: sqlite3.Connection, tenant: str, reference: str) -> None:

@@ -25,14 +25,19 @@ DUE = "UPDATE payment_operation SET due_at = now() - interval '1 s' WHERE progre
 class PayingWorld:
     """One tenant, one process's operations."""
 
-    def __init__(self, db: database.Database, tenant: uuid.UUID, bank_file: Path, provider: Any = None) -> None:
+    def __init__(
+        self,
+        db: database.Database,
+        tenant: uuid.UUID,
+        bank_file: Path,
+        provider: tuple[domain.Provider, Any] | None = None,
+    ) -> None:
         self.db = db
         self.tenant = str(tenant)
         self.bank_file = bank_file
         self.bank = simulated.SimulatedBank(bank_file)
-        self.provider = provider or self.bank
         self.heard: list[str] = []
-        found = registry.Registry((SIMULATED, self.provider))
+        found = registry.Registry(provider or (SIMULATED, self.bank))
         self.operations = operations.Operations(db, found, lambda _tenant, key: self.heard.append(key))
         self.resumer = resuming.Resumer(db, self.operations, (SIMULATED, self.bank))
 
