@@ -12,6 +12,7 @@ from services.inventory.domain import bundles, levels, stock_errors, transitions
 from services.inventory.domain import levels as values
 from services.kit import errors, ids
 from tests.integration.inventory.replenishment.buying import APPLIED, SOON
+from tests.integration.inventory.stock import shelf
 from tests.integration.inventory.transfers import moving
 from tests.integration.inventory.transfers.moving import (
     CANCELLED,
@@ -249,6 +250,25 @@ async def test_a_bundle_travels_as_what_it_consists_of(world: MovingWorld) -> No
     await world.drafted(here, there, {"later": 1})
     with pytest.raises(bundles.SkuHasStock):
         await world.set_bundle("later", {"a": 2})
+
+
+async def test_units_of_lots_leave_by_lot_and_no_unit_is_lost(world: MovingWorld) -> None:
+    """They arrive as units of none: see the limits in the README."""
+    milk = shelf.Shelf(world)
+    here, there = await milk.open(), await world.location()
+    await milk.bring(here, 2, "L1", expires_on=shelf.day(5))
+    await milk.bring(here, 2, "L2", expires_on=shelf.day(9))
+    draft = await world.drafted(here, there, {shelf.SKU: 4})
+    await world.ready(draft.id)
+
+    await world.ship(draft.id, {shelf.SKU: 3})
+    done = await world.arrive(draft.id, {shelf.SKU: {"accepted": 2, "lost": 1}})
+
+    assert done.state == RECEIVED
+    out = await world.rows("SELECT lot, quantity FROM ledger WHERE reason = 19 ORDER BY lot")
+    assert [tuple(row) for row in out] == [("L1", 2), ("L2", 1)]
+    assert (await world.units(here, shelf.SKU), await world.units(there, shelf.SKU)) == ((1, 1, 0, 0), (2, 2, 0, 0))
+    assert await world.differences(here, there) == []
 
 
 async def test_a_destination_waits_for_a_sku_in_few_documents_of_any_kind(
