@@ -8,6 +8,7 @@ the rules.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -164,6 +165,8 @@ def needs(
             of.skus.update(commands.keys_of(command, known))
             of.holds.update(commands.holds_of(command))
             of.lots.update(commands.lots_of(command))
+            if isinstance(command, commands.MoveInTransit) and command.sent_from is not None:
+                of.sent.setdefault(command.sent_from, set()).update(values.fold(move[0]) for move in command.moves)
             if isinstance(command, commands.ApplySales):
                 of.consumers.add(command.consumer)
         for location, of in wanted.items():
@@ -237,8 +240,22 @@ def _spread(places: Sequence[Place], submission: Submission) -> Any:
     documents = [first, *(command for _, command in submission.elsewhere)]
     for place, command in zip(places, documents, strict=True):
         stock_documents.check(place.working, command)  # type: ignore[arg-type]  # a document, as the first one is
-    answers = [place.apply(command) for place, command in zip(places, documents, strict=True)]
-    return answers[0]
+    answer = places[0].apply(first)
+    for place, command in zip(places[1:], documents[1:], strict=True):
+        if isinstance(command, commands.MoveInTransit) and command.sent_from is not None:
+            place.apply(dataclasses.replace(command, lots=_lots_that_left(places[0].working)))
+        else:
+            place.apply(command)
+    return answer
+
+
+def _lots_that_left(working: stock.Stock) -> dict[str, list[tuple[str, int]]]:
+    """Units of lots that the present command has sent to another location, by folded SKU."""
+    left: dict[str, list[tuple[str, int]]] = {}
+    for movement in working.step.movements:
+        if movement.reason == values.Reason.TRANSFER_OUT and movement.lot:
+            left.setdefault(values.fold(movement.sku), []).append((movement.lot, movement.quantity))
+    return left
 
 
 def _spread_hold(

@@ -245,6 +245,10 @@ class MoveInTransit:
     expected: tuple[tuple[str, int, dt.datetime | None], ...]
     """SKU, quantity, when, of what is still on its way."""
     expected_under: str
+    sent_from: uuid.UUID | None = None
+    """Where units that are sent now leave, in the same transaction: they are of the lots that leave there."""
+    lots: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    """Those lots by folded SKU (code, units), once they have left; units beyond them are of none."""
 
 
 Document = ReceiveStock | ExpectStock | ApplyVariances | EndTransferHold | MoveInTransit

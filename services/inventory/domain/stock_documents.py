@@ -162,5 +162,15 @@ def _move_in_transit(working: stock.Stock, command: MoveInTransit) -> None:
     check(working, command)
     ref = (command.ref_type, command.reference)
     for sku, source, target, quantity, reason in command.moves:
-        working.move(fold(sku), working.level(sku), source, target, quantity, reason, ref, command.origin)
+        level = working.level(sku)
+        if source == State.IN_TRANSIT:
+            working.move_first_out(fold(sku), level, source, target, quantity, reason, ref, command.origin)
+            continue
+        left = quantity
+        for lot, units in command.lots.get(fold(sku), ()) if target == State.IN_TRANSIT else ():
+            if lot in level.lots:
+                working.move(fold(sku), level, source, target, units, reason, ref, command.origin, lot)
+                left -= units
+        if left:
+            working.move(fold(sku), level, source, target, left, reason, ref, command.origin)
     _set_expected(working, command.expected, command.expected_under)

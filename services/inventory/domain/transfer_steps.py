@@ -204,7 +204,11 @@ def _transit(step: Step, moves: Sequence[Moved], skus: Collection[str], origin: 
     transfer = step.transfer
     expected = [(x.sku, x.outstanding, transfer.expected_at) for x in transfer.lines if x.sku in skus]
     reference = step.event.reference(transfer)
-    command = commands.MoveInTransit(origin, tuple(moves), reference, domain.REF_TYPE, tuple(expected), transfer.name)
+    leaves = any(move[1:3] == (StockState.EXTERNAL, StockState.IN_TRANSIT) for move in moves)
+    sent_from = transfer.from_location_id if leaves else None
+    command = commands.MoveInTransit(
+        origin, tuple(moves), reference, domain.REF_TYPE, tuple(expected), transfer.name, sent_from
+    )
     return Told(transfer.to_location_id, command)
 
 

@@ -201,6 +201,7 @@ def _to_json(command: commands.Document) -> dict[str, Any]:
                 "ref_type": command.ref_type,
                 "expected": [(sku, quantity, _text(eta)) for sku, quantity, eta in command.expected],
                 "expected_under": command.expected_under,
+                "sent_from": None if command.sent_from is None else str(command.sent_from),
             }
 
 
@@ -238,6 +239,7 @@ def _of_json(kept: Mapping[str, Any]) -> commands.Document:
                 kept["ref_type"],
                 tuple((sku, quantity, _moment(eta)) for sku, quantity, eta in kept["expected"]),
                 kept["expected_under"],
+                uuid.UUID(kept["sent_from"]) if kept["sent_from"] else None,
             )
         case other:
             raise ValueError(f"no document does {other}")

@@ -63,6 +63,8 @@ class Wanted:
     """Folded SKUs that are only looked at: what else bundles consist of that these are in."""
     lots: set[tuple[str, str]] = field(default_factory=set)
     with_lots: set[str] = field(default_factory=set)
+    sent: dict[uuid.UUID, set[str]] = field(default_factory=dict)
+    """Folded SKUs of which units come from another location in this batch: they may be of any lot that is there."""
 
 
 Plan = Callable[[Bundles], Mapping[uuid.UUID, Wanted]]
@@ -160,7 +162,11 @@ def _later(
 
 def _keys_of_lots(wanted: Mapping[uuid.UUID, Wanted]) -> set[str]:
     """Folded SKUs of which lots are asked for in the first trip."""
-    return {key for of in wanted.values() for key in (*of.with_lots, *(key for key, _ in of.lots))}
+    return {
+        key
+        for of in wanted.values()
+        for key in (*of.with_lots, *(key for key, _ in of.lots), *(key for keys in of.sent.values() for key in keys))
+    }
 
 
 async def _renewed(connection: pipeline.LaneConnection, owner: uuid.UUID, bundles: Bundles, version: int) -> Bundles:
@@ -196,6 +202,9 @@ def _queries(owner: bytes, wanted: Mapping[uuid.UUID, Wanted]) -> dict[Any, pipe
     for location, of in places:
         if of.with_lots or of.lots:
             queries |= lot_rows.queries(owner, location, {*of.with_lots, *(key for key, _ in of.lots)}, of.lots)
+    for location, of in places:
+        for origin, keys in of.sent.items():
+            queries["sent", location, origin] = lot_rows.sent(owner, location, origin, keys)
     if keys := _keys_of_lots(wanted):
         queries["policies"] = lot_rows.policies(owner, keys)
     return queries
@@ -206,8 +215,10 @@ def _place(location: uuid.UUID, found: Mapping[Any, pipeline.Rows], variants: Ma
     now, due = _clock(found["clock", location])
     levels = {row[0]: level_of(row) for row in found["levels", location]}
     policies = {row[0]: lot_rows.policy_of(row[1]) for row in found.get("policies", ())}
-    of_lots = found.get(("lots", location), ()), found.get(("new_lots", location), ())
-    for key, of_key in lot_rows.by_sku(*of_lots, policies).items():
+    new = [
+        row for what, rows in found.items() if what[:2] in (("new_lots", location), ("sent", location)) for row in rows
+    ]
+    for key, of_key in lot_rows.by_sku(found.get(("lots", location), ()), new, policies).items():
         if key not in levels and key in variants:
             levels[key] = values.Level(variants[key], fresh=True)
         if key in levels:

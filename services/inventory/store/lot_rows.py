@@ -23,6 +23,13 @@ SELECT d.sku_key, d.code, d.expires_on, d.best_before_on, d.recalled_at, p.timez
 FROM unnest($3::text[], $4::text[]) q (sku_key, code) JOIN lot d ON d.tenant_id = $1 AND d.sku_key = q.sku_key AND d.code = q.code
 JOIN location p ON p.tenant_id = $1 AND p.id = $2
 """)
+# Lots that another location has, as they are here.
+SENT = pipeline.Statement("""
+SELECT d.sku_key, d.code, d.expires_on, d.best_before_on, d.recalled_at, p.timezone
+FROM stock_lot s JOIN lot d ON d.tenant_id = s.tenant_id AND d.sku_key = s.sku_key AND d.code = s.lot
+JOIN location p ON p.tenant_id = $1 AND p.id = $2
+WHERE s.tenant_id = $1 AND s.location_id = $3 AND s.sku_key = ANY ($4::text[])
+""")
 POLICIES = pipeline.Statement("""
 SELECT sku_key, lot_policy FROM variant WHERE tenant_id = $1 AND sku_key = ANY ($2::text[]) AND lot_policy IS NOT NULL
 """)
@@ -77,6 +84,11 @@ def queries(
         codes = binary.texts([sku for sku, _ in pairs]), binary.texts([code for _, code in pairs])
         found["new_lots", location] = (NEW_LOTS, (owner, place, *codes))
     return found
+
+
+def sent(owner: bytes, location: uuid.UUID, origin: uuid.UUID, keys: Iterable[str]) -> pipeline.Query:
+    """Lots of folded SKUs that units may be of which come from another location. After its head is locked."""
+    return SENT, (owner, location.bytes, origin.bytes, binary.texts(sorted(keys)))
 
 
 def policies(owner: bytes, keys: Iterable[str]) -> pipeline.Query:

@@ -7,9 +7,11 @@ import datetime as dt
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from services.inventory.domain import bundles, levels, stock_errors, transitions
+from services.inventory.domain import bundles, commands, levels, lots, stock_errors, transitions
 from services.inventory.domain import levels as values
+from services.inventory.mapping import stock as stock_mapping
 from services.kit import errors, ids
 from tests.integration.inventory.replenishment.buying import APPLIED, SOON
 from tests.integration.inventory.stock import shelf
@@ -23,6 +25,7 @@ from tests.integration.inventory.transfers.moving import (
     RECEIVED,
     MovingWorld,
 )
+from tillmesh.inventory.v1 import stock_pb2
 from tillmesh.inventory.v1 import transfers_pb2 as messages
 from tillmesh.inventory.v1 import transfers_service_pb2 as pb
 
@@ -253,7 +256,6 @@ async def test_a_bundle_travels_as_what_it_consists_of(world: MovingWorld) -> No
 
 
 async def test_units_of_lots_leave_by_lot_and_no_unit_is_lost(world: MovingWorld) -> None:
-    """They arrive as units of none: see the limits in the README."""
     milk = shelf.Shelf(world)
     here, there = await milk.open(), await world.location()
     await milk.bring(here, 2, "L1", expires_on=shelf.day(5))
@@ -267,6 +269,7 @@ async def test_units_of_lots_leave_by_lot_and_no_unit_is_lost(world: MovingWorld
     assert done.state == RECEIVED
     out = await world.rows("SELECT lot, quantity FROM ledger WHERE reason = 19 ORDER BY lot")
     assert [tuple(row) for row in out] == [("L1", 2), ("L2", 1)]
+    assert await milk.on_hand(there) == {"L1": {"on_hand": 2, "free": 2}}
     assert (await world.units(here, shelf.SKU), await world.units(there, shelf.SKU)) == ((1, 1, 0, 0), (2, 2, 0, 0))
     assert await world.differences(here, there) == []
 
@@ -431,3 +434,58 @@ async def test_of_another_tenant_nothing_is_found(world: MovingWorld, db: Any) -
         ):
             with pytest.raises(errors.NotFound):
                 await stranger.call(request)
+
+
+async def test_units_stay_of_their_lots_on_the_road_and_end_at_the_midnight_of_where_they_go(
+    world: MovingWorld,
+) -> None:
+    here, there = await world.ends(a=1)
+    async with world.db.transaction(world.tenant) as session:
+        policy = 'UPDATE variant SET lot_policy = \'{"sell_past_best_before": false, "minimum_life_days": {}}\''
+        await session.execute(sa.text(policy))
+        zone = "UPDATE location SET timezone = 'Asia/Tokyo' WHERE id = :id"
+        await session.execute(sa.text(zone), {"id": stock_mapping.location_uuid(there)})
+    for code, ends in (("SOON", "2031-03-04"), ("LATE", "2031-05-06")):
+        draft = lots.LotDraft(code=code, expires_on=dt.date.fromisoformat(ends))
+        await world.handlers.known_lots.code("a", draft)
+        command = commands.Adjust(world.origin, "a", 4, reason=1, lot=code)
+        await world.handlers.write(here, command, world.key(), stock_pb2.StockLevel, stock_mapping.reply_level)
+
+    async def shelf(location_id: str) -> dict[str, tuple[int, int, int]]:
+        query = "SELECT lot, on_hand, in_transit, damaged FROM stock_lot WHERE location_id = :l ORDER BY lot"
+        rows = await world.rows(query, l=str(stock_mapping.location_uuid(location_id)))
+        return {row[0]: tuple(row[1:]) for row in rows}
+
+    sent = await world.sent(here, there, {"a": 7})
+    assert await shelf(here) == {"LATE": (1, 0, 0)}
+    assert await shelf(there) == {"LATE": (0, 3, 0), "SOON": (0, 4, 0)}
+    until = "SELECT lot, sell_until FROM stock_lot WHERE location_id = :l ORDER BY lot"
+    ends = dict(await world.rows(until, l=str(stock_mapping.location_uuid(there))))  # type: ignore[arg-type]  # pairs
+    assert ends["SOON"] == dt.datetime(2031, 3, 4, 15, tzinfo=dt.UTC)
+    assert await world.differences(here, there) == []
+
+    await world.arrive(sent.id, {"a": {"accepted": 3, "damaged": 2}})
+    assert await shelf(there) == {"LATE": (1, 2, 1), "SOON": (4, 0, 1)}
+    await world.close(sent.id)
+    assert await shelf(there) == {"LATE": (1, 0, 1), "SOON": (4, 0, 1)}
+    assert await world.units(there) == (5, 3, 0, 0)
+    held = await world.reserve(there, ("a", 3))
+    assert [(line.lot, line.quantity) for line in held.lines] == [("SOON", 3)]
+    assert await world.differences(here, there) == []
+
+
+async def test_units_of_no_lot_travel_as_such_beside_lots(world: MovingWorld) -> None:
+    here, there = await world.ends(a=5)
+    async with world.db.transaction(world.tenant) as session:
+        policy = 'UPDATE variant SET lot_policy = \'{"sell_past_best_before": false, "minimum_life_days": {}}\''
+        await session.execute(sa.text(policy))
+    await world.handlers.known_lots.code("a", lots.LotDraft(code="L"))
+    command = commands.Adjust(world.origin, "a", 2, reason=1, lot="L")
+    await world.handlers.write(here, command, world.key(), stock_pb2.StockLevel, stock_mapping.reply_level)
+
+    sent = await world.sent(here, there, {"a": 6})
+    await world.arrive(sent.id, {"a": 8})  # two more than were sent
+
+    assert await world.units(there) == (8, 8, 0, 0)
+    assert await world.rows("SELECT lot, on_hand FROM stock_lot") == [("L", 2)]
+    assert await world.differences(here, there) == []
