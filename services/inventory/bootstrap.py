@@ -75,6 +75,7 @@ class Inventory:
             consumers.SalesEffect(self.db, self.lanes),
             inbox.StubOwner(events_rpc.EventsServiceStub(self.orders)),
             types=consumers.SALES_TYPES,
+            keys=consumers.is_sales_key,
         )
         self.process.open("reader", self.reader.stop, self.reader.start)
         self.process.open("lanes", self.lanes.stop, self.lanes.start)

@@ -21,6 +21,11 @@ SALES_SOURCE = "orders"
 SALES_TYPES = (orders_events_pb2.SalesRecorded.DESCRIPTOR.full_name,)
 
 
+def is_sales_key(key: str) -> bool:
+    """Whether sales are told under a key: a location's. Orders has other families: of orders, payments, customers."""
+    return key.startswith("loc_")
+
+
 class SalesEffect:
     """Applies SalesRecorded (services.kit.inbox.Effect). The cursor moves in the lane's own transaction."""
 
