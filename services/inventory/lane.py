@@ -1,8 +1,8 @@
 """A batch of commands on stock: lock, decide in arrival order, write, commit. The hot path.
 
 Two round trips a batch, whatever the number of its locations. Each command gets its own answer; a refused one leaves no
-trace. services/kit/lanes.py queues the commands and deals with failures; store/lane.py holds the SQL; domain/stock.py
-the rules.
+trace. services/kit/lanes.py queues the commands and deals with failures; store/lane.py and lane_writes.py hold the SQL;
+domain/stock.py the rules.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from services.inventory.domain import bundles, commands, stock, stock_documents,
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
+from services.inventory.store import lane_writes
 from services.kit import clock, database, errors, idempotency, ids, lanes
 from services.kit import events as events_kit
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
@@ -98,9 +99,11 @@ class StockRunner:
             outcomes = [batch.decide(number, *of) for number, of in enumerate(work)]
             if not batch.places:
                 return outcomes
-            writes = [place.writes(_causes(work, location)) for location, place in batch.places.items()]
+            writes = lane_writes.Writes(tenant, batch.now)
+            for location, place in batch.places.items():
+                place.write(writes, _causes(work, location))
             try:
-                await store.write(connection, tenant, writes, batch.answers, batch.now)
+                await lane_writes.write(connection, tenant, writes, batch.answers, batch.now)
             except psycopg.OperationalError as error:
                 if connection.broken:
                     raise lanes.CommitLost from error
@@ -354,18 +357,18 @@ class Place:
         told = [mapping.bundle_to_proto(self.key.location_id, level) for level in levels]
         self._event.changes[-1].levels.extend(told)
 
-    def writes(self, submissions: Sequence[Submission]) -> store.Writes:
-        """All that the batch changed here, ready to be written. submissions: those of this location."""
-        working, loaded = self.working, self._loaded
-        writes = store.Writes(self.key.tenant, self.key.location, loaded.now, working.seq)
+    def write(self, writes: lane_writes.Writes, submissions: Sequence[Submission]) -> None:
+        """Hands over all that the batch changed here. submissions: those of this location."""
+        working, loaded, location = self.working, self._loaded, self.key.location
         steps = working.steps
-        touched = {key: level for step in steps for key, level in step.touched.items()}
-        writes.stock(touched, [m for step in steps for m in step.movements], head=bool(steps))
-        writes.holds(working.new_holds, list(working.changed_holds.values()))
-        writes.buckets(working.buckets, list(loaded.due))
-        writes.lots(working.touched_lots)
-        writes.lot_buckets(working.lot_buckets, loaded.lot_due)
-        writes.exceptions([x for step in steps for x in step.exceptions])
+        if steps:
+            touched = {key: level for step in steps for key, level in step.touched.items()}
+            writes.stock(location, working.seq, touched, (m for step in steps for m in step.movements))
+        writes.holds(location, working.new_holds, working.changed_holds.values())
+        writes.buckets(location, working.buckets, loaded.due)
+        writes.lots(location, working.touched_lots)
+        writes.lot_buckets(location, working.lot_buckets, loaded.lot_due)
+        writes.exceptions(location, (x for step in steps for x in step.exceptions))
         writes.cursors(self.key.location_id, self._moved)
         if self._untold:
             self._told = 0
@@ -383,4 +386,3 @@ class Place:
                 causation_id=single.causation_id if single else "",
             )
             writes.event(event)
-        return writes

@@ -15,7 +15,7 @@ from services.inventory.domain import commands, stock
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
-from services.inventory.store import proof
+from services.inventory.store import lane_writes, proof
 from services.kit import database, ids
 
 
@@ -74,7 +74,9 @@ class Ledger:
             place.finish()
             working = place.working
             if working.steps:
-                await store.write(connection, where.tenant, [place.writes([])], [], working.now)
+                writes = lane_writes.Writes(where.tenant, working.now)
+                place.write(writes, [])
+                await lane_writes.write(connection, where.tenant, writes, [], working.now)
         raised = [x.kind for step in working.steps for x in step.exceptions]
         return raised.count(values.ExceptionKind.LEVEL_REBUILT)
 

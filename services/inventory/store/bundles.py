@@ -30,8 +30,9 @@ WHERE b.tenant_id = $1 AND b.version > $2
 """)
 # What lanes tell beside what they lock: as the location's events have told it.
 BESIDE = pipeline.Statement("""
-SELECT sku_key, available, version, updated_at FROM stock_level
-WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[])
+SELECT x.location_id, x.sku_key, x.available, x.version, x.updated_at
+FROM unnest($2::uuid[], $3::text[]) q (location_id, sku_key)
+JOIN stock_level x ON x.tenant_id = $1 AND x.location_id = q.location_id AND x.sku_key = q.sku_key
 """)
 
 # A part of a bundle at a location, with what has run out added back, and lots whose time is over taken off. p, of
@@ -125,8 +126,8 @@ def definitions(rows: Sequence[Sequence[Any]]) -> list[Bundle]:
 
 
 def beside(rows: Sequence[Sequence[Any]]) -> dict[str, PartLevel]:
-    """Rows of BESIDE, by folded SKU."""
-    return {key: PartLevel(1, available, version, updated_at) for key, available, version, updated_at in rows}
+    """Rows of BESIDE of one location, by folded SKU."""
+    return {key: PartLevel(1, available, version, updated_at) for _, key, available, version, updated_at in rows}
 
 
 async def read(

@@ -1,4 +1,4 @@
-"""How lots and their policies are kept: what the lane reads and writes of them, and what reads take off for them."""
+"""How lots and their policies are kept: what the lane reads of them, and what reads take off for them."""
 
 from __future__ import annotations
 
@@ -38,37 +38,6 @@ LOT_BUCKETS = pipeline.Statement("""
 SELECT sku_key, lot, expires_at, quantity FROM lot_bucket
 WHERE tenant_id = $1 AND location_id = $2 AND sku_key = ANY ($3::text[]) AND expires_at <= (SELECT clock_timestamp())
 """)
-# Parts of the lane's writing statement.
-PARTS: Mapping[str, str] = {
-    "lots": """
-        INSERT INTO stock_lot AS x (tenant_id, location_id, sku_key, lot, on_hand, reserved, allocated, damaged,
-            quality_control, expired, in_transit, sell_until, recalled_at)
-        SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
-        FROM unnest(%(o_key)s::text[], %(o_lot)s::text[], %(o_on_hand)s::bigint[], %(o_reserved)s::bigint[],
-            %(o_allocated)s::bigint[], %(o_damaged)s::bigint[], %(o_quality_control)s::bigint[], %(o_expired)s::bigint[],
-            %(o_in_transit)s::bigint[], %(o_sell_until)s::timestamptz[], %(o_recalled_at)s::timestamptz[]) u
-        ON CONFLICT (tenant_id, location_id, sku_key, lot) DO UPDATE SET on_hand = excluded.on_hand,
-            reserved = excluded.reserved, allocated = excluded.allocated, damaged = excluded.damaged,
-            quality_control = excluded.quality_control, expired = excluded.expired,
-            in_transit = excluded.in_transit""",
-    "gone_lots": """
-        DELETE FROM stock_lot x USING unnest(%(g_key)s::text[], %(g_lot)s::text[]) u (sku_key, lot)
-        WHERE x.tenant_id = %(tenant)s::uuid AND x.location_id = %(location)s::uuid AND x.sku_key = u.sku_key AND x.lot = u.lot""",
-    "lot_buckets": """
-        INSERT INTO lot_bucket AS x (tenant_id, location_id, sku_key, lot, expires_at, quantity)
-        SELECT %(tenant)s::uuid, %(location)s::uuid, u.*
-        FROM unnest(%(lb_key)s::text[], %(lb_lot)s::text[], %(lb_expires_at)s::timestamptz[], %(lb_quantity)s::bigint[]) u
-        ON CONFLICT (tenant_id, location_id, sku_key, lot, expires_at) DO UPDATE SET quantity = x.quantity + excluded.quantity""",
-    "lots_taken": """
-        UPDATE lot_bucket x SET quantity = x.quantity - u.quantity
-        FROM unnest(%(lt_key)s::text[], %(lt_lot)s::text[], %(lt_expires_at)s::timestamptz[], %(lt_quantity)s::bigint[])
-            u (sku_key, lot, expires_at, quantity)
-        WHERE x.tenant_id = %(tenant)s::uuid AND x.location_id = %(location)s::uuid AND x.sku_key = u.sku_key
-          AND x.lot = u.lot AND x.expires_at = u.expires_at""",
-    "lots_due": """
-        DELETE FROM lot_bucket WHERE tenant_id = %(tenant)s::uuid AND location_id = %(location)s::uuid
-          AND sku_key = ANY (%(lots_due)s::text[]) AND expires_at <= %(now)s::timestamptz""",
-}
 
 
 def queries(

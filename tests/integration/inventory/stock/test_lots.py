@@ -265,9 +265,9 @@ async def test_a_sku_without_lots_asks_the_database_nothing_more(
     monkeypatch.setattr(lane_store, "_queries", queries)
     monkeypatch.setattr(lane_store, "_later", see_later)
     await world.reserve(location_id, ("Plain", 1))
-    assert (asked, later) == ([{"head", "levels", "clock"}], [{}])
+    assert (asked, later) == ([{"heads", "levels", "clock"}], [{}])
     await shelf.hold(location_id, 1)  # one with lots: in the same trip, as they are known
-    assert (asked[1], later[1]) == ({"head", "levels", "clock", "lots", "lot_buckets", "policies"}, {})
+    assert (asked[1], later[1]) == ({"heads", "levels", "clock", "lots", "lot_buckets", "policies"}, {})
 
 
 async def test_a_process_that_never_saw_the_lots_finds_them(shelf: Shelf, world: worlds.StockWorld) -> None:
