@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from services.inventory import lane
-from services.inventory.domain import commands, levels, purchase_receipts, stock_errors, transitions
+from services.inventory.domain import commands, levels, lots, purchase_receipts, stock_errors, transitions
 from services.kit import database, errors, ids
 from tests.integration.inventory.replenishment import buying
 from tests.integration.inventory.replenishment.buying import (
@@ -24,6 +26,7 @@ from tests.integration.inventory.replenishment.buying import (
     SOON,
     eur,
 )
+from tillmesh.inventory.v1 import lots_pb2
 from tillmesh.inventory.v1 import replenishment_pb2 as messages
 from tillmesh.inventory.v1 import replenishment_service_pb2 as pb
 
@@ -317,6 +320,39 @@ async def test_orders_are_filtered_and_paged(world: buying.BuyingWorld) -> None:
     assert [order.id for order in ordered.purchase_orders] == [of_b.id]
     theirs = await world.call(pb.ListPurchaseOrdersRequest(supplier_id=supplier.id))
     assert len(theirs.purchase_orders) == 3
+
+
+async def test_a_delivery_says_of_which_lots_its_units_are(world: buying.BuyingWorld) -> None:
+    location_id = await world.location(["milk"])
+    async with world.db.transaction(world.tenant) as session:
+        policy = 'UPDATE variant SET lot_policy = \'{"sell_past_best_before": false, "minimum_life_days": {}}\''
+        await session.execute(sa.text(policy))
+    order = await world.placed(location_id, {"milk": 20})
+
+    def line(code: str, **fields: Any) -> messages.PurchaseReceiptLine:
+        lot = lots_pb2.LotInput(code=code, expires_on=fields.pop("expires_on", ""))
+        return messages.PurchaseReceiptLine(sku="milk", lot=lot if code else None, **fields)
+
+    lines = [line("A", accepted=5, damaged=1, expires_on="311200"), line("B", accepted=4), line("", accepted=2)]
+    request = pb.CreatePurchaseReceiptRequest(purchase_order_id=order.id, lines=lines)
+    receipt = await world.call(request)
+
+    assert [(x.lot.code, x.accepted, x.damaged) for x in receipt.lines] == [("A", 5, 1), ("B", 4, 0), ("", 2, 0)]
+    shelf = await world.rows("SELECT lot, on_hand, damaged FROM stock_lot ORDER BY lot")
+    assert [tuple(row) for row in shelf] == [("A", 6, 1), ("B", 4, 0)]
+    known = await world.rows("SELECT code, expires_on FROM lot ORDER BY code")
+    assert [tuple(row) for row in known] == [("A", dt.date(2031, 12, 31)), ("B", None)]
+    level = await world.level(location_id, "milk")
+    assert (level.on_hand, await world.incoming(location_id, "milk")) == (12, [(8, order.number)])
+
+    request.lines[0].lot.expires_on = "2031-12-30"  # nothing of such a delivery is kept
+    with pytest.raises(lots.LotMismatch):
+        await world.call(request)
+    assert (await world.order(order.id)).lines[0].received == 12
+    request.lines[0].lot.expires_on = ""
+    request.lines[1].lot.code = "A"
+    with pytest.raises(errors.InvalidRequest):
+        await world.call(request)
 
 
 async def test_while_the_lane_is_away_a_receipt_says_so_and_is_applied_later(db: database.Database) -> None:
