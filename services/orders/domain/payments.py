@@ -224,16 +224,19 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is left to pay of an order, in its currency. state: of the order, by the contract's number."""
+    """What is left to pay of an order, in its currency. busy: somebody is at it, e.g. cancels it."""
 
     state: sale.OrderState
     currency_code: str
     left: int
+    busy: bool = False
 
     def take(self, amount: int, currency_code: str) -> None:
-        """Refuses a payment that the order can't take. NotPayable, CurrencyMismatch, AmountExceeded."""
+        """Refuses a payment that the order can't take. NotPayable, InProgress, CurrencyMismatch, AmountExceeded."""
         if self.state not in (sale.OrderState.PLACED, sale.OrderState.COMPLETED):
             raise NotPayable(self.state)
+        if self.busy:
+            raise InProgress
         if currency_code != self.currency_code:
             raise CurrencyMismatch(self.currency_code)
         if amount > self.left:

@@ -17,6 +17,7 @@ from services.orders.domain import payments as domain
 from services.orders.domain import sale
 from services.orders.tables import order_tender, sales_order
 from services.orders.tables_payments import payment, payment_exception, payment_operation
+from services.orders.tables_placing import order_saga
 
 Session = sa_asyncio.AsyncConnection
 TENANT: Final = sa.text("current_setting('app.tenant_id')::uuid")
@@ -207,7 +208,9 @@ async def lock_due(session: database.WriteSession, order_id: uuid.UUID) -> domai
     if row.channel == int(sale.Channel.POS):
         at = sa.and_(t.location_id == row.location_id, t.business_date == row.business_date, t.order_id == order_id)
         paid += await _sum(session, t.amount, at)
-    return domain.Due(sale.OrderState(row.state), row.currency_code, row.total - paid)
+    live = sa.select(order_saga.c.id).where(order_saga.c.order_id == order_id, order_saga.c.finished_at.is_(None))
+    busy = (await session.execute(live.limit(1))).one_or_none() is not None
+    return domain.Due(sale.OrderState(row.state), row.currency_code, row.total - paid, busy)
 
 
 async def _sum(session: Session, amount: sa.ColumnElement[int], where: sa.ColumnElement[bool]) -> int:

@@ -182,7 +182,8 @@ class PaymentsServiceServicer:
     def CreatePayment(self, request, context):
         """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
         `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
-        an order that is a draft, cancelled or expired; CURRENCY_MISMATCH; NOT_FOUND (order).
+        an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
+        location).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,8 @@ class PaymentsServiceStub:
     CreatePayment: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.CreatePaymentRequest, _payments_pb2.Payment]
     """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
     `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
-    an order that is a draft, cancelled or expired; CURRENCY_MISMATCH; NOT_FOUND (order).
+    an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
+    location).
     """
     RecordOfflinePayment: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.RecordOfflinePaymentRequest, _payments_pb2.Payment]
     """Records a payment that was taken by hand: cash, or a card terminal of its own. It is captured at once. Errors as of
@@ -126,7 +127,8 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.CreatePaymentRequest, _payments_pb2.Payment]  # type: ignore[assignment]
     """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
     `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
-    an order that is a draft, cancelled or expired; CURRENCY_MISMATCH; NOT_FOUND (order).
+    an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
+    location).
     """
     RecordOfflinePayment: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.RecordOfflinePaymentRequest, _payments_pb2.Payment]  # type: ignore[assignment]
     """Records a payment that was taken by hand: cash, or a card terminal of its own. It is captured at once. Errors as of
@@ -218,7 +220,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payments_pb2.Payment, _abc.Awaitable[_payments_pb2.Payment]]:
         """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
         `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
-        an order that is a draft, cancelled or expired; CURRENCY_MISMATCH; NOT_FOUND (order).
+        an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
+        location).
         """
 
     @_abc_1.abstractmethod

@@ -232,6 +232,22 @@ async def test_what_is_refused_and_why(desk: Desk) -> None:
     assert (await desk.refused("RecordOfflinePayment", later)).reason == "INVALID_REQUEST"
 
 
+async def test_an_order_that_is_being_cancelled_takes_no_money(desk: Desk) -> None:
+    order = await desk.order(1000)
+    await desk.execute(
+        """INSERT INTO order_saga (tenant_id, id, order_id, kind, step, due_at, deadline_at, created_at, principal, method,
+            request_key, fingerprint) SELECT tenant_id, id, id, 2, 1, now() + interval '1 h', now() + interval '1 h', now(),
+            'test', 'test', '', '' FROM sales_order"""
+    )
+
+    refused = await desk.refused("RecordOfflinePayment", desk.by_hand(order, 1))
+    await desk.execute("UPDATE order_saga SET finished_at = now()")
+    paid = await desk.call("RecordOfflinePayment", desk.by_hand(order, 1))
+
+    assert refused.reason == "PAYMENT_IN_PROGRESS"
+    assert amounts(paid) == (1, 1, 0, 0)
+
+
 async def test_a_payment_is_for_tokens_that_cover_where_it_was_made(desk: Desk) -> None:
     order = await desk.order(1000)
     here = await desk.call("RecordOfflinePayment", desk.by_hand(order, 100))
