@@ -385,6 +385,6 @@ class LotMachine(stateful.RuleBasedStateMachine):
 
 
 LotMachine.TestCase.settings = hypothesis.settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+    max_examples=250, stateful_step_count=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
 )
 TestLots = LotMachine.TestCase
