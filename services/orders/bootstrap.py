@@ -103,7 +103,7 @@ class Orders:
         self.process.server.add(customers_rpc.add_CustomersServiceServicer_to_server, people)
         self.process.before_doors(self.customers.check)
         self.process.start(self.customers.erasing.run(), "erasures")
-        self.process.start(self.desk.runner.run_due(self.db), "sagas")
+        self.process.start(self.desk.run_due(), "sagas")
         self._add_payments()
         self.process.add_events()
 

@@ -10,7 +10,7 @@ from services.orders.domain import sale as domain
 from services.orders.mapping import messages, placed_messages
 from tillmesh.orders.v1 import orders_events_pb2 as pb
 
-OrderEvent = pb.OrderPlaced | pb.OrderUpdated | pb.OrderCompleted | pb.OrderCancelled
+OrderEvent = pb.OrderDrafted | pb.OrderPlaced | pb.OrderUpdated | pb.OrderCompleted | pb.OrderCancelled
 
 
 def sales_recorded(

@@ -87,6 +87,32 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         order = await self._desk.placing.preview(caller, placing_requests.tenant(caller), command)
         return placement_pb2.PreviewOrderResponse(order=placed_messages.preview(_shown(order)))
 
+    async def CreateDraftOrder(
+        self, request: placement_pb2.CreateDraftOrderRequest, context: Context
+    ) -> orders_pb2.Order:
+        caller = principal.current()
+        command = placing_requests.create_draft(request, caller)
+        return await self._desk.drafting.create(placing_requests.tenant(caller), command)
+
+    async def UpdateDraftOrder(
+        self, request: placement_pb2.UpdateDraftOrderRequest, context: Context
+    ) -> orders_pb2.Order:
+        caller = principal.current()
+        command = placing_requests.update_draft(request, caller)
+        return await self._desk.drafting.update(caller, placing_requests.tenant(caller), command)
+
+    async def QuoteOrder(self, request: placement_pb2.QuoteOrderRequest, context: Context) -> orders_pb2.Order:
+        caller = principal.current()
+        command = placing_requests.quote(request, caller)
+        return await self._desk.drafting.quote(caller, placing_requests.tenant(caller), command)
+
+    async def PlaceDraftOrder(
+        self, request: placement_pb2.PlaceDraftOrderRequest, context: Context
+    ) -> orders_pb2.Order:
+        caller = principal.current()
+        command = placing_requests.place_draft(request, caller)
+        return _shown(await self._desk.placing.place_draft(caller, placing_requests.tenant(caller), command))
+
     async def CancelOrder(self, request: placement_pb2.CancelOrderRequest, context: Context) -> orders_pb2.Order:
         caller = principal.current()
         command = placing_requests.cancel(request, caller)

@@ -197,6 +197,15 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "PreviewOrder": {
         "content": {"location_id": "{location}", "lines": [{"code": "{sku}", "quantity": 1}], "delivery": {}},
     },
+    "CreateDraftOrder": {
+        "content": {"location_id": "{location}", "lines": [{"code": "{sku}", "quantity": 1}], "delivery": {}},
+    },
+    "UpdateDraftOrder": {
+        "order_id": "{draft}",
+        "content": {"location_id": "{location}", "lines": [{"code": "{sku}", "quantity": 1}], "delivery": {}},
+    },
+    "QuoteOrder": {"order_id": "{draft}"},
+    "PlaceDraftOrder": {"order_id": "{draft}"},
     "CancelOrder": {"order_id": "{order}"},
     "UpdateOrderStatus": {"order_id": "{order}", "machine": 1, "to_state": "COMPLETED"},
     "ListOrders": {"filter": {"location_id": "{location}", "fulfillment_location_id": "{location}"}},

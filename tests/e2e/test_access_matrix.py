@@ -65,13 +65,17 @@ class Matrix:
         admin.post("/v1/price-lists", {"price_list": {"code": "same-list", "name": "A list"}}, 201)
         admin.stock(location, "SAME-SKU", 50)
         lot = admin.post("/v1/variants/SAME-SKU/lots", {"lot": {"code": "SAME-LOT"}}, 201)
+        amount = {"currency_code": "EUR", "minor_units": "100"}
+        admin.post("/v1/variants/SAME-SKU/prices", {"price": {"amount": amount}}, 201)
+        content = {"location_id": location, "lines": [{"code": "SAME-SKU", "quantity": 1}], "delivery": {}}
+        draft = admin.post("/v1/orders/drafts", {"content": content}, 201)
         held = admin.post(f"/v1/locations/{location}/inventory/SAME-SKU/reserve", {"quantity": 1}, 201)
         order = admin.sale(location, "SAME-SKU", "same-sale", quantity=60).json()
         path = f"/v1/locations/{location}/exceptions"
         raised = eventually(lambda: admin.get(path)["exceptions"])
         return {
             "location": location, "product": product["id"], "sku": "SAME-SKU", "reservation": held["id"],
-            "order": order["id"], "exception": raised[0]["id"], "price_list": "same-list",
+            "order": order["id"], "draft": draft["id"], "exception": raised[0]["id"], "price_list": "same-list",
             "lot": lot["id"],
             "import": admin.post("/v1/imports", {"kind": 1}, 201)["id"],
             "export": admin.post("/v1/exports", {"kind": 1}, 201)["id"],
@@ -233,7 +237,7 @@ def test_a_token_of_another_location_is_refused(matrix: Matrix, method: samples.
 @pytest.mark.parametrize(
     "name",
     ["GetReservation", "ExtendReservation", "ConfirmReservation", "ReleaseReservation", "GetOrder", "UpdateOrderStatus",
-     "CancelOrder",
+     "CancelOrder", "QuoteOrder", "PlaceDraftOrder",
      "ListOrderHistory", "GetPurchaseOrder",
      "ListPurchaseReceipts", "GetPurchaseReceipt", "GetCycleCount", "ListCycleCountLines", "RecordCycleCountLines",
      "SubmitCycleCount", "GetTransfer", "ListTransferEvents"],
@@ -263,6 +267,7 @@ NEVER = {
     "product": f"prd_{samples.NIL}",
     "reservation": f"rsv_{samples.NIL}",
     "order": f"ord_{samples.NIL}",
+    "draft": f"ord_{samples.NIL}",
     "exception": str(uuid.UUID(int=0)),
     "import": f"imp_{samples.NIL}",
     "export": f"exp_{samples.NIL}",

@@ -290,11 +290,42 @@ def check_payment(payment: Payment, total: int) -> None:
         raise PaymentMismatch(due, tendered)
 
 
+def quote_of(draft: sale.Order) -> Quote:
+    """What a draft says it costs."""
+    assert draft.placed is not None
+    sums = sale.Totals(draft.net_total, draft.tax_total, draft.discount_total, draft.total)
+    return Quote(tuple(draft.lines), sums, draft.placed.pricing, draft.tax_inclusive, draft.currency_code)
+
+
+def was_draft(order: sale.Order) -> bool:
+    """Whether an order that is PENDING was a draft before."""
+    return order.placed is not None and order.placed.valid_until is not None
+
+
+def require_draft(order: sale.Order, expected_version: int, at: dt.datetime) -> None:
+    """NotEditable when it is no draft, or has run out; VersionMismatch. expected_version 0: whatever it is."""
+    if order.placed is None or order.state is not sale.OrderState.DRAFT:
+        raise NotEditable(order.state.name)
+    if order.placed.valid_until is not None and order.placed.valid_until <= at:
+        raise NotEditable(sale.OrderState.EXPIRED.name)
+    if expected_version not in (0, order.version):
+        raise errors.VersionMismatch(order.version)
+
+
+def still_a_draft(pending: sale.Order, draft: sale.Order) -> sale.Order:
+    """A draft that is being placed keeps what it has as a draft, until it is placed."""
+    assert pending.placed is not None
+    assert draft.placed is not None
+    valid_until, held = draft.placed.valid_until, draft.placed.prices_held
+    placed = dataclasses.replace(pending.placed, valid_until=valid_until, prices_held=held)
+    return dataclasses.replace(pending, version=draft.version, customer_id=draft.customer_id, placed=placed)
+
+
 def plan_cancel(order: sale.Order, expected_version: int, reason: CancelReason, note: str, actor: str) -> Cancel | None:
     """What has to be given back; None: it is cancelled already. VersionMismatch; NotEditable: work on it has begun."""
     if order.state is sale.OrderState.CANCELLED:
         return None
-    if order.placed is None or order.state is not sale.OrderState.PLACED:
+    if order.placed is None or order.state not in (sale.OrderState.DRAFT, sale.OrderState.PLACED):
         raise NotEditable(order.state.name)
     if expected_version not in (0, order.version):
         raise errors.VersionMismatch(order.version)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable
+import datetime as dt
 
-from services.kit import clock, events, idempotency, ids, principal, validation
-from services.orders import visible
+from google.protobuf import duration_pb2
+
+from services.kit import events, idempotency, principal, validation
+from services.orders import drafting, visible
 from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk
 from services.orders.domain import placed_order, placement, sale
-from services.orders.mapping import placed_requests, requests
+from services.orders.mapping import contents, placed_requests, requests
 from services.orders.placing import cancelling, placing
 from services.orders.placing.effects import Tenant
 from tillmesh.orders.v1 import orders_pb2, placement_pb2
@@ -43,6 +44,59 @@ def preview(request: placement_pb2.PreviewOrderRequest, caller: principal.Princi
     return place(placement_pb2.PlaceOrderRequest(content=request.content), caller)
 
 
+def place_draft(request: placement_pb2.PlaceDraftOrderRequest, caller: principal.Principal) -> placing.PlaceDraft:
+    """NOT_FOUND for an id that can't be one."""
+    key = placed_requests.idempotency_key("PlaceDraftOrder", request, caller)
+    return placing.PlaceDraft(
+        order_id=requests.order_uuid(request.order_id),
+        payment=payment(request.payment),
+        expected_total=request.expected_total if request.HasField("expected_total") else None,
+        expected_version=request.expected_version,
+        principal=key.principal,
+        request_key=key.key,
+        fingerprint=key.fingerprint,
+        actor=placed_requests.actor(caller),
+    )
+
+
+def create_draft(request: placement_pb2.CreateDraftOrderRequest, caller: principal.Principal) -> drafting.Create:
+    return drafting.Create(
+        content=content(request.content, caller),
+        kept=contents.to_json(request.content),
+        ttl=_ttl(request.ttl, drafting.DRAFT_TTL),
+        key=placed_requests.idempotency_key("CreateDraftOrder", request, caller),
+        actor=placed_requests.actor(caller),
+    )
+
+
+def update_draft(request: placement_pb2.UpdateDraftOrderRequest, caller: principal.Principal) -> drafting.Update:
+    """NOT_FOUND for an id that can't be one."""
+    return drafting.Update(
+        order_id=requests.order_uuid(request.order_id),
+        content=content(request.content, caller),
+        kept=contents.to_json(request.content),
+        expected_version=request.expected_version,
+        key=placed_requests.idempotency_key("UpdateDraftOrder", request, caller),
+        actor=placed_requests.actor(caller),
+    )
+
+
+def quote(request: placement_pb2.QuoteOrderRequest, caller: principal.Principal) -> drafting.Quote:
+    """NOT_FOUND for an id that can't be one."""
+    return drafting.Quote(
+        order_id=requests.order_uuid(request.order_id),
+        ttl=_ttl(request.ttl, drafting.QUOTE_TTL),
+        expected_version=request.expected_version,
+        key=placed_requests.idempotency_key("QuoteOrder", request, caller),
+        actor=placed_requests.actor(caller),
+    )
+
+
+def _ttl(told: duration_pb2.Duration, default: dt.timedelta) -> dt.timedelta:
+    """Not set is the default: a ttl is at least a minute."""
+    return told.ToTimedelta() or default
+
+
 def cancel(request: placement_pb2.CancelOrderRequest, caller: principal.Principal) -> cancelling.Cancel:
     """NOT_FOUND for an id that can't be one."""
     key = placed_requests.idempotency_key("CancelOrder", request, caller)
@@ -60,27 +114,8 @@ def cancel(request: placement_pb2.CancelOrderRequest, caller: principal.Principa
 
 def content(told: placement_pb2.OrderContent, caller: principal.Principal) -> placement.Content:
     """What is ordered. A customer's own token names the customer by itself."""
-    customer_id = told.customer_id
-    if not visible.is_staff(caller) and caller.customer_id:
-        customer_id = caller.customer_id
-    return placement.Content(
-        location_id=ids.given("loc", "location", told.location_id),
-        channel=sale.Channel(told.channel or orders_pb2.CHANNEL_WEB),
-        lines=tuple(_line(line) for line in told.lines),
-        method=_method(told),
-        charges=tuple(
-            placement.Charge(sale.LineKind(each.kind), each.name, each.minor_units, each.tax_category)
-            for each in told.charges
-        ),
-        discounts=_discounts(told.discounts),
-        customer_id=requests.optional_id("cus", customer_id, "content.customer_id"),
-        campaign_id=told.campaign_id,
-        price_list=told.price_list,
-        sourcing=_sourcing(told.sourcing),
-        external_reference=told.external_reference,
-        marketplace=told.marketplace,
-        note=told.note,
-    )
+    own = caller.customer_id if not visible.is_staff(caller) else ""
+    return contents.content(told, own or told.customer_id)
 
 
 def payment(told: placement_pb2.OrderPayment) -> placement.Payment:
@@ -104,34 +139,3 @@ def _guest(request: placement_pb2.PlaceOrderRequest, caller: principal.Principal
     )
     write = desk.Write(caller.tenant_id, key, placed_requests.actor(caller))
     return placing.Guest(write, people.Draft(profile=profile, locale=""))
-
-
-def _line(line: placement_pb2.OrderContent.Line) -> placement.ContentLine:
-    return placement.ContentLine(
-        code=line.code,
-        quantity=line.quantity,
-        expected_unit_price=line.expected_unit_price if line.HasField("expected_unit_price") else None,
-        unit_price=line.unit_price if line.HasField("unit_price") else None,
-        discounts=_discounts(line.discounts),
-        group=line.group,
-    )
-
-
-def _discounts(told: Iterable[orders_pb2.DiscountAmount]) -> tuple[sale.Discount, ...]:
-    return tuple(sale.Discount(each.name, each.minor_units, each.campaign_id) for each in told)
-
-
-def _method(told: placement_pb2.OrderContent) -> placed_order.Method:
-    if told.HasField("pickup"):
-        at = told.pickup.pickup_at.ToDatetime(clock.UTC) if told.pickup.HasField("pickup_at") else None
-        location: uuid.UUID = ids.given("loc", "location", told.pickup.location_id)
-        return placed_order.Pickup(location, at)
-    return placed_order.Delivery(told.delivery.address_id, told.delivery.country_code, told.delivery.method)
-
-
-def _sourcing(told: placement_pb2.OrderContent.Sourcing) -> placement.Sourcing:
-    """Where it goes is kept to two decimals: the neighbourhood, and not the house."""
-    destination = None
-    if told.HasField("destination"):
-        destination = (round(told.destination.latitude, 2), round(told.destination.longitude, 2))
-    return placement.Sourcing(told.rule, told.split, destination, tuple(told.location_ids), told.parcels_max)

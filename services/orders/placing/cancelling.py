@@ -7,15 +7,12 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from services.kit import database, errors, ids
+from services.kit import ids
 from services.kit import principal as principals
 from services.orders import visible
 from services.orders.domain import placed_order, placement, sagas, sale
-from services.orders.placing import effects, running
-from services.orders.placing import saga as one
+from services.orders.placing import asking, effects
 from services.orders.placing.effects import Tenant
-from services.orders.store import reads
-from services.orders.store import sagas as store
 
 METHOD: Final = "tillmesh.orders.v1.OrdersService/CancelOrder"
 
@@ -41,17 +38,19 @@ class _Nothing(Exception):
 class Cancelling:
     """Cancels orders, for one process."""
 
-    def __init__(self, db: database.Database, made: effects.Effects, runner: running.Runner) -> None:
-        self._db = db
+    def __init__(self, made: effects.Effects, asked: asking.Asking) -> None:
         self._effects = made
-        self._runner = runner
+        self._asking = asked
 
     async def cancel(self, caller: principals.Principal, tenant: Tenant, command: Cancel) -> sale.Order:
         """The order, cancelled. NotFound, LocationScope, VersionMismatch, NotEditable, OrderBusy.
 
         OutcomeUnknown: it goes on by itself, and can't be turned back.
         """
-        if (earlier := await self._earlier(tenant, command)) is not None:
+        earlier = await self._asking.earlier(
+            tenant, command.principal, METHOD, command.request_key, command.fingerprint
+        )
+        if earlier is not None:
             return earlier
         saga = _saga(command)
 
@@ -64,33 +63,11 @@ class Cancelling:
 
         try:
             await self._effects.begin_cancel(tenant, saga, decide)
-            await self._runner.run(tenant, saga)
         except effects.Taken:
             raise placed_order.OrderBusy from None
         except _Nothing:
-            pass
-        except (one.Waiting, store.Superseded):
-            raise errors.OutcomeUnknown from None
-        return await self._load(tenant, command.order_id)
-
-    async def _earlier(self, tenant: Tenant, command: Cancel) -> sale.Order | None:
-        """What the key stands for. IdempotencyKeyReused; InFlight."""
-        async with self._db.read(tenant.uuid) as session:
-            found = await store.by_key(session, tenant.uuid, command.principal, METHOD, command.request_key)
-        if found is None:
-            return None
-        if found.fingerprint != command.fingerprint:
-            raise errors.IdempotencyKeyReused
-        if found.succeeded is None:
-            raise placement.InFlight
-        return await self._load(tenant, found.order_id)
-
-    async def _load(self, tenant: Tenant, order_id: uuid.UUID) -> sale.Order:
-        async with self._db.read(tenant.uuid) as session:
-            order = await reads.get(session, tenant.uuid, order_id)
-        if order is None:
-            raise errors.NotFound("order")
-        return order
+            return await self._asking.load(tenant, command.order_id)
+        return await self._asking.run(tenant, saga)
 
 
 def _saga(command: Cancel) -> sagas.Saga:

@@ -1,26 +1,36 @@
-"""The parts that place and cancel orders, put together for one process."""
+"""The parts that draft, place and cancel orders, put together for one process."""
 
 from __future__ import annotations
 
 from services.kit import database
+from services.orders import drafting
 from services.orders.customers.handlers import profiles
+from services.orders.mapping import contents
 from services.orders.payments import port as payments
-from services.orders.placing import cancelling, effects, placing, port, running
+from services.orders.placing import asking, cancelling, effects, placing, port, pricing, running
 
 
 class Desk:
-    """Use cases of placing, and who runs what is due."""
+    """Use cases of placing, and who does what is due."""
 
     def __init__(
         self,
         db: database.Database,
-        items: placing.Items,
+        items: pricing.Items,
         stock: port.Stock,
         moves: payments.Payments,
         customers: profiles.Profiles,
         heard: effects.Heard,
     ) -> None:
         made = effects.Effects(db, stock, moves, customers, heard)
+        prices = pricing.Pricing(db, items)
         self.runner = running.Runner(made)
-        self.placing = placing.Placing(db, items, made, self.runner)
-        self.cancelling = cancelling.Cancelling(db, made, self.runner)
+        asked = asking.Asking(db, made, self.runner)
+        self.drafting = drafting.Drafting(db, prices, asked, contents.of_json, heard)
+        self.placing = placing.Placing(db, prices, made, asked, contents.of_json)
+        self.cancelling = cancelling.Cancelling(made, asked)
+        self._db = db
+
+    async def run_due(self) -> None:
+        """Does what is due, until cancelled. In one process at a time."""
+        await self.runner.run_due(self._db, self.drafting.expire)

@@ -25,15 +25,15 @@ from services.orders.domain.machines import FulfillmentState, Machine
 from services.orders.domain.placed_order import Entry
 from services.orders.payments import port as payments
 from services.orders.placing import port
+from services.orders.store import drafts, reads
 from services.orders.store import payments as payment_store
 from services.orders.store import placing as store
-from services.orders.store import reads
 from services.orders.store import sagas as saga_store
 from tillmesh.orders.v1 import orders_events_pb2 as pb
 
 EFFECTS: Final = (
     "guest", "numbers", "begin", "hold", "advance", "authorise", "confirm", "capture", "place",
-    "void", "refund", "release", "abandon", "postpone", "claim", "begin_cancel", "cancel",
+    "begin_draft", "void", "refund", "release", "abandon", "postpone", "claim", "begin_cancel", "cancel",
 )  # fmt: skip
 SECONDS: Final = 9.0
 """For each effect; with sagas.RENEWED it is less than a lease, so that who lost a lease begins nothing any more."""
@@ -46,6 +46,7 @@ METHODS: Final = {
 Heard = Callable[[str, str], None]
 """Called after a commit with (tenant TypeID, key of an event)."""
 Build = Callable[[dt.datetime], sale.Order]
+Rebuild = Callable[[sale.Order, dt.datetime], sale.Order]
 Decide = Callable[[sale.Order], sagas.Plan]
 
 
@@ -173,6 +174,25 @@ class Effects:
                 raise errors.AlreadyExists("order") from None
             raise
 
+    async def begin_draft(self, tenant: Tenant, saga: sagas.Saga, build: Rebuild) -> sale.Order:
+        """A draft is PENDING, and has a saga that will place it. Taken; what build refuses under the lock."""
+        return await failpoints.effect("begin_draft", self._begin_draft(tenant, saga, build))
+
+    async def _begin_draft(self, tenant: Tenant, saga: sagas.Saga, build: Rebuild) -> sale.Order:
+        async with self._db.transaction(tenant.uuid) as session:
+            await store.lock(session, tenant.uuid, saga.order_id)
+            draft = await _found(session, tenant, saga.order_id)
+            if await saga_store.is_live(session, tenant.uuid, saga.order_id):
+                raise Taken
+            order = build(draft, await store.now(session))
+            if not await saga_store.begin(session, tenant.uuid, saga):
+                raise Taken
+            await store.update(session, tenant.uuid, order)
+            await store.replace_lines(session, tenant.uuid, draft, order, counted=False)
+            told = _moved(machines.ORDER.move(draft.state, order.state, machines.By.SYSTEM), order, actor=order.actor)
+            await store.add_history(session, tenant.uuid, order.id, [told])
+            return order
+
     async def advance(self, tenant: Tenant, saga: sagas.Saga) -> None:
         """Keeps how far the saga is, and its lease. saga_store.Superseded."""
         deadline.enter(SECONDS)
@@ -219,6 +239,8 @@ class Effects:
                 new_id=[ids.new_uuid() for _ in reservation.held],
             )
             order = _placed(pending, saga, groups, at)
+            if placement.was_draft(pending):
+                await drafts.drop_due(session, order.id)
             await store.insert_tenders(session, tenant.uuid, order)
             await store.put_groups(session, tenant.uuid, order, groups)
             await store.count_lines(session, tenant.uuid, order, counted=True)
@@ -240,6 +262,9 @@ class Effects:
             await store.lock(session, tenant.uuid, saga.order_id)  # before the saga, as who begins another does
             at = await saga_store.finish(session, tenant.uuid, saga, succeeded=False)
             pending = await _found(session, tenant, saga.order_id)
+            if placement.was_draft(pending):
+                await self._draft_again(session, tenant, saga, pending)
+                return
             reason = sagas.cancel_reason(saga.failure)
             expired = reason is placed_order.CancelReason.EXPIRED
             state = sale.OrderState.EXPIRED if expired else sale.OrderState.CANCELLED
@@ -248,6 +273,16 @@ class Effects:
             entry = dataclasses.replace(_moved(moved, order), reason=saga.failure.reason if saga.failure else "")
             await self._tell(session, tenant, pb.OrderCancelled, order, [entry], saga)
         self._heard(tenant.id, ids.encode("ord", order.id))
+
+    async def _draft_again(
+        self, session: database.WriteSession, tenant: Tenant, saga: sagas.Saga, pending: sale.Order
+    ) -> None:
+        """A draft that could not be placed may be tried again: nothing about it has changed, and nobody is told."""
+        order = dataclasses.replace(pending, state=sale.OrderState.DRAFT)
+        await store.update(session, tenant.uuid, order)
+        entry = _moved(machines.ORDER.move(pending.state, order.state, machines.By.SYSTEM), order)
+        entry = dataclasses.replace(entry, reason=saga.failure.reason if saga.failure else "")
+        await store.add_history(session, tenant.uuid, order.id, [entry])
 
     async def begin_cancel(self, tenant: Tenant, saga: sagas.Saga, decide: Decide) -> sale.Order:
         """Keeps the saga of an order that is to be cancelled, as decided under its lock. Taken; what decide raises."""
@@ -322,7 +357,7 @@ async def _found(
 def _placed(pending: sale.Order, saga: sagas.Saga, groups: Sequence[placed_order.Group], at: dt.datetime) -> sale.Order:
     assert pending.placed is not None
     tenders = tuple(sale.Tender(each.type, each.amount, pending.currency_code, "") for each in saga.plan.tenders)
-    placed = dataclasses.replace(pending.placed, groups=tuple(groups), placed_at=at, updated_at=at)
+    placed = dataclasses.replace(pending.placed, groups=tuple(groups), placed_at=at, updated_at=at, valid_until=None)
     return dataclasses.replace(
         pending,
         state=sale.OrderState.PLACED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import prometheus_client
@@ -64,12 +65,13 @@ class Runner:
         await asyncio.gather(*(one_of(*each) for each in claimed))
         return len(claimed)
 
-    async def run_due(self, db: database.Database) -> None:
-        """Looks for what is due, until cancelled. In one process at a time."""
+    async def run_due(self, db: database.Database, also: Callable[[], Awaitable[int]]) -> None:
+        """Looks for what is due, until cancelled, in one process at a time. also: is done as often."""
 
         async def job(_lease: leases.Lease) -> None:
             while await self.resume() == AT_ONCE:
                 pass  # what was claimed isn't due again for a while, so this ends
+            await also()
 
         await leases.run_alone(db, LEASE_NAME, job, every_seconds=EVERY_SECONDS)
 

@@ -185,6 +185,30 @@ class SalesRecorded(_message.Message):
 Global___SalesRecorded: _TypeAlias = SalesRecorded  # noqa: Y015
 
 @_typing.final
+class OrderDrafted(_message.Message):
+    """A draft was made, changed, or its prices are held from now on. Key: the order; position: its version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _orders_pb2.Order:
+        """As it stands now."""
+
+    def __init__(
+        self,
+        *,
+        order: _orders_pb2.Order | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderDrafted: _TypeAlias = OrderDrafted  # noqa: Y015
+
+@_typing.final
 class OrderPlaced(_message.Message):
     """An order was placed: its units are allocated and it is paid as far as was asked. Key: the order; position: its
     version. Complete, without personal data; its history is left out.
@@ -266,7 +290,9 @@ Global___OrderCompleted: _TypeAlias = OrderCompleted  # noqa: Y015
 
 @_typing.final
 class OrderCancelled(_message.Message):
-    """An order was cancelled as a whole; its units are on sale again. Key: the order."""
+    """An order was cancelled as a whole, its units are on sale again; or it was never placed, or a draft ran out: its state
+    says which. Key: the order.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

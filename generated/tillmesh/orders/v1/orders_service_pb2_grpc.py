@@ -68,6 +68,26 @@ class OrdersServiceStub:
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderResponse.FromString,
                 _registered_method=True)
+        self.CreateDraftOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/CreateDraftOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.CreateDraftOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.UpdateDraftOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/UpdateDraftOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateDraftOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.QuoteOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/QuoteOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.QuoteOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.PlaceDraftOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/PlaceDraftOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PlaceDraftOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
         self.CancelOrder = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/CancelOrder',
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.CancelOrderRequest.SerializeToString,
@@ -181,8 +201,40 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateDraftOrder(self, request, context):
+        """Keeps an order that is still being put together. Nothing is held for it. Errors as of PreviewOrder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateDraftOrder(self, request, context):
+        """Replaces what a draft holds; prices that were held are no more. ORDER_NOT_EDITABLE when it is no draft any more;
+        VERSION_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteOrder(self, request, context):
+        """Makes an offer of a draft: its prices hold for ttl, and so long it can be placed. ORDER_NOT_EDITABLE when it is no draft
+        any more; VERSION_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlaceDraftOrder(self, request, context):
+        """Places a draft, as PlaceOrder. Held prices apply; others are worked out anew. What is refused leaves it a
+        draft. ORDER_NOT_EDITABLE when it is no draft any
+        more; VERSION_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelOrder(self, request, context):
-        """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+        """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
         it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
         or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
         """
@@ -295,6 +347,26 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.PreviewOrder,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderResponse.SerializeToString,
+            ),
+            'CreateDraftOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDraftOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.CreateDraftOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'UpdateDraftOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDraftOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateDraftOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'QuoteOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.QuoteOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'PlaceDraftOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceDraftOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PlaceDraftOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
             ),
             'CancelOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelOrder,
@@ -515,6 +587,114 @@ class OrdersService:
             '/tillmesh.orders.v1.OrdersService/PreviewOrder',
             tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDraftOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/CreateDraftOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.CreateDraftOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDraftOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/UpdateDraftOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateDraftOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/QuoteOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.QuoteOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceDraftOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/PlaceDraftOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.PlaceDraftOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,8 +61,23 @@ class OrdersServiceStub:
     """
     PreviewOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]
     """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+    CreateDraftOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CreateDraftOrderRequest, _orders_pb2.Order]
+    """Keeps an order that is still being put together. Nothing is held for it. Errors as of PreviewOrder."""
+    UpdateDraftOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.UpdateDraftOrderRequest, _orders_pb2.Order]
+    """Replaces what a draft holds; prices that were held are no more. ORDER_NOT_EDITABLE when it is no draft any more;
+    VERSION_MISMATCH.
+    """
+    QuoteOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.QuoteOrderRequest, _orders_pb2.Order]
+    """Makes an offer of a draft: its prices hold for ttl, and so long it can be placed. ORDER_NOT_EDITABLE when it is no draft
+    any more; VERSION_MISMATCH.
+    """
+    PlaceDraftOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PlaceDraftOrderRequest, _orders_pb2.Order]
+    """Places a draft, as PlaceOrder. Held prices apply; others are worked out anew. What is refused leaves it a
+    draft. ORDER_NOT_EDITABLE when it is no draft any
+    more; VERSION_MISMATCH.
+    """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CancelOrderRequest, _orders_pb2.Order]
-    """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+    """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
     it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
     or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
     """
@@ -122,8 +137,23 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """
     PreviewOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]  # type: ignore[assignment]
     """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+    CreateDraftOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.CreateDraftOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Keeps an order that is still being put together. Nothing is held for it. Errors as of PreviewOrder."""
+    UpdateDraftOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.UpdateDraftOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Replaces what a draft holds; prices that were held are no more. ORDER_NOT_EDITABLE when it is no draft any more;
+    VERSION_MISMATCH.
+    """
+    QuoteOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.QuoteOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Makes an offer of a draft: its prices hold for ttl, and so long it can be placed. ORDER_NOT_EDITABLE when it is no draft
+    any more; VERSION_MISMATCH.
+    """
+    PlaceDraftOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PlaceDraftOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Places a draft, as PlaceOrder. Held prices apply; others are worked out anew. What is refused leaves it a
+    draft. ORDER_NOT_EDITABLE when it is no draft any
+    more; VERSION_MISMATCH.
+    """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.CancelOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
-    """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+    """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
     it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
     or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
     """
@@ -218,12 +248,51 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
 
     @_abc_1.abstractmethod
+    def CreateDraftOrder(
+        self,
+        request: _placement_pb2.CreateDraftOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Keeps an order that is still being put together. Nothing is held for it. Errors as of PreviewOrder."""
+
+    @_abc_1.abstractmethod
+    def UpdateDraftOrder(
+        self,
+        request: _placement_pb2.UpdateDraftOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Replaces what a draft holds; prices that were held are no more. ORDER_NOT_EDITABLE when it is no draft any more;
+        VERSION_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def QuoteOrder(
+        self,
+        request: _placement_pb2.QuoteOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Makes an offer of a draft: its prices hold for ttl, and so long it can be placed. ORDER_NOT_EDITABLE when it is no draft
+        any more; VERSION_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def PlaceDraftOrder(
+        self,
+        request: _placement_pb2.PlaceDraftOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Places a draft, as PlaceOrder. Held prices apply; others are worked out anew. What is refused leaves it a
+        draft. ORDER_NOT_EDITABLE when it is no draft any
+        more; VERSION_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
     def CancelOrder(
         self,
         request: _placement_pb2.CancelOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
-        """Cancels a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
+        """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
         it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
         or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
         """

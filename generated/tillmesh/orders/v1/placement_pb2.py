@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tillmesh.inventory.v1 import catalog_pb2 as tillmesh_dot_inventory_dot_v1_dot_catalog__pb2
 from tillmesh.inventory.v1 import stock_pb2 as tillmesh_dot_inventory_dot_v1_dot_stock__pb2
@@ -30,7 +31,7 @@ from tillmesh.orders.v1 import orders_pb2 as tillmesh_dot_orders_dot_v1_dot_orde
 from tillmesh.orders.v1 import states_pb2 as tillmesh_dot_orders_dot_v1_dot_states__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tillmesh/orders/v1/placement.proto\x12\x12tillmesh.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tillmesh/inventory/v1/catalog.proto\x1a!tillmesh/inventory/v1/stock.proto\x1a\x1ftillmesh/orders/v1/orders.proto\x1a\x1ftillmesh/orders/v1/states.proto\"\xed\x0c\n\x0cOrderContent\x12\x38\n\x0blocation_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^loc_[0-9a-hjkmnp-tv-z]{26}$\x12\x38\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1b.tillmesh.orders.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x01\x12@\n\x05lines\x18\x03 \x03(\x0b\x32%.tillmesh.orders.v1.OrderContent.LineB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x42\n\x07\x63harges\x18\x04 \x03(\x0b\x32\'.tillmesh.orders.v1.OrderContent.ChargeB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12?\n\tdiscounts\x18\x05 \x03(\x0b\x32\".tillmesh.orders.v1.DiscountAmountB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x30\n\x08\x64\x65livery\x18\x06 \x01(\x0b\x32\x1c.tillmesh.orders.v1.DeliveryH\x00\x12,\n\x06pickup\x18\x07 \x01(\x0b\x32\x1a.tillmesh.orders.v1.PickupH\x00\x12;\n\x0b\x63ustomer_id\x18\x08 \x01(\tB&\xbaH#r!2\x1f^(cus_[0-9a-hjkmnp-tv-z]{26})?$\x12\x1c\n\x0b\x63\x61mpaign_id\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12.\n\nprice_list\x18\n \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[a-z0-9._-]{0,64}$\x12;\n\x08sourcing\x18\x0b \x01(\x0b\x32).tillmesh.orders.v1.OrderContent.Sourcing\x12$\n\x12\x65xternal_reference\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\x0bmarketplace\x18\r \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x16\n\x04note\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x1a\x99\x02\n\x04Line\x12\x17\n\x04\x63ode\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\x08quantity\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12\x30\n\x13\x65xpected_unit_price\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00H\x00\x88\x01\x01\x12\'\n\nunit_price\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00H\x01\x88\x01\x01\x12?\n\tdiscounts\x18\x05 \x03(\x0b\x32\".tillmesh.orders.v1.DiscountAmountB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x16\n\x05group\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@B\x16\n\x14_expected_unit_priceB\r\n\x0b_unit_price\x1a\xa0\x01\n\x06\x43harge\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.tillmesh.orders.v1.LineKindB\x0c\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x0bminor_units\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x1d\n\x0ctax_category\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x1a\xa0\x02\n\x08Sourcing\x12;\n\x04rule\x18\x01 \x01(\x0e\x32#.tillmesh.inventory.v1.SourcingRuleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12=\n\x05split\x18\x02 \x01(\x0e\x32$.tillmesh.inventory.v1.SourcingSplitB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\x0b\x64\x65stination\x18\x03 \x01(\x0b\x32\x1f.tillmesh.inventory.v1.GeoPoint\x12\x42\n\x0clocation_ids\x18\x04 \x03(\tB,\xbaH)\x92\x01&\x10\x64\x18\x01\" r\x1e\x32\x1c^loc_[0-9a-hjkmnp-tv-z]{26}$\x12\x1e\n\x0bparcels_max\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x10(\x00:\xa5\x01\xbaH\xa1\x01\x1a\x9e\x01\n\x13\x63ontent.marketplace\x12\x37\x61 marketplace\'s order has its name and its number there\x1aNthis.channel != 4 || (this.marketplace != \'\' && this.external_reference != \'\')B\x14\n\x0b\x66ulfillment\x12\x05\xbaH\x02\x08\x01\"u\n\x05Guest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xfe\x01\x12\x1b\n\ngiven_name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0b\x66\x61mily_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x16\n\x05phone\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18(\"\xa0\x03\n\x0cOrderPayment\x12\x42\n\x07tenders\x18\x01 \x03(\x0b\x32\'.tillmesh.orders.v1.OrderPayment.TenderB\x08\xbaH\x05\x92\x01\x02\x10\n\x12:\n\x07\x63\x61pture\x18\x02 \x01(\x0e\x32\x1f.tillmesh.orders.v1.CaptureTimeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12&\n\x07\x64ue_now\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00\x88\x01\x01\x1a\xdb\x01\n\x06Tender\x12:\n\x04type\x18\x01 \x01(\x0e\x32\x1e.tillmesh.orders.v1.TenderTypeB\x0c\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04\x12n\n\x05token\x18\x02 \x01(\tB_\xbaH\\r\x05\x10\x01\x18\xff\x01\xba\x01R\n\x10tender.token.pan\x12!token must not hold a card number\x1a\x1b!this.matches(\'[0-9]{12,}\')\x12%\n\x0bminor_units\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x01\x42\n\n\x08_due_now\"\xfc\x02\n\x11PlaceOrderRequest\x12\x39\n\x07\x63ontent\x18\x01 \x01(\x0b\x32 .tillmesh.orders.v1.OrderContentB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x07payment\x18\x02 \x01(\x0b\x32 .tillmesh.orders.v1.OrderPayment\x12-\n\x0e\x65xpected_total\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00\x88\x01\x01\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12(\n\x05guest\x18\x05 \x01(\x0b\x32\x19.tillmesh.orders.v1.Guest:o\xbaHl\x1aj\n\x0bplace.guest\x12\'an order is of a customer or of a guest\x1a\x32!has(this.guest) || this.content.customer_id == \'\'B\x11\n\x0f_expected_total\"P\n\x13PreviewOrderRequest\x12\x39\n\x07\x63ontent\x18\x01 \x01(\x0b\x32 .tillmesh.orders.v1.OrderContentB\x06\xbaH\x03\xc8\x01\x01\"@\n\x14PreviewOrderResponse\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\"\xe2\x01\n\x12\x43\x61ncelOrderRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12<\n\x06reason\x18\x02 \x01(\x0e\x32 .tillmesh.orders.v1.CancelReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x04\x12\x16\n\x04note\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12!\n\x10\x65xpected_version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xab\x02\n\x18UpdateOrderStatusRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x38\n\x07machine\x18\x02 \x01(\x0e\x32\x1b.tillmesh.orders.v1.MachineB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\ttarget_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\'\n\x08to_state\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[A-Z_]{1,40}$\x12\x18\n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12!\n\x10\x65xpected_version\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x80\x05\n\x11ListOrdersRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12<\n\x06\x66ilter\x18\x03 \x01(\x0b\x32,.tillmesh.orders.v1.ListOrdersRequest.Filter\x1a\xef\x03\n\x06\x46ilter\x12$\n\x06number\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9]{0,18}$\x12;\n\x0b\x63ustomer_id\x18\x02 \x01(\tB&\xbaH#r!2\x1f^(cus_[0-9a-hjkmnp-tv-z]{26})?$\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32\x1e.tillmesh.orders.v1.OrderStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12;\n\x0blocation_id\x18\x04 \x01(\tB&\xbaH#r!2\x1f^(loc_[0-9a-hjkmnp-tv-z]{26})?$\x12G\n\x17\x66ulfillment_location_id\x18\x05 \x01(\tB&\xbaH#r!2\x1f^(loc_[0-9a-hjkmnp-tv-z]{26})?$\x12\x31\n\roccurred_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eoccurred_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x07\x63hannel\x18\x08 \x01(\x0e\x32\x1b.tillmesh.orders.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12$\n\x12\x65xternal_reference\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"X\n\x12ListOrdersResponse\x12)\n\x06orders\x18\x01 \x03(\x0b\x32\x19.tillmesh.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x19ListCustomerOrdersRequest\x12\x38\n\x0b\x63ustomer_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^cus_[0-9a-hjkmnp-tv-z]{26}$\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"`\n\x1aListCustomerOrdersResponse\x12)\n\x06orders\x18\x01 \x03(\x0b\x32\x19.tillmesh.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x17ListOrderHistoryRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"k\n\x18ListOrderHistoryResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.tillmesh.orders.v1.OrderHistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc1\x03\n\tTaxPolicy\x12\'\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x15\n\rtax_inclusive\x18\x02 \x01(\x08\x12\x46\n\x0erounding_level\x18\x03 \x01(\x0e\x32$.tillmesh.orders.v1.TaxRoundingLevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x41\n\rrounding_mode\x18\x04 \x01(\x0e\x32 .tillmesh.orders.v1.RoundingModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12;\n\x05rates\x18\x05 \x03(\x0b\x32\".tillmesh.orders.v1.TaxPolicy.RateB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1ak\n\x04Rate\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x32\x12+\n\x04rate\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[0-9](\\.[0-9]{1,8})?$\x12\x1d\n\x0ctax_category\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x91\x01\n\x13SetTaxPolicyRequest\x12\x39\n\ntax_policy\x18\x01 \x01(\x0b\x32\x1d.tillmesh.orders.v1.TaxPolicyB\x06\xbaH\x03\xc8\x01\x01\x12!\n\x10\x65xpected_version\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\">\n\x13GetTaxPolicyRequest\x12\'\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\"U\n\x16ListTaxPoliciesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"g\n\x17ListTaxPoliciesResponse\x12\x33\n\x0ctax_policies\x18\x01 \x03(\x0b\x32\x1d.tillmesh.orders.v1.TaxPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tillmesh/orders/v1/placement.proto\x12\x12tillmesh.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tillmesh/inventory/v1/catalog.proto\x1a!tillmesh/inventory/v1/stock.proto\x1a\x1ftillmesh/orders/v1/orders.proto\x1a\x1ftillmesh/orders/v1/states.proto\"\xed\x0c\n\x0cOrderContent\x12\x38\n\x0blocation_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^loc_[0-9a-hjkmnp-tv-z]{26}$\x12\x38\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1b.tillmesh.orders.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x01\x12@\n\x05lines\x18\x03 \x03(\x0b\x32%.tillmesh.orders.v1.OrderContent.LineB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x42\n\x07\x63harges\x18\x04 \x03(\x0b\x32\'.tillmesh.orders.v1.OrderContent.ChargeB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12?\n\tdiscounts\x18\x05 \x03(\x0b\x32\".tillmesh.orders.v1.DiscountAmountB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x30\n\x08\x64\x65livery\x18\x06 \x01(\x0b\x32\x1c.tillmesh.orders.v1.DeliveryH\x00\x12,\n\x06pickup\x18\x07 \x01(\x0b\x32\x1a.tillmesh.orders.v1.PickupH\x00\x12;\n\x0b\x63ustomer_id\x18\x08 \x01(\tB&\xbaH#r!2\x1f^(cus_[0-9a-hjkmnp-tv-z]{26})?$\x12\x1c\n\x0b\x63\x61mpaign_id\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12.\n\nprice_list\x18\n \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[a-z0-9._-]{0,64}$\x12;\n\x08sourcing\x18\x0b \x01(\x0b\x32).tillmesh.orders.v1.OrderContent.Sourcing\x12$\n\x12\x65xternal_reference\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\x0bmarketplace\x18\r \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x16\n\x04note\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x1a\x99\x02\n\x04Line\x12\x17\n\x04\x63ode\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\x08quantity\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01\x12\x30\n\x13\x65xpected_unit_price\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00H\x00\x88\x01\x01\x12\'\n\nunit_price\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00H\x01\x88\x01\x01\x12?\n\tdiscounts\x18\x05 \x03(\x0b\x32\".tillmesh.orders.v1.DiscountAmountB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x16\n\x05group\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@B\x16\n\x14_expected_unit_priceB\r\n\x0b_unit_price\x1a\xa0\x01\n\x06\x43harge\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.tillmesh.orders.v1.LineKindB\x0c\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x0bminor_units\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x1d\n\x0ctax_category\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x1a\xa0\x02\n\x08Sourcing\x12;\n\x04rule\x18\x01 \x01(\x0e\x32#.tillmesh.inventory.v1.SourcingRuleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12=\n\x05split\x18\x02 \x01(\x0e\x32$.tillmesh.inventory.v1.SourcingSplitB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\x0b\x64\x65stination\x18\x03 \x01(\x0b\x32\x1f.tillmesh.inventory.v1.GeoPoint\x12\x42\n\x0clocation_ids\x18\x04 \x03(\tB,\xbaH)\x92\x01&\x10\x64\x18\x01\" r\x1e\x32\x1c^loc_[0-9a-hjkmnp-tv-z]{26}$\x12\x1e\n\x0bparcels_max\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x10(\x00:\xa5\x01\xbaH\xa1\x01\x1a\x9e\x01\n\x13\x63ontent.marketplace\x12\x37\x61 marketplace\'s order has its name and its number there\x1aNthis.channel != 4 || (this.marketplace != \'\' && this.external_reference != \'\')B\x14\n\x0b\x66ulfillment\x12\x05\xbaH\x02\x08\x01\"u\n\x05Guest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xfe\x01\x12\x1b\n\ngiven_name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0b\x66\x61mily_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x16\n\x05phone\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18(\"\xa0\x03\n\x0cOrderPayment\x12\x42\n\x07tenders\x18\x01 \x03(\x0b\x32\'.tillmesh.orders.v1.OrderPayment.TenderB\x08\xbaH\x05\x92\x01\x02\x10\n\x12:\n\x07\x63\x61pture\x18\x02 \x01(\x0e\x32\x1f.tillmesh.orders.v1.CaptureTimeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12&\n\x07\x64ue_now\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00\x88\x01\x01\x1a\xdb\x01\n\x06Tender\x12:\n\x04type\x18\x01 \x01(\x0e\x32\x1e.tillmesh.orders.v1.TenderTypeB\x0c\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04\x12n\n\x05token\x18\x02 \x01(\tB_\xbaH\\r\x05\x10\x01\x18\xff\x01\xba\x01R\n\x10tender.token.pan\x12!token must not hold a card number\x1a\x1b!this.matches(\'[0-9]{12,}\')\x12%\n\x0bminor_units\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x01\x42\n\n\x08_due_now\"\xfc\x02\n\x11PlaceOrderRequest\x12\x39\n\x07\x63ontent\x18\x01 \x01(\x0b\x32 .tillmesh.orders.v1.OrderContentB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x07payment\x18\x02 \x01(\x0b\x32 .tillmesh.orders.v1.OrderPayment\x12-\n\x0e\x65xpected_total\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00\x88\x01\x01\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12(\n\x05guest\x18\x05 \x01(\x0b\x32\x19.tillmesh.orders.v1.Guest:o\xbaHl\x1aj\n\x0bplace.guest\x12\'an order is of a customer or of a guest\x1a\x32!has(this.guest) || this.content.customer_id == \'\'B\x11\n\x0f_expected_total\"P\n\x13PreviewOrderRequest\x12\x39\n\x07\x63ontent\x18\x01 \x01(\x0b\x32 .tillmesh.orders.v1.OrderContentB\x06\xbaH\x03\xc8\x01\x01\"@\n\x14PreviewOrderResponse\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\"\xad\x01\n\x17\x43reateDraftOrderRequest\x12\x39\n\x07\x63ontent\x18\x01 \x01(\x0b\x32 .tillmesh.orders.v1.OrderContentB\x06\xbaH\x03\xc8\x01\x01\x12\x39\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x8a\x8a\x0f\x32\x02\x08<\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xcc\x01\n\x17UpdateDraftOrderRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x39\n\x07\x63ontent\x18\x02 \x01(\x0b\x32 .tillmesh.orders.v1.OrderContentB\x06\xbaH\x03\xc8\x01\x01\x12!\n\x10\x65xpected_version\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xc6\x01\n\x11QuoteOrderRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x39\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x8a\x8a\x0f\x32\x02\x08<\x12!\n\x10\x65xpected_version\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x85\x02\n\x16PlaceDraftOrderRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x31\n\x07payment\x18\x02 \x01(\x0b\x32 .tillmesh.orders.v1.OrderPayment\x12-\n\x0e\x65xpected_total\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00\x88\x01\x01\x12!\n\x10\x65xpected_version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x42\x11\n\x0f_expected_total\"\xe2\x01\n\x12\x43\x61ncelOrderRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12<\n\x06reason\x18\x02 \x01(\x0e\x32 .tillmesh.orders.v1.CancelReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x04\x12\x16\n\x04note\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12!\n\x10\x65xpected_version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xab\x02\n\x18UpdateOrderStatusRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x38\n\x07machine\x18\x02 \x01(\x0e\x32\x1b.tillmesh.orders.v1.MachineB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\ttarget_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\'\n\x08to_state\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[A-Z_]{1,40}$\x12\x18\n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12!\n\x10\x65xpected_version\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x80\x05\n\x11ListOrdersRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12<\n\x06\x66ilter\x18\x03 \x01(\x0b\x32,.tillmesh.orders.v1.ListOrdersRequest.Filter\x1a\xef\x03\n\x06\x46ilter\x12$\n\x06number\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9]{0,18}$\x12;\n\x0b\x63ustomer_id\x18\x02 \x01(\tB&\xbaH#r!2\x1f^(cus_[0-9a-hjkmnp-tv-z]{26})?$\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32\x1e.tillmesh.orders.v1.OrderStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12;\n\x0blocation_id\x18\x04 \x01(\tB&\xbaH#r!2\x1f^(loc_[0-9a-hjkmnp-tv-z]{26})?$\x12G\n\x17\x66ulfillment_location_id\x18\x05 \x01(\tB&\xbaH#r!2\x1f^(loc_[0-9a-hjkmnp-tv-z]{26})?$\x12\x31\n\roccurred_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eoccurred_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x07\x63hannel\x18\x08 \x01(\x0e\x32\x1b.tillmesh.orders.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12$\n\x12\x65xternal_reference\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"X\n\x12ListOrdersResponse\x12)\n\x06orders\x18\x01 \x03(\x0b\x32\x19.tillmesh.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x19ListCustomerOrdersRequest\x12\x38\n\x0b\x63ustomer_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^cus_[0-9a-hjkmnp-tv-z]{26}$\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"`\n\x1aListCustomerOrdersResponse\x12)\n\x06orders\x18\x01 \x03(\x0b\x32\x19.tillmesh.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x17ListOrderHistoryRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"k\n\x18ListOrderHistoryResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.tillmesh.orders.v1.OrderHistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc1\x03\n\tTaxPolicy\x12\'\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x15\n\rtax_inclusive\x18\x02 \x01(\x08\x12\x46\n\x0erounding_level\x18\x03 \x01(\x0e\x32$.tillmesh.orders.v1.TaxRoundingLevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x41\n\rrounding_mode\x18\x04 \x01(\x0e\x32 .tillmesh.orders.v1.RoundingModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12;\n\x05rates\x18\x05 \x03(\x0b\x32\".tillmesh.orders.v1.TaxPolicy.RateB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1ak\n\x04Rate\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x32\x12+\n\x04rate\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[0-9](\\.[0-9]{1,8})?$\x12\x1d\n\x0ctax_category\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x91\x01\n\x13SetTaxPolicyRequest\x12\x39\n\ntax_policy\x18\x01 \x01(\x0b\x32\x1d.tillmesh.orders.v1.TaxPolicyB\x06\xbaH\x03\xc8\x01\x01\x12!\n\x10\x65xpected_version\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\">\n\x13GetTaxPolicyRequest\x12\'\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\"U\n\x16ListTaxPoliciesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"g\n\x17ListTaxPoliciesResponse\x12\x33\n\x0ctax_policies\x18\x01 \x03(\x0b\x32\x1d.tillmesh.orders.v1.TaxPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -121,6 +122,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEORDERREQUEST']._serialized_options = b'\272Hl\032j\n\013place.guest\022\'an order is of a customer or of a guest\0322!has(this.guest) || this.content.customer_id == \'\''
   _globals['_PREVIEWORDERREQUEST'].fields_by_name['content']._loaded_options = None
   _globals['_PREVIEWORDERREQUEST'].fields_by_name['content']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CREATEDRAFTORDERREQUEST'].fields_by_name['content']._loaded_options = None
+  _globals['_CREATEDRAFTORDERREQUEST'].fields_by_name['content']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CREATEDRAFTORDERREQUEST'].fields_by_name['ttl']._loaded_options = None
+  _globals['_CREATEDRAFTORDERREQUEST'].fields_by_name['ttl']._serialized_options = b'\272H\016\252\001\013\"\005\010\200\212\212\0172\002\010<'
+  _globals['_CREATEDRAFTORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEDRAFTORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H r\0362\034^ord_[0-9a-hjkmnp-tv-z]{26}$'
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['content']._loaded_options = None
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['content']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['expected_version']._loaded_options = None
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['expected_version']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATEDRAFTORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H r\0362\034^ord_[0-9a-hjkmnp-tv-z]{26}$'
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['ttl']._loaded_options = None
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['ttl']._serialized_options = b'\272H\016\252\001\013\"\005\010\200\212\212\0172\002\010<'
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['expected_version']._loaded_options = None
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['expected_version']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_QUOTEORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H r\0362\034^ord_[0-9a-hjkmnp-tv-z]{26}$'
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['expected_total']._loaded_options = None
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['expected_total']._serialized_options = b'\272H\r\"\013\030\200\200\232\246\352\257\343\001(\000'
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['expected_version']._loaded_options = None
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['expected_version']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_PLACEDRAFTORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H r\0362\034^ord_[0-9a-hjkmnp-tv-z]{26}$'
   _globals['_CANCELORDERREQUEST'].fields_by_name['reason']._loaded_options = None
@@ -201,54 +232,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTAXPOLICIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\364\003(\000'
   _globals['_LISTTAXPOLICIESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTTAXPOLICIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
-  _globals['_ORDERCONTENT']._serialized_start=259
-  _globals['_ORDERCONTENT']._serialized_end=1904
-  _globals['_ORDERCONTENT_LINE']._serialized_start=979
-  _globals['_ORDERCONTENT_LINE']._serialized_end=1260
-  _globals['_ORDERCONTENT_CHARGE']._serialized_start=1263
-  _globals['_ORDERCONTENT_CHARGE']._serialized_end=1423
-  _globals['_ORDERCONTENT_SOURCING']._serialized_start=1426
-  _globals['_ORDERCONTENT_SOURCING']._serialized_end=1714
-  _globals['_GUEST']._serialized_start=1906
-  _globals['_GUEST']._serialized_end=2023
-  _globals['_ORDERPAYMENT']._serialized_start=2026
-  _globals['_ORDERPAYMENT']._serialized_end=2442
-  _globals['_ORDERPAYMENT_TENDER']._serialized_start=2211
-  _globals['_ORDERPAYMENT_TENDER']._serialized_end=2430
-  _globals['_PLACEORDERREQUEST']._serialized_start=2445
-  _globals['_PLACEORDERREQUEST']._serialized_end=2825
-  _globals['_PREVIEWORDERREQUEST']._serialized_start=2827
-  _globals['_PREVIEWORDERREQUEST']._serialized_end=2907
-  _globals['_PREVIEWORDERRESPONSE']._serialized_start=2909
-  _globals['_PREVIEWORDERRESPONSE']._serialized_end=2973
-  _globals['_CANCELORDERREQUEST']._serialized_start=2976
-  _globals['_CANCELORDERREQUEST']._serialized_end=3202
-  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_start=3205
-  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_end=3504
-  _globals['_LISTORDERSREQUEST']._serialized_start=3507
-  _globals['_LISTORDERSREQUEST']._serialized_end=4147
-  _globals['_LISTORDERSREQUEST_FILTER']._serialized_start=3652
-  _globals['_LISTORDERSREQUEST_FILTER']._serialized_end=4147
-  _globals['_LISTORDERSRESPONSE']._serialized_start=4149
-  _globals['_LISTORDERSRESPONSE']._serialized_end=4237
-  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_start=4240
-  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_end=4386
-  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_start=4388
-  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_end=4484
-  _globals['_LISTORDERHISTORYREQUEST']._serialized_start=4487
-  _globals['_LISTORDERHISTORYREQUEST']._serialized_end=4628
-  _globals['_LISTORDERHISTORYRESPONSE']._serialized_start=4630
-  _globals['_LISTORDERHISTORYRESPONSE']._serialized_end=4737
-  _globals['_TAXPOLICY']._serialized_start=4740
-  _globals['_TAXPOLICY']._serialized_end=5189
-  _globals['_TAXPOLICY_RATE']._serialized_start=5082
-  _globals['_TAXPOLICY_RATE']._serialized_end=5189
-  _globals['_SETTAXPOLICYREQUEST']._serialized_start=5192
-  _globals['_SETTAXPOLICYREQUEST']._serialized_end=5337
-  _globals['_GETTAXPOLICYREQUEST']._serialized_start=5339
-  _globals['_GETTAXPOLICYREQUEST']._serialized_end=5401
-  _globals['_LISTTAXPOLICIESREQUEST']._serialized_start=5403
-  _globals['_LISTTAXPOLICIESREQUEST']._serialized_end=5488
-  _globals['_LISTTAXPOLICIESRESPONSE']._serialized_start=5490
-  _globals['_LISTTAXPOLICIESRESPONSE']._serialized_end=5593
+  _globals['_ORDERCONTENT']._serialized_start=291
+  _globals['_ORDERCONTENT']._serialized_end=1936
+  _globals['_ORDERCONTENT_LINE']._serialized_start=1011
+  _globals['_ORDERCONTENT_LINE']._serialized_end=1292
+  _globals['_ORDERCONTENT_CHARGE']._serialized_start=1295
+  _globals['_ORDERCONTENT_CHARGE']._serialized_end=1455
+  _globals['_ORDERCONTENT_SOURCING']._serialized_start=1458
+  _globals['_ORDERCONTENT_SOURCING']._serialized_end=1746
+  _globals['_GUEST']._serialized_start=1938
+  _globals['_GUEST']._serialized_end=2055
+  _globals['_ORDERPAYMENT']._serialized_start=2058
+  _globals['_ORDERPAYMENT']._serialized_end=2474
+  _globals['_ORDERPAYMENT_TENDER']._serialized_start=2243
+  _globals['_ORDERPAYMENT_TENDER']._serialized_end=2462
+  _globals['_PLACEORDERREQUEST']._serialized_start=2477
+  _globals['_PLACEORDERREQUEST']._serialized_end=2857
+  _globals['_PREVIEWORDERREQUEST']._serialized_start=2859
+  _globals['_PREVIEWORDERREQUEST']._serialized_end=2939
+  _globals['_PREVIEWORDERRESPONSE']._serialized_start=2941
+  _globals['_PREVIEWORDERRESPONSE']._serialized_end=3005
+  _globals['_CREATEDRAFTORDERREQUEST']._serialized_start=3008
+  _globals['_CREATEDRAFTORDERREQUEST']._serialized_end=3181
+  _globals['_UPDATEDRAFTORDERREQUEST']._serialized_start=3184
+  _globals['_UPDATEDRAFTORDERREQUEST']._serialized_end=3388
+  _globals['_QUOTEORDERREQUEST']._serialized_start=3391
+  _globals['_QUOTEORDERREQUEST']._serialized_end=3589
+  _globals['_PLACEDRAFTORDERREQUEST']._serialized_start=3592
+  _globals['_PLACEDRAFTORDERREQUEST']._serialized_end=3853
+  _globals['_CANCELORDERREQUEST']._serialized_start=3856
+  _globals['_CANCELORDERREQUEST']._serialized_end=4082
+  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_start=4085
+  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_end=4384
+  _globals['_LISTORDERSREQUEST']._serialized_start=4387
+  _globals['_LISTORDERSREQUEST']._serialized_end=5027
+  _globals['_LISTORDERSREQUEST_FILTER']._serialized_start=4532
+  _globals['_LISTORDERSREQUEST_FILTER']._serialized_end=5027
+  _globals['_LISTORDERSRESPONSE']._serialized_start=5029
+  _globals['_LISTORDERSRESPONSE']._serialized_end=5117
+  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_start=5120
+  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_end=5266
+  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_start=5268
+  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_end=5364
+  _globals['_LISTORDERHISTORYREQUEST']._serialized_start=5367
+  _globals['_LISTORDERHISTORYREQUEST']._serialized_end=5508
+  _globals['_LISTORDERHISTORYRESPONSE']._serialized_start=5510
+  _globals['_LISTORDERHISTORYRESPONSE']._serialized_end=5617
+  _globals['_TAXPOLICY']._serialized_start=5620
+  _globals['_TAXPOLICY']._serialized_end=6069
+  _globals['_TAXPOLICY_RATE']._serialized_start=5962
+  _globals['_TAXPOLICY_RATE']._serialized_end=6069
+  _globals['_SETTAXPOLICYREQUEST']._serialized_start=6072
+  _globals['_SETTAXPOLICYREQUEST']._serialized_end=6217
+  _globals['_GETTAXPOLICYREQUEST']._serialized_start=6219
+  _globals['_GETTAXPOLICYREQUEST']._serialized_end=6281
+  _globals['_LISTTAXPOLICIESREQUEST']._serialized_start=6283
+  _globals['_LISTTAXPOLICIESREQUEST']._serialized_end=6368
+  _globals['_LISTTAXPOLICIESRESPONSE']._serialized_start=6370
+  _globals['_LISTTAXPOLICIESRESPONSE']._serialized_end=6473
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -427,6 +428,154 @@ class PreviewOrderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreviewOrderResponse: _TypeAlias = PreviewOrderResponse  # noqa: Y015
+
+@_typing.final
+class CreateDraftOrderRequest(_message.Message):
+    """A draft to be kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def content(self) -> Global___OrderContent:
+        """What."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long it can be placed, 1 min to 366 days; default 30 days."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___OrderContent | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "request_id", b"request_id", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDraftOrderRequest: _TypeAlias = CreateDraftOrderRequest  # noqa: Y015
+
+@_typing.final
+class UpdateDraftOrderRequest(_message.Message):
+    """A draft's new content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """TypeID `ord_…`."""
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def content(self) -> Global___OrderContent:
+        """Replaces what it had. The location stays the same."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        content: Global___OrderContent | None = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "expected_version", b"expected_version", "order_id", b"order_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDraftOrderRequest: _TypeAlias = UpdateDraftOrderRequest  # noqa: Y015
+
+@_typing.final
+class QuoteOrderRequest(_message.Message):
+    """Prices to be held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """TypeID `ord_…` of a draft."""
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long the draft's prices hold, and it can be placed: 1 min to 366 days; default 14 days."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "order_id", b"order_id", "request_id", b"request_id", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteOrderRequest: _TypeAlias = QuoteOrderRequest  # noqa: Y015
+
+@_typing.final
+class PlaceDraftOrderRequest(_message.Message):
+    """A draft to be placed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """TypeID `ord_…`."""
+    expected_total: _builtins.int
+    """What the customer was shown as total, smallest units: another total is PRICE_CHANGED."""
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def payment(self) -> Global___OrderPayment:
+        """How it is paid."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        payment: Global___OrderPayment | None = ...,
+        expected_total: _builtins.int | None = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "expected_total", b"expected_total", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "expected_total", b"expected_total", "expected_version", b"expected_version", "order_id", b"order_id", "payment", b"payment", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_total: _TypeAlias = _typing.Literal["expected_total"]  # noqa: Y015
+    _WhichOneofArgType__expected_total: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_total) -> _WhichOneofReturnType__expected_total | None: ...
+
+Global___PlaceDraftOrderRequest: _TypeAlias = PlaceDraftOrderRequest  # noqa: Y015
 
 @_typing.final
 class CancelOrderRequest(_message.Message):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import signal
 import uuid
 from typing import Any
 
-from services.kit import failpoints, idempotency
+from services.kit import failpoints, idempotency, ids, principal
 from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk
 from services.orders.domain import placed_order, sale
+from services.orders.mapping import placing_requests
 from services.orders.placing import placing
 from tests.integration.orders.placing.shop import DUE, PRICE, Place, Shop, command
+from tillmesh.orders.v1 import placement_pb2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Scenario:
     tokens: tuple[str, str]
     cancels: bool = False
     resumes: bool = False
+    drafts: bool = False
 
     def command(self, shop: Shop, location: uuid.UUID) -> placing.Place:
         key = idempotency.Key(shop.tenant.uuid, "web", "", "", b"")
@@ -54,6 +58,9 @@ def die(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario
 
 async def _act(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario) -> Any:
     shop = Shop(place, tenant)
+    if scenario.drafts:
+        await _place_draft(shop, location, scenario)
+        return
     try:
         order = await shop.order(scenario.command(shop, location))
     except Exception:
@@ -64,3 +71,19 @@ async def _act(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: S
         await shop.execute(DUE)
         await shop.desk.runner.resume()
     await shop.close()
+
+
+async def _place_draft(shop: Shop, location: uuid.UUID, scenario: Scenario) -> None:
+    caller = shop.caller()
+    principal.enter(caller)
+    content = placement_pb2.OrderContent(location_id=ids.encode("loc", location))
+    content.lines.add(code="lip", quantity=2)
+    content.delivery.country_code = "AT"
+    request = placement_pb2.CreateDraftOrderRequest(content=content)
+    draft = await shop.desk.drafting.create(shop.tenant, placing_requests.create_draft(request, caller))
+    asked = placement_pb2.PlaceDraftOrderRequest(order_id=draft.id)
+    for token in scenario.tokens:
+        asked.payment.tenders.add(type="TENDER_TYPE_CARD", token=token, minor_units=PRICE)
+    command_ = placing_requests.place_draft(asked, caller)
+    with contextlib.suppress(Exception):
+        await shop.desk.placing.place_draft(caller, shop.tenant, command_)
