@@ -42,12 +42,18 @@ MODULES = (
 )
 SERVICES = [service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()]
 # Location ids that the interceptor doesn't check, and why.
+FROM_ANYWHERE = {"content.pickup.location_id", "content.sourcing.location_ids"}
 FREE_LOCATIONS = {
     # May be empty, and that means more than one location: the servicer asks the principal in either case.
     "CatalogService.ListPrices": {"location_id"},
     "CatalogService.SetPrice": {"price.location_id"},
     # Only services call it; the location is one that Orders has checked.
     "InventoryService.GetAppliedPosition": {"location_id"},
+    # Where an order is sold is checked; where it is picked up or sent from may be any location of the brand.
+    "OrdersService.PlaceOrder": FROM_ANYWHERE,
+    "OrdersService.PreviewOrder": FROM_ANYWHERE,
+    "OrdersService.CreateDraftOrder": FROM_ANYWHERE,
+    "OrdersService.UpdateDraftOrder": FROM_ANYWHERE,
 }
 # Deep enough for every request, and an end for messages that contain themselves.
 DEPTH_MAX = 5
