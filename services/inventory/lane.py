@@ -2,7 +2,7 @@
 
 Two round trips a batch, whatever the number of its locations. Each command gets its own answer; a refused one leaves no
 trace. services/kit/lanes.py queues the commands and deals with failures; store/lane.py and lane_writes.py hold the SQL;
-domain/stock.py the rules.
+domain/stock*.py the rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psycopg
 from google.protobuf.message import Message
 
 from services.inventory import events
-from services.inventory.domain import bundles, commands, stock, stock_documents, stock_errors, stock_lots
+from services.inventory.domain import bundles, commands, stock, stock_documents, stock_errors, stock_holds, stock_lots
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
@@ -266,10 +266,11 @@ def _spread_hold(
 ) -> list[tuple[str, values.Hold]]:
     """A hold at several locations: (location id, its part) in order."""
     parts = list(zip([place.working for place in places], held, strict=True))
-    if short := [line for working, command in parts for line in working.check(command)]:
+    if short := [line for working, command in parts for line in stock_holds.check(working, command)]:
         raise stock_errors.InsufficientStock(lines=short)
-    until = max(working.until(command.ttl_seconds) for working, command in parts)  # by one clock: they end together
-    return [(working.location_id, working.hold(command, until)) for working, command in parts]
+    # By one clock: they end together.
+    until = max(stock_holds.ends_at(working, command.ttl_seconds) for working, command in parts)
+    return [(working.location_id, stock_holds.hold(working, command, until)) for working, command in parts]
 
 
 class Place:
@@ -308,9 +309,9 @@ class Place:
         working = self.working
         match command:
             case commands.Reserve():
-                return working.reserve(command)
+                return stock_holds.reserve(working, command)
             case commands.EndHold():
-                return working.end_hold(command)
+                return stock_holds.end_hold(working, command)
             case commands.Adjust():
                 return working.adjust(command)
             case commands.SetCounts():

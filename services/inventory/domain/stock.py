@@ -10,19 +10,17 @@ from __future__ import annotations
 import datetime as dt
 import types
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
-from services.inventory.domain import alerts, lots, stock_lots, stock_sales
-from services.inventory.domain.bundles import RESERVED_MAX, BundleHasNoStock, BundleLevel, Bundles, PartLevel
+from services.inventory.domain import alerts, lots, stock_holds, stock_lots, stock_sales
+from services.inventory.domain.bundles import BundleHasNoStock, BundleLevel, Bundles, PartLevel
 from services.inventory.domain.commands import (
     Adjust,
     ApplySales,
-    EndHold,
     EventAhead,
     Move,
     Origin,
     Rebuild,
-    Reserve,
     Sale,
     SaleLine,
     SetCounts,
@@ -33,26 +31,20 @@ from services.inventory.domain.levels import (
     ExceptionKind,
     Hold,
     HoldLine,
-    HoldState,
     Level,
     LotStock,
     Movement,
     RaisedException,
     Reason,
-    Shortage,
     Stale,
     State,
     Step,
-    ceil_second,
     fold,
 )
 from services.inventory.domain.stock_errors import (
-    InsufficientStock,
-    LocationNotCapable,
     ObservationOutdated,
     QuantityBelowZero,
     QuantityStale,
-    ReservationEnded,
     SkuNotFound,
 )
 from services.kit import errors
@@ -108,7 +100,7 @@ class Stock:
         self.new_holds: list[Hold] = []
         self.changed_holds: dict[uuid.UUID, Hold] = {}
         self._new_id = new_id
-        self._hold_text = hold_text
+        self.hold_text = hold_text
 
     # --- the working set ---
 
@@ -223,7 +215,7 @@ class Stock:
                 parts[part.key] = self._beside[part.key]
         return parts
 
-    def _bucket(self, line: HoldLine, at: dt.datetime, sign: int = 1) -> None:
+    def bucket(self, line: HoldLine, at: dt.datetime, sign: int = 1) -> None:
         """Notes when units of a hold's line end; sign -1: no more then."""
         units = sign * line.quantity
         self.buckets[line.key, at] = self.buckets.get((line.key, at), 0) + units
@@ -253,140 +245,6 @@ class Stock:
         for key, level in self.levels.items():
             for of in level.lots.values():
                 stock_lots.retire(self, key, level, of)
-
-    def shortages(self, command: Reserve) -> list[Shortage]:
-        """Every line of a reservation that can't be had in full. SKU_NOT_FOUND; LOCATION_NOT_CAPABLE."""
-        if self.closed and command.for_sale:
-            raise LocationNotCapable("SELL")
-        lines, short = _added_up(command.lines), []
-        if command.for_sale and self._has_bundle(lines):
-            return self._shortages_of_bundles(lines, command)
-        for sku, quantity in lines:
-            level = self.level(sku)
-            promise = stock_lots.promise(self, level, command)
-            if promise < quantity:
-                eta = min((i.eta for i in level.incoming), default=None)
-                short.append(Shortage(sku, self.location_id, quantity, max(promise, 0), eta))
-        return short
-
-    def _has_bundle(self, lines: Iterable[tuple[str, int]]) -> bool:
-        return bool(self.bundles.version) and any(sku in self.bundles for sku, _ in lines)
-
-    def _shortages_of_bundles(self, lines: Sequence[tuple[str, int]], command: Reserve) -> list[Shortage]:
-        """The same where a bundle is among the lines: what they ask of each plain SKU is added up first."""
-        demands = self.bundles.demands(lines)
-        if len(demands) > RESERVED_MAX:
-            raise errors.InvalidRequest(f"the lines come to more than {RESERVED_MAX} plain SKUs")
-        levels = {demand.key: self.level(demand.sku) for demand in demands}
-        promises = {key: stock_lots.promise(self, level, command) for key, level in levels.items()}
-        shortage = self.bundles.shortage(lines, promises)
-        if shortage is None:
-            return []
-        units = {fold(each.sku): each for each in shortage.components}
-        return [
-            Shortage(
-                line.sku,
-                self.location_id,
-                line.requested,
-                line.available,
-                _expected([levels[fold(sku)] for sku in line.components]),
-                together=line.alone >= line.requested,
-                components=tuple(units[fold(sku)]._replace(sku=levels[fold(sku)].sku) for sku in line.components),
-            )
-            for line in shortage.lines
-        ]
-
-    def reserve(self, command: Reserve, until: dt.datetime | None = None) -> Hold:
-        """Holds all lines or nothing. INSUFFICIENT_STOCK lists every line that is short. until: None: by the ttl."""
-        if short := self.shortages(command):
-            raise InsufficientStock(lines=short)
-        hold = Hold(
-            command.hold_id,
-            tuple(
-                HoldLine(fold(sku), self.level(sku).sku, units, number, lot)
-                for number, (sku, quantity) in enumerate(self._plain(command.lines), command.first_line)
-                for lot, units in stock_lots.for_channel(self, self.level(sku), quantity, command.channel)
-            ),
-            HoldState.ACTIVE,
-            until or self.until(command.ttl_seconds),
-            command.order_ref,
-            self.now,
-            self.step.seq,
-            fresh=True,
-        )
-        ref = ("reservation", self._hold_text(hold.id))
-        for line in hold.lines:
-            states = State.SELLABLE, State.RESERVED
-            level = self.levels[line.key]
-            self.move(line.key, level, *states, line.quantity, Reason.HOLD, ref, command.origin, line.lot)
-            self._bucket(line, hold.expires_at)
-        self.holds[hold.id] = hold
-        self.new_holds.append(hold)
-        return hold
-
-    def _plain(self, lines: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-        """What lines ask of plain SKUs, one line a SKU."""
-        if self._has_bundle(lines):
-            return [(demand.sku, demand.quantity) for demand in self.bundles.demands(lines)]
-        return _added_up(lines)
-
-    def check(self, command: Reserve | EndHold) -> list[Shortage]:
-        """Whether a part of something larger can be done here: what is short; refusals of other kinds are raised."""
-        if isinstance(command, Reserve):
-            return self.shortages(command)
-        self.check_end(command)
-        return []
-
-    def hold(self, command: Reserve | EndHold, until: dt.datetime) -> Hold:
-        """Does a part of something larger."""
-        return self.reserve(command, until) if isinstance(command, Reserve) else self.end_hold(command, until)
-
-    def until(self, ttl_seconds: float) -> dt.datetime:
-        """When a hold of so long ends."""
-        return ceil_second(self.now + dt.timedelta(seconds=ttl_seconds))
-
-    def check_end(self, command: EndHold) -> tuple[Hold, HoldState]:
-        """The hold that a command may end, and its state now. RESERVATION_ENDED when it is not active any more."""
-        hold = self.holds.get(command.hold_id)
-        if hold is None:
-            raise errors.NotFound("reservation")
-        state = hold.state_at(self.now)
-        giving_back = command.action == HoldState.RELEASED and state in (HoldState.RELEASED, HoldState.CONFIRMED)
-        if state != HoldState.ACTIVE and not giving_back:
-            raise ReservationEnded(state)
-        return hold, state
-
-    def end_hold(self, command: EndHold, until: dt.datetime | None = None) -> Hold:
-        """Confirms, releases or extends (until: None: by the ttl). RESERVATION_ENDED when it is not active any more."""
-        hold, state = self.check_end(command)
-        if state == HoldState.RELEASED:
-            return hold
-        source = State.ALLOCATED if state == HoldState.CONFIRMED else State.RESERVED
-        if command.action == HoldState.ACTIVE:
-            self._extend(hold, until or self.until(command.ttl_seconds))
-        elif command.action == HoldState.CONFIRMED:
-            self._end(hold, source, State.ALLOCATED, HoldState.CONFIRMED, Reason.HOLD_CONFIRMED, command.origin)
-        else:
-            self._end(hold, source, State.SELLABLE, HoldState.RELEASED, Reason.HOLD_RELEASED, command.origin)
-        return hold
-
-    def _extend(self, hold: Hold, until: dt.datetime) -> None:
-        if until > hold.expires_at:
-            for line in hold.lines:
-                self._bucket(line, hold.expires_at, -1)
-                self._bucket(line, until)
-            hold.expires_at = until
-            self.changed_holds[hold.id] = hold
-
-    def _end(self, hold: Hold, source: State, target: State, state: HoldState, reason: Reason, origin: Origin) -> None:
-        ref = ("reservation", self._hold_text(hold.id))
-        for line in hold.lines:
-            level = self.levels[line.key]
-            self.move(line.key, level, source, target, line.quantity, reason, ref, origin, line.lot)
-            if source == State.RESERVED:
-                self._bucket(line, hold.expires_at, -1)
-        hold.state = state
-        self.changed_holds[hold.id] = hold
 
     def adjust(self, command: Adjust) -> Level:
         """Adds or removes units. QUANTITY_BELOW_ZERO when they aren't there; promised ones may go, and are reported."""
@@ -519,33 +377,7 @@ class Stock:
     def apply_sale(self, sale: Sale) -> None:
         """Takes what was sold, whatever the stock says (stock_sales.py): of bundles, what they consist of."""
         lines = sale.lines
-        if self._has_bundle(plain := [(line.sku, line.quantity) for line in lines if not line.lot]):
+        if stock_holds.has_bundle(self, plain := [(line.sku, line.quantity) for line in lines if not line.lot]):
             exploded = (SaleLine(demand.sku, demand.quantity) for demand in self.bundles.demands(plain))
             lines = (*(line for line in lines if line.lot), *exploded)
         stock_sales.apply(self, sale, lines)
-
-    def use_up(self, hold: Hold) -> None:
-        """Ends a hold whose units a sale, or a transfer, takes or gives back itself."""
-        if hold.state == HoldState.ACTIVE:
-            for line in hold.lines:
-                self._bucket(line, hold.expires_at, -1)
-        hold.state = HoldState.CONSUMED
-        self.changed_holds[hold.id] = hold
-
-
-def _expected(levels: Sequence[Level]) -> dt.datetime | None:
-    """When there is something of each to come; None when there isn't."""
-    first = [min((i.eta for i in level.incoming), default=None) for level in levels]
-    known = [eta for eta in first if eta is not None]
-    return max(known) if len(known) == len(first) else None
-
-
-def _added_up(lines: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """One line a SKU, in the spelling and at the place of its first one."""
-    if len(lines) == 1:
-        return list(lines)
-    sums: dict[str, tuple[str, int]] = {}
-    for sku, quantity in lines:
-        spelling, so_far = sums.get(fold(sku), (sku, 0))
-        sums[fold(sku)] = (spelling, so_far + quantity)
-    return list(sums.values())

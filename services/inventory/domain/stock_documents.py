@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 
-from services.inventory.domain import stock, stock_sales
+from services.inventory.domain import stock, stock_holds, stock_sales
 from services.inventory.domain.commands import (
     ApplyVariances,
     Document,
@@ -138,8 +138,8 @@ def _end_transfer_hold(working: stock.Stock, command: EndTransferHold) -> None:
         if hold is not None and state != HoldState.CONFIRMED:
             _promise_again(working, command, hold)
     else:
-        working.end_hold(
-            EndHold(command.origin, command.hold_id, tuple(keys_of(command, working.bundles)), command.action)
+        stock_holds.end_hold(
+            working, EndHold(command.origin, command.hold_id, tuple(keys_of(command, working.bundles)), command.action)
         )
 
 

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.inventory.domain import stock_lots
+from services.inventory.domain import stock_holds, stock_lots
 from services.inventory.domain.commands import Origin, Sale, SaleLine
 from services.inventory.domain.levels import ExceptionKind, Hold, HoldState, Level, Reason, State, fold
 
@@ -59,7 +59,7 @@ def _use_up(working: stock.Stock, hold: Hold | None) -> Held:
     for line in hold.lines:
         _, so_far = held.get((line.key, line.lot), (source, 0))
         held[line.key, line.lot] = (source, so_far + line.quantity)
-    working.use_up(hold)
+    stock_holds.use_up(working, hold)
     return held
 
 

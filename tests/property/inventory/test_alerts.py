@@ -9,7 +9,7 @@ import uuid
 import hypothesis
 from hypothesis import strategies as st
 
-from services.inventory.domain import alerts, commands, stock, stock_errors
+from services.inventory.domain import alerts, commands, stock, stock_errors, stock_holds
 from services.inventory.domain import levels as values
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -55,7 +55,7 @@ class Shelf:
         working.apply_sale(commands.Sale("ord", (commands.SaleLine("red-1", quantity),), ME))
 
     def hold(self, working: stock.Stock, quantity: int, seconds: int) -> None:
-        working.reserve(commands.Reserve(ME, uuid.uuid4(), (("red-1", quantity),), seconds))
+        stock_holds.reserve(working, commands.Reserve(ME, uuid.uuid4(), (("red-1", quantity),), seconds))
 
     def keep_back(self, working: stock.Stock, safety: int) -> None:
         working.set_policy(commands.SetPolicy(ME, "red-1", safety, None, None))

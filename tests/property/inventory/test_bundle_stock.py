@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from services.inventory.domain import bundles as values
-from services.inventory.domain import commands, stock, stock_errors
+from services.inventory.domain import commands, stock, stock_errors, stock_holds
 from services.inventory.domain.bundles import Bundle, Bundles, Component, Units
 from services.inventory.domain.levels import HoldState, Level
 from services.kit import errors
@@ -81,7 +81,7 @@ def some_stock(available: dict[str, int], bundles: Bundles = stock.NO_BUNDLES) -
 def reserves(working: stock.Stock, demands: tuple[Units, ...]) -> bool:
     asked = tuple((demand.sku, demand.quantity) for demand in demands)
     try:
-        working.reserve(commands.Reserve(commands.Origin("me"), uuid.uuid4(), asked, 60))
+        stock_holds.reserve(working, commands.Reserve(commands.Origin("me"), uuid.uuid4(), asked, 60))
     except stock_errors.InsufficientStock:
         return False
     return True
@@ -238,7 +238,7 @@ def test_a_location_never_promises_a_unit_twice_whatever_bundles_are_asked_for(
                 purse[sku.lower()] += delta
         elif action == "end" and what < len(held):
             hold, units = held.pop(what)
-            working.end_hold(commands.EndHold(commands.Origin("me"), hold, (), HoldState.RELEASED))
+            stock_holds.end_hold(working, commands.EndHold(commands.Origin("me"), hold, (), HoldState.RELEASED))
             purse.update(units)
         elif action == "sell":
             units = taken_apart(bundles, what)
@@ -250,13 +250,13 @@ def test_a_location_never_promises_a_unit_twice_whatever_bundles_are_asked_for(
             units = taken_apart(bundles, what)
             command = commands.Reserve(commands.Origin("me"), uuid.uuid4(), tuple(what), 60)
             if all(purse[key] >= quantity for key, quantity in units.items()):
-                made = working.reserve(command)
+                made = stock_holds.reserve(working, command)
                 assert {line.key: line.quantity for line in made.lines} == units
                 held.append((made.id, units))
                 purse.subtract(units)
             else:
                 with pytest.raises(stock_errors.InsufficientStock):
-                    working.reserve(command)
+                    stock_holds.reserve(working, command)
         step = working.finish()
         touched = step.touched if step else {}
         assert {level.sku: level.available for level in working.bundle_levels(touched)} == {

@@ -15,7 +15,7 @@ import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies as st
 
-from services.inventory.domain import commands, lots, stock, stock_documents, stock_errors, stock_lots
+from services.inventory.domain import commands, lots, stock, stock_documents, stock_errors, stock_holds, stock_lots
 from services.inventory.domain import levels as values
 
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -200,7 +200,7 @@ class LotMachine(stateful.RuleBasedStateMachine):
         promise = self.model.promise(until)
         command = commands.Reserve(ME, hold_id, ((SKU, quantity),), hours * 3600, channel=channel)
         try:
-            hold = working.reserve(command)
+            hold = stock_holds.reserve(working, command)
         except stock_errors.InsufficientStock as refused:
             assert [line.available for line in refused.lines] == [max(promise, 0)]
             assert promise < quantity
@@ -222,7 +222,7 @@ class LotMachine(stateful.RuleBasedStateMachine):
         working, held = self.batch(), self.model.holds[hold_id]
         action = values.HoldState.CONFIRMED if confirm else values.HoldState.RELEASED
         try:
-            working.end_hold(commands.EndHold(ME, hold_id, (KEY,), action))
+            stock_holds.end_hold(working, commands.EndHold(ME, hold_id, (KEY,), action))
         except stock_errors.ReservationEnded:
             assert held.state is None or confirm
             return self.save(working)

@@ -18,7 +18,7 @@ import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies as st
 
-from services.inventory.domain import commands, stock, stock_documents, stock_errors, transitions
+from services.inventory.domain import commands, stock, stock_documents, stock_errors, stock_holds, transitions
 from services.inventory.domain import levels as values
 from services.inventory.domain import transfer_steps as steps
 from services.inventory.domain import transfers as domain
@@ -118,7 +118,7 @@ class TransferMachine(stateful.RuleBasedStateMachine):
         keys = tuple(line.sku for line in transfer.lines)
         if transfer.hold_id is not None:
             with contextlib.suppress(errors.Error):
-                working.end_hold(commands.EndHold(ME, transfer.hold_id, keys, values.HoldState.RELEASED))
+                stock_holds.end_hold(working, commands.EndHold(ME, transfer.hold_id, keys, values.HoldState.RELEASED))
         place.save(working)
 
     # --- steps of documents ---
@@ -160,7 +160,7 @@ class TransferMachine(stateful.RuleBasedStateMachine):
             lines = tuple((line.sku, line.quantity) for line in transfer.lines)
             reserve = commands.Reserve(ME, self.holds[number], lines, 120, transfer.name, for_sale=False)
             try:
-                working.reserve(reserve)
+                stock_holds.reserve(working, reserve)
             except stock_errors.InsufficientStock as refused:
                 free = {line.sku: working.level(line.sku).available for line in transfer.lines}
                 assert {x.sku for x in refused.lines} == {x.sku for x in transfer.lines if free[x.sku] < x.quantity}

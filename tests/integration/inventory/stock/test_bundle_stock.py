@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from services.inventory.domain import bundles, commands, stock, stock_errors
+from services.inventory.domain import bundles, commands, stock_errors, stock_holds
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.kit import database, errors, ids, pipeline
@@ -148,7 +148,7 @@ async def test_a_reservation_that_comes_to_very_many_skus_is_refused(
     world: worlds.StockWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = await assorted(world, red=10, blue=10, green=10)
-    monkeypatch.setattr(stock, "RESERVED_MAX", 2)
+    monkeypatch.setattr(stock_holds, "RESERVED_MAX", 2)
 
     with pytest.raises(errors.InvalidRequest):
         await world.reserve(place, ("set", 1), ("duo", 1))
