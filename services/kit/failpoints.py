@@ -1,27 +1,33 @@
-"""Names for the moments around an effect, so that tests can end the process there.
+"""Names for the moments around an effect: how long it takes is measured, and tests can end the process there.
 
     reservation = await failpoints.effect("hold", self._stock.hold(...))
 
-Without a hook this costs a comparison. The hook is set by tests only, in a process of their own.
+The hook is set by tests only, in a process of their own.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import prometheus_client
+
 T = TypeVar("T")
 
+SECONDS = prometheus_client.Histogram("tillmesh_effect_seconds", "How long effects of sagas take.", ["effect"])
 hook: Callable[[str], None] | None = None
 """Called with `<effect>:before` and `<effect>:after`, also after an effect that failed."""
 
 
 async def effect(name: str, work: Awaitable[T]) -> T:
     """Awaits work, which changes something outside of this process."""
-    if hook is None:
-        return await work
-    hook(f"{name}:before")
+    if hook is not None:
+        hook(f"{name}:before")
+    began = time.perf_counter()
     try:
         return await work
     finally:
-        hook(f"{name}:after")
+        SECONDS.labels(name).observe(time.perf_counter() - began)
+        if hook is not None:
+            hook(f"{name}:after")

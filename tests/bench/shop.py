@@ -151,10 +151,11 @@ class Shop:
 
     # --- data ---
 
-    def locations(self, prefix: str, count: int, tenant: Tenant | None = None) -> list[str]:
-        """New shops. TypeIDs."""
+    def locations(self, prefix: str, count: int, tenant: Tenant | None = None, **fields: Any) -> list[str]:
+        """New shops. TypeIDs. fields: of the location."""
         admin = self._admins[(tenant or self.brand).name]
         body = {"name": "Bench", "type": "LOCATION_TYPE_STORE", "timezone": "Europe/Vienna", "currency_code": "EUR"}
+        body |= fields
         return [
             str(admin.post("/v1/locations", {"location": body | {"code": f"{prefix}-{n}"}}, 201)["id"])
             for n in range(1, count + 1)
@@ -168,6 +169,12 @@ class Shop:
         for part in _parts(lines):
             body = {"counts": part, "reason": "MOVEMENT_REASON_OPENING"}
             self._admins[owner.name].post(f"/v1/locations/{location}/inventory", body)
+
+    def price(self, skus: Iterable[str], minor_units: int) -> None:
+        """Sets the price of SKUs of the measured tenant."""
+        body = {"price": {"amount": {"currency_code": "EUR", "minor_units": minor_units}}}
+        for sku in skus:
+            self._admins[self.brand.name].post(f"/v1/variants/{sku}/prices", body, 201)
 
     @functools.cached_property
     def shops(self) -> list[str]:

@@ -49,16 +49,15 @@ class Asking:
             raise errors.NotFound("order")
         return order
 
-    async def run(self, tenant: Tenant, saga: sagas.Saga) -> sale.Order:
-        """The order after its saga. OutcomeUnknown: it goes on by itself; and why it came to nothing."""
+    async def run(self, tenant: Tenant, saga: sagas.Saga, order: sale.Order | None = None) -> sale.Order:
+        """The order after its saga; order: before it. OutcomeUnknown: it goes on; else why it came to nothing."""
         try:
-            await self._runner.run(tenant, saga)
+            return await self._runner.run(tenant, saga, order)
         except one.Refused as refused:
             refused.error.__cause__ = None  # what Inventory or a provider refused is our own answer
             raise refused.error from None
         except (one.Waiting, store.Superseded):
             raise errors.OutcomeUnknown from None
-        return await self.load(tenant, saga.order_id)
 
     async def number(self, tenant: Tenant) -> int:
         """The next of this process's order numbers for the tenant."""

@@ -25,7 +25,7 @@ from services.orders.domain.machines import FulfillmentState, Machine
 from services.orders.domain.placed_order import Entry
 from services.orders.payments import port as payments
 from services.orders.placing import port
-from services.orders.store import drafts, reads
+from services.orders.store import drafts, placed_reads, reads
 from services.orders.store import payments as payment_store
 from services.orders.store import placing as store
 from services.orders.store import sagas as saga_store
@@ -220,16 +220,22 @@ class Effects:
             await saga_store.forget(session)
             return await saga_store.claim_due(session, limit)
 
-    async def place(self, tenant: Tenant, saga: sagas.Saga, reservation: port.Reservation) -> sale.Order:
-        """The order is PLACED, its saga over, and all are told. saga_store.Superseded."""
-        deadline.enter(SECONDS)
-        return await failpoints.effect("place", self._place(tenant, saga, reservation))
+    async def place(
+        self, tenant: Tenant, saga: sagas.Saga, pending: sale.Order, reservation: port.Reservation
+    ) -> sale.Order:
+        """The order is PLACED, its saga over, and all are told. While its saga lives, nobody else changes an order.
 
-    async def _place(self, tenant: Tenant, saga: sagas.Saga, reservation: port.Reservation) -> sale.Order:
+        saga_store.Superseded.
+        """
+        deadline.enter(SECONDS)
+        return await failpoints.effect("place", self._place(tenant, saga, pending, reservation))
+
+    async def _place(
+        self, tenant: Tenant, saga: sagas.Saga, pending: sale.Order, reservation: port.Reservation
+    ) -> sale.Order:
         async with self._db.transaction(tenant.uuid) as session:
             await store.lock(session, tenant.uuid, saga.order_id)  # before the saga, as who begins another does
             at = await saga_store.finish(session, tenant.uuid, saga, succeeded=True)
-            pending = await _found(session, tenant, saga.order_id)
             groups = placement.groups_of(
                 reservation.held,
                 placement.units_of(pending.lines),
@@ -248,7 +254,7 @@ class Effects:
                 _moved(machines.ORDER.move(pending.state, order.state, machines.By.SYSTEM), order),
                 *(_moved(machines.FULFILLMENT.begin(group.state), order, group.id) for group in groups),
             ]
-            await self._tell(session, tenant, pb.OrderPlaced, order, entries, saga)
+            order = await self._tell(session, tenant, pb.OrderPlaced, order, entries, saga)
         self._heard(tenant.id, ids.encode("ord", order.id))
         return order
 
@@ -298,12 +304,12 @@ class Effects:
                 raise Taken
             return order
 
-    async def cancel(self, tenant: Tenant, saga: sagas.Saga) -> None:
+    async def cancel(self, tenant: Tenant, saga: sagas.Saga) -> sale.Order:
         """Units and money are back: the order is CANCELLED, and the saga over. Superseded."""
         deadline.enter(SECONDS)
-        await failpoints.effect("cancel", self._cancel(tenant, saga))
+        return await failpoints.effect("cancel", self._cancel(tenant, saga))
 
-    async def _cancel(self, tenant: Tenant, saga: sagas.Saga) -> None:
+    async def _cancel(self, tenant: Tenant, saga: sagas.Saga) -> sale.Order:
         plan = saga.plan
         async with self._db.transaction(tenant.uuid) as session:
             await store.lock(session, tenant.uuid, saga.order_id)  # before the saga, as who begins another does
@@ -326,8 +332,9 @@ class Effects:
                 ),
             ]
             entries[0] = dataclasses.replace(entries[0], reason=plan.note)
-            await self._tell(session, tenant, pb.OrderCancelled, order, entries, saga)
+            order = await self._tell(session, tenant, pb.OrderCancelled, order, entries, saga)
         self._heard(tenant.id, ids.encode("ord", order.id))
+        return order
 
     async def _tell(
         self,
@@ -337,12 +344,16 @@ class Effects:
         order: sale.Order,
         entries: Sequence[Entry],
         saga: sagas.Saga,
-    ) -> None:
-        """Writes the order with its history, and its event."""
+    ) -> sale.Order:
+        """Writes the order with its history, and its event; answers it with its payments as they are now."""
         await store.update(session, tenant.uuid, order)
         numbered = await store.add_history(session, tenant.uuid, order.id, entries)
-        told = await _found(session, tenant, order.id)  # with its payments, as they are now
+        assert order.placed is not None
+        sums = await placed_reads.payment_sums(session, tenant.uuid, [order.id])
+        payment = sums.get(order.id, placed_order.PaymentSums())
+        told = dataclasses.replace(order, placed=dataclasses.replace(order.placed, payment=payment))
         await outbox.append(session, [events.order_changed(kind, told, numbered, saga.request_key)])
+        return told
 
 
 async def _found(

@@ -101,12 +101,12 @@ class Placing:
             return _pending(command, command.content, priced, saga, number, at)
 
         try:
-            await self._effects.begin(tenant, saga, build)
+            order = await self._effects.begin(tenant, saga, build)
         except effects.Taken:
             if (earlier := await self._earlier(tenant, command, PLACE)) is not None:
                 return earlier
             raise errors.Conflict from None  # the other has just come to nothing
-        return await self._asking.run(tenant, saga)
+        return await self._asking.run(tenant, saga, order)
 
     async def place_draft(self, caller: principals.Principal, tenant: Tenant, command: PlaceDraft) -> sale.Order:
         """The draft, placed; what is refused leaves it a draft. As `place`; NotFound, LocationScope, NotEditable, …"""
@@ -131,12 +131,12 @@ class Placing:
             return placement.still_a_draft(pending, draft)
 
         try:
-            await self._effects.begin_draft(tenant, saga, build)
+            order = await self._effects.begin_draft(tenant, saga, build)
         except effects.Taken:
             if (earlier := await self._earlier(tenant, command, PLACE_DRAFT)) is not None:
                 return earlier
             raise placed_order.OrderBusy from None
-        return await self._asking.run(tenant, saga)
+        return await self._asking.run(tenant, saga, order)
 
     async def _earlier(self, tenant: Tenant, command: Place | PlaceDraft, method: str) -> sale.Order | None:
         return await self._asking.earlier(tenant, command.principal, method, command.request_key, command.fingerprint)

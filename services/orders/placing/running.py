@@ -12,7 +12,7 @@ import prometheus_client
 import structlog
 
 from services.kit import channels, database, ids, leases
-from services.orders.domain import sagas
+from services.orders.domain import sagas, sale
 from services.orders.placing import saga as one
 from services.orders.placing.effects import Effects, Tenant
 from services.orders.store import sagas as store
@@ -32,14 +32,14 @@ class Runner:
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[sale.Order]] = set()
 
-    async def run(self, tenant: Tenant, saga: sagas.Saga) -> None:
-        """Brings a saga to its end, also when the caller goes away. Refused; Waiting, Superseded: others go on."""
-        task = asyncio.create_task(self._run(tenant, saga), context=contextvars.copy_context())
+    async def run(self, tenant: Tenant, saga: sagas.Saga, order: sale.Order | None = None) -> sale.Order:
+        """The order at the end of a saga, which a caller who goes away does not end. Refused; Waiting; Superseded."""
+        task = asyncio.create_task(self._run(tenant, saga, order), context=contextvars.copy_context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Lets running sagas end for a moment; the rest is resumed by another process."""
@@ -75,12 +75,11 @@ class Runner:
 
         await leases.run_alone(db, LEASE_NAME, job, every_seconds=EVERY_SECONDS)
 
-    async def _run(self, tenant: Tenant, saga: sagas.Saga) -> None:
-        run, end = one.Run(self._effects, tenant, saga), "failed"
+    async def _run(self, tenant: Tenant, saga: sagas.Saga, order: sale.Order | None = None) -> sale.Order:
+        run, end = one.Run(self._effects, tenant, saga, order), "failed"
         with channels.acting_for(tenant.id):  # the keys of Inventory are the service's: any process may repeat them
             try:
-                await run.to_end()
-                end = "done"
+                ended = await run.to_end()
             except one.Refused:
                 end = "refused"
                 raise
@@ -88,10 +87,13 @@ class Runner:
                 end = "waiting"
                 await run.postpone()
                 raise
+            else:
+                end = "done"
+                return ended
             finally:
                 ENDED.labels(saga.kind.name.lower(), end).inc()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[sale.Order]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             expected = isinstance(error, one.Refused | one.Waiting | store.Superseded)

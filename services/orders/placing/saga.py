@@ -47,20 +47,21 @@ class Waiting(Exception):
 class Run:
     """One saga, run by this process while it has the lease."""
 
-    def __init__(self, effects: Effects, tenant: Tenant, saga: sagas.Saga) -> None:
+    def __init__(self, effects: Effects, tenant: Tenant, saga: sagas.Saga, order: sale.Order | None = None) -> None:
+        """order: as it was when the saga began, where that is known."""
         self._effects = effects
         self._tenant = tenant
         self._saga = saga
+        self._order = order
         self._leased_at = time.monotonic()
 
-    async def to_end(self) -> None:
+    async def to_end(self) -> sale.Order:
         """Brings the saga to its end. Refused: it came to nothing; Waiting: others go on; Superseded."""
         try:
             if self._saga.kind is sagas.Kind.CANCEL:
                 await self._give_back()
-                await self._leased(lambda: self._effects.cancel(self._tenant, self._saga))
-                return
-            await self._place_or_undo()
+                return await self._leased(lambda: self._effects.cancel(self._tenant, self._saga))
+            return await self._place_or_undo()
         except (errors.Error, OSError, TimeoutError) as trouble:
             log.warning("saga.waits", saga=str(self._saga.id), error=type(trouble).__name__)
             raise Waiting from trouble
@@ -70,17 +71,15 @@ class Run:
         seconds = min(DUE_SECONDS_MAX, DUE_SECONDS * 2 ** min(self._saga.attempts, 10))
         await self._effects.postpone(self._tenant, self._saga, seconds)
 
-    async def _place_or_undo(self) -> None:
+    async def _place_or_undo(self) -> sale.Order:
         saga = self._saga
         refusal: errors.Error = placement.PlacementExpired()
         if saga.step is not sagas.Step.UNDO:
             try:
-                await self._place()
+                return await self._place()
             except Refused as refused:
                 refusal = refused.error
                 await self._begin_undo(refusal)
-            else:
-                return
         await self._give_back()
         await self._leased(lambda: self._effects.abandon(self._tenant, saga))
         raise Refused(refusal)
@@ -95,20 +94,20 @@ class Run:
 
     # --- forward ---
 
-    async def _place(self) -> None:
+    async def _place(self) -> sale.Order:
         saga, tenant = self._saga, self._tenant
         if saga.expired and not await self._is_paid():
             if saga.step is sagas.Step.HOLD:
                 await self._learn_of_hold()
             raise Refused(placement.PlacementExpired())
-        order = await self._effects.order(tenant, saga.order_id)
+        order = self._order or await self._effects.order(tenant, saga.order_id)
         reservation = await self._hold()
         taken = [await self._authorise(number, order) for number in range(len(saga.plan.tenders))]
         reservation = await self._confirm(reservation)
         if saga.plan.capture is placed_order.Capture.PLACEMENT:
             for payment_id in taken:
                 await self._capture(payment_id)
-        await self._leased(lambda: self._effects.place(tenant, saga, reservation))
+        return await self._leased(lambda: self._effects.place(tenant, saga, order, reservation))
 
     async def _is_paid(self) -> bool:
         """Whether money is taken, or being taken: then it goes on, however late it is."""
