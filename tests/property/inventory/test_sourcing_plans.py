@@ -54,7 +54,7 @@ def requests(draw: st.DrawFn) -> Request:
 efforts = st.sampled_from([0, 0, 200, 2_000, 100_000])
 
 
-@hypothesis.settings(max_examples=600, deadline=None)
+@hypothesis.settings(max_examples=250, deadline=None)
 @hypothesis.given(requests(), efforts)
 def test_a_plan_covers_exactly_and_takes_no_more_than_there_is(request: Request, effort: int) -> None:
     plan = sourcing.choose(request, effort_max=effort)
@@ -87,7 +87,7 @@ def test_a_plan_covers_exactly_and_takes_no_more_than_there_is(request: Request,
         assert len(set.union(*members)) == 1
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=120, deadline=None)
 @hypothesis.given(requests(), efforts, st.randoms(use_true_random=False))
 def test_the_order_in_which_things_are_named_decides_nothing(request: Request, effort: int, rng: object) -> None:
     lines, candidates = list(request.lines), list(request.candidates)
@@ -101,7 +101,7 @@ def test_the_order_in_which_things_are_named_decides_nothing(request: Request, e
     assert sourcing.choose(request, effort_max=effort) == sourcing.choose(other, effort_max=effort)
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=120, deadline=None)
 @hypothesis.given(requests(), efforts)
 def test_what_is_proven_on_a_small_budget_is_what_a_large_one_finds(request: Request, effort: int) -> None:
     hasty = sourcing.choose(request, effort_max=effort)
@@ -111,7 +111,7 @@ def test_what_is_proven_on_a_small_budget_is_what_a_large_one_finds(request: Req
         assert isinstance(hasty, SourcingShortage) or hasty == thorough
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=120, deadline=None)
 @hypothesis.given(requests())
 def test_to_be_allowed_more_never_costs_the_plan_of_one_parcel_or_any_plan(request: Request) -> None:
     answers = [sourcing.choose(dataclasses.replace(request, splitting=splitting)) for splitting in Splitting]
@@ -122,7 +122,7 @@ def test_to_be_allowed_more_never_costs_the_plan_of_one_parcel_or_any_plan(reque
                 assert freer == stricter
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=120, deadline=None)
 @hypothesis.given(requests())
 def test_no_rule_has_fewer_parcels_than_fewest_parcels(request: Request) -> None:
     fewest = sourcing.choose(dataclasses.replace(request, rule=Rule.FEWEST_PARCELS))
