@@ -42,6 +42,17 @@ async def test_rows_are_applied_and_the_bad_ones_are_named_with_their_lines(worl
     assert (await world.level(location_id, "a")).on_hand == 5
 
 
+async def test_a_row_of_a_bundle_is_refused(world: BulkWorld) -> None:
+    location_id = await world.location(["a"])
+    await world.variants(["SET"])
+    await world.set_bundle("SET", {"a": 2})
+
+    job = await world.imported(stock_csv(location_id, ("SET", 1), ("a", 3)))
+
+    assert (job.state, job.applied, job.refused) == (bulk.State.PARTIALLY_SUCCEEDED, 1, 1)
+    assert await world.told(job) == [(1, 2, "BUNDLE_HAS_NO_STOCK")]
+
+
 async def test_rows_of_one_sku_are_applied_in_the_order_of_the_file(world: BulkWorld) -> None:
     location_id = await world.location(["a"])
     counts = [("a", number) for number in range(1200)]

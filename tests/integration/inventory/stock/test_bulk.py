@@ -100,6 +100,23 @@ def test_rules_of_the_request_itself_still_refuse_the_call(request_: Any, field:
     assert [violation.field for violation in refusal.value.violations] == [field]
 
 
+async def test_a_bundle_has_no_stock_of_its_own_and_its_line_alone_is_refused(world: worlds.StockWorld) -> None:
+    here = await world.location(["a", "b"])
+    await world.variants(["SET"])
+    await world.set_bundle("SET", {"a": 2, "b": 1})
+
+    answer = await bulk(
+        world,
+        Line(location_id=here, sku="a", delta=5),
+        Line(location_id=here, sku="SET", delta=1),
+        Line(location_id=here, sku="set", on_hand=1),
+        Line(location_id=here, sku="b", on_hand=4),
+    )
+
+    assert reasons(answer) == ["applied", "BUNDLE_HAS_NO_STOCK", "BUNDLE_HAS_NO_STOCK", "applied"]
+    assert await on_hand(world, here, "a", "b") == [5, 4]
+
+
 async def test_a_repeat_returns_the_same_results_for_all_lines(world: worlds.StockWorld) -> None:
     here = await world.location(["a"])
     lines = [
