@@ -107,6 +107,14 @@ class Evidence:
         return []
 
     @functools.cached_property
+    def makers(self) -> dict[str, list[Call]]:
+        """The calls that asked for holds, by their key, which the hold has as its order_ref."""
+        found: dict[str, list[Call]] = {}
+        for call in self.history.of("reserve", "source"):
+            found.setdefault(call.key, []).append(call)
+        return found
+
+    @functools.cached_property
     def acknowledged(self) -> dict[str, model.Acknowledged]:
         """By location: which position callers knew to be there at a time."""
         pairs: dict[str, list[tuple[float, int]]] = {location: [] for location in self.ledgers}

@@ -104,7 +104,7 @@ def never_oversold(evidence: Evidence) -> Check:
 
 def _maker(evidence: Evidence, step: model.Step) -> Iterable[Call]:
     row = evidence.holds.get(step.cause[1])
-    return [call for call in evidence.history.of("reserve", "source") if row and call.key == row["order_ref"]]
+    return evidence.makers.get(row["order_ref"], ()) if row else ()
 
 
 def compared_and_set(evidence: Evidence) -> Check:
