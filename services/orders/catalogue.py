@@ -1,7 +1,7 @@
 """What sales need to know of items and locations, asked of Inventory and remembered for a moment.
 
 Answers are at most 10 seconds old: a price or a name changed a moment ago may still be written on a line as it was.
-What was sold in the last half minute is asked for anew before it is too old, many items in one call, so that hardly
+What was sold in the last five minutes is asked for anew before it is too old, many items in one call, so that hardly
 any sale waits for an answer.
 While Inventory doesn't answer, what was known in the last 24 hours is used; items that were never asked for are
 unknown, and their lines unresolved. Only a location that was never seen can't sell. No sale waits longer than 3 s.
@@ -33,7 +33,7 @@ FRESH_SECONDS: Final = 10.0
 #: From this age on an answer is renewed while it still serves, if it was used within IDLE_SECONDS: a code's part of
 #: such a call costs a thirtieth of a call of its own, and that a sale would have to wait for.
 RENEWED_SECONDS: Final = 7.0
-IDLE_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 300.0
 RENEWED_MAX: Final = 100  # of one call: a larger answer would hold up the loops of both services
 #: Somebody is about to add what was just scanned in vain.
 UNKNOWN_FRESH_SECONDS: Final = 1.0

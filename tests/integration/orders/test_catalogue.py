@@ -97,14 +97,30 @@ async def test_what_is_sold_is_renewed_in_one_call_before_it_is_too_old_and_nobo
     assert len(shop.answers.asked) == 1
 
 
-async def test_what_is_not_sold_any_more_is_renewed_for_half_a_minute(shop: Shop) -> None:
+async def test_what_is_not_sold_any_more_is_renewed_for_five_minutes(shop: Shop) -> None:
     shop.answers.items["ONCE"] = LIPSTICK
     await shop.resolve("ONCE", "LIP-1")
-    for _ in range(6):
-        shop.clock.now += 7
+    for seconds in (299, 7, 7):
+        shop.clock.now += seconds
         await shop.resolve("LIP-1")
         await shop.catalogue.close()
-    assert shop.answers.asked == [["ONCE", "LIP-1"]] * 5 + [["LIP-1"]] * 2
+    assert [sorted(asked) for asked in shop.answers.asked] == [
+        ["LIP-1", "ONCE"],
+        ["LIP-1", "ONCE"],
+        ["LIP-1"],
+        ["LIP-1"],
+    ]
+
+
+async def test_after_a_pause_a_shop_has_its_items_again_with_its_first_sales(shop: Shop) -> None:
+    codes = [f"S{n}" for n in range(250)]
+    shop.answers.items |= dict.fromkeys(codes, LIPSTICK)
+    await shop.resolve(*codes)
+    shop.clock.now += 60
+    for code in codes:
+        assert (await shop.resolve(code)).items == {code: LIPSTICK}
+        await shop.catalogue.close()
+    assert len(shop.answers.asked) == 4  # 100 items a call
 
 
 async def test_a_renewal_is_small(shop: Shop) -> None:
