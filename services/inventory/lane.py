@@ -237,8 +237,8 @@ class _Batch:
 def _spread(places: Sequence[Place], submission: Submission) -> Any:
     """What is done at several locations: checked everywhere, then done everywhere. Answers as a single place would."""
     first = submission.command
-    if isinstance(first, commands.Reserve | commands.EndHold):
-        held = [first, *(of for _, of in submission.elsewhere if isinstance(of, commands.Reserve | commands.EndHold))]
+    if isinstance(first, stock_holds.OfHold):
+        held = [first, *(of for _, of in submission.elsewhere if isinstance(of, stock_holds.OfHold))]
         return _spread_hold(places, held)
     documents = [first, *(command for _, command in submission.elsewhere)]
     for place, command in zip(places, documents, strict=True):
@@ -261,15 +261,14 @@ def _lots_that_left(working: stock.Stock) -> dict[str, list[tuple[str, int]]]:
     return left
 
 
-def _spread_hold(
-    places: Sequence[Place], held: Sequence[commands.Reserve | commands.EndHold]
-) -> list[tuple[str, values.Hold]]:
+def _spread_hold(places: Sequence[Place], held: Sequence[stock_holds.OfHold]) -> list[tuple[str, values.Hold]]:
     """A hold at several locations: (location id, its part) in order."""
     parts = list(zip([place.working for place in places], held, strict=True))
     if short := [line for working, command in parts for line in stock_holds.check(working, command)]:
         raise stock_errors.InsufficientStock(lines=short)
     # By one clock: they end together.
-    until = max(stock_holds.ends_at(working, command.ttl_seconds) for working, command in parts)
+    lasting = [(working, command) for working, command in parts if not isinstance(command, commands.ReduceHold)]
+    until = max((stock_holds.ends_at(working, of.ttl_seconds) for working, of in lasting), default=parts[0][0].now)
     return [(working.location_id, stock_holds.hold(working, command, until)) for working, command in parts]
 
 
@@ -312,6 +311,8 @@ class Place:
                 return stock_holds.reserve(working, command)
             case commands.EndHold():
                 return stock_holds.end_hold(working, command)
+            case commands.ReduceHold():
+                return stock_holds.reduce_hold(working, command)
             case commands.Adjust():
                 return working.adjust(command)
             case commands.SetCounts():

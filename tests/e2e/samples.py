@@ -91,6 +91,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ExtendReservation": {"reservation_id": "{reservation}"},
     "ConfirmReservation": {"reservation_id": "{reservation}"},
     "ReleaseReservation": {"reservation_id": "{reservation}"},
+    "ReduceReservation": {"reservation_id": "{reservation}", "lines": [{"sku": "{sku}", "quantity": 1}]},
     "ListMovements": {"location_id": "{location}"},
     "WatchStock": {"location_id": "{location}"},
     "WatchLocations": {"location_ids": ["{location}"]},

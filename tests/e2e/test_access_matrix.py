@@ -237,6 +237,7 @@ def test_a_token_of_another_location_is_refused(matrix: Matrix, method: samples.
 @pytest.mark.parametrize(
     "name",
     ["GetReservation", "ExtendReservation", "ConfirmReservation", "ReleaseReservation", "GetOrder", "UpdateOrderStatus",
+     "ReduceReservation",
      "CancelOrder", "QuoteOrder", "PlaceDraftOrder",
      "ListOrderHistory", "GetPurchaseOrder",
      "ListPurchaseReceipts", "GetPurchaseReceipt", "GetCycleCount", "ListCycleCountLines", "RecordCycleCountLines",

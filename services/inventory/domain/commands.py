@@ -58,6 +58,16 @@ class EndHold:
 
 
 @dataclass(frozen=True, slots=True)
+class ReduceHold:
+    """Gives a part of a hold back, or of what was allocated: all lines or none."""
+
+    origin: Origin
+    hold_id: uuid.UUID
+    lines: tuple[tuple[str, int], ...]
+    """Plain SKUs as the hold lists them, and units; none: nothing here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Adjust:
     """Adds or removes units."""
 
@@ -253,7 +263,7 @@ class MoveInTransit:
 
 Document = ReceiveStock | ExpectStock | ApplyVariances | EndTransferHold | MoveInTransit
 """What documents do to the stock (stock_documents.py). None of them is ever refused: a document is a fact."""
-Spreadable = Reserve | EndHold | Document
+Spreadable = Reserve | EndHold | ReduceHold | Document
 """What may be done at several locations at once: parts of one hold, or of one document."""
 
 
@@ -265,7 +275,20 @@ class Rebuild:
     lot_sums: Mapping[tuple[str, str], Counters] = field(default_factory=dict)
 
 
-Command = Assign | Rebuild | Reserve | EndHold | Adjust | SetCounts | Move | SetPolicy | Expire | ApplySales | Document
+Command = (
+    Assign
+    | Rebuild
+    | Reserve
+    | EndHold
+    | ReduceHold
+    | Adjust
+    | SetCounts
+    | Move
+    | SetPolicy
+    | Expire
+    | ApplySales
+    | Document
+)
 
 
 def keys_of(command: Command, bundles: Bundles) -> Iterable[str]:
@@ -284,7 +307,7 @@ def keys_of(command: Command, bundles: Bundles) -> Iterable[str]:
             return [*bundles.keys(sold), *(key for sale in command.sales for key in sale.hold_keys)]
         case MoveInTransit():
             return [fold(line[0]) for line in command.moves] + [fold(line[0]) for line in command.expected]
-        case ReceiveStock() | ExpectStock() | ApplyVariances() | EndTransferHold():
+        case ReduceHold() | ReceiveStock() | ExpectStock() | ApplyVariances() | EndTransferHold():
             return [fold(sku) for sku, *_ in command.lines]
         case _:
             return (fold(command.sku),)
@@ -293,7 +316,7 @@ def keys_of(command: Command, bundles: Bundles) -> Iterable[str]:
 def holds_of(command: Command) -> Sequence[uuid.UUID]:
     """Holds that a command needs."""
     match command:
-        case EndHold() | EndTransferHold():
+        case EndHold() | ReduceHold() | EndTransferHold():
             return (command.hold_id,)
         case ApplySales():
             return [sale.hold_id for sale in command.sales if sale.hold_id]

@@ -293,6 +293,10 @@ class Hold:
     created_at: dt.datetime
     created_seq: int
     fresh: bool = False
+    gone: tuple[HoldLine, ...] = ()
+    """Lines of which nothing is left: they were given back one by one, not with the hold."""
+    resized: bool = False
+    """Its lines are not those in the database."""
 
     def state_at(self, now: dt.datetime) -> HoldState:
         """ACTIVE becomes EXPIRED by the clock alone: no row is touched when a hold runs out."""

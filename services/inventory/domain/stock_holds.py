@@ -1,4 +1,4 @@
-"""Holds on the stock of a location: made whole or not at all, extended, confirmed, released, used up.
+"""Holds on the stock of a location: made whole or not at all, extended, confirmed, reduced, released, used up.
 
 Functions on the working set of a batch (stock.Stock).
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from services.inventory.domain import stock_lots
+from services.inventory.domain import lots, stock_lots
 from services.inventory.domain.bundles import RESERVED_MAX
-from services.inventory.domain.commands import EndHold, Origin, Reserve
+from services.inventory.domain.commands import EndHold, Origin, ReduceHold, Reserve
 from services.inventory.domain.levels import (
     Hold,
     HoldLine,
@@ -23,7 +23,12 @@ from services.inventory.domain.levels import (
     ceil_second,
     fold,
 )
-from services.inventory.domain.stock_errors import InsufficientStock, LocationNotCapable, ReservationEnded
+from services.inventory.domain.stock_errors import (
+    InsufficientStock,
+    LocationNotCapable,
+    QuantityBelowZero,
+    ReservationEnded,
+)
 from services.kit import errors
 
 if typing.TYPE_CHECKING:
@@ -112,17 +117,31 @@ def _plain(working: stock.Stock, lines: Sequence[tuple[str, int]]) -> list[tuple
     return _added_up(lines)
 
 
-def check(working: stock.Stock, command: Reserve | EndHold) -> list[Shortage]:
+OfHold = Reserve | EndHold | ReduceHold
+"""What is done to a hold at each of its locations."""
+
+
+def check(working: stock.Stock, command: OfHold) -> list[Shortage]:
     """Whether a part of something larger can be done here: what is short; refusals of other kinds are raised."""
-    if isinstance(command, Reserve):
-        return shortages(working, command)
-    check_end(working, command)
+    match command:
+        case Reserve():
+            return shortages(working, command)
+        case EndHold():
+            check_end(working, command)
+        case ReduceHold():
+            check_reduction(working, command)
     return []
 
 
-def hold(working: stock.Stock, command: Reserve | EndHold, until: dt.datetime) -> Hold:
+def hold(working: stock.Stock, command: OfHold, until: dt.datetime) -> Hold:
     """Does a part of something larger."""
-    return reserve(working, command, until) if isinstance(command, Reserve) else end_hold(working, command, until)
+    match command:
+        case Reserve():
+            return reserve(working, command, until)
+        case EndHold():
+            return end_hold(working, command, until)
+        case ReduceHold():
+            return reduce_hold(working, command)
 
 
 def ends_at(working: stock.Stock, ttl_seconds: float) -> dt.datetime:
@@ -155,6 +174,62 @@ def end_hold(working: stock.Stock, command: EndHold, until: dt.datetime | None =
     else:
         _end(working, hold, source, State.SELLABLE, HoldState.RELEASED, Reason.HOLD_RELEASED, command.origin)
     return hold
+
+
+def check_reduction(working: stock.Stock, command: ReduceHold) -> tuple[Hold, State]:
+    """The hold that may be reduced, and where its units are. RESERVATION_ENDED; QUANTITY_BELOW_ZERO: it has fewer."""
+    hold = working.holds.get(command.hold_id)
+    if hold is None:
+        raise errors.NotFound("reservation")
+    state = hold.state_at(working.now)
+    if state not in (HoldState.ACTIVE, HoldState.CONFIRMED):
+        raise ReservationEnded(state)
+    source = State.ALLOCATED if state == HoldState.CONFIRMED else State.RESERVED
+    for sku, quantity in _added_up(command.lines):
+        there = sum(line.quantity for line in hold.lines if line.key == fold(sku))
+        if there < quantity:
+            raise QuantityBelowZero(sku, source, there)
+    return hold, source
+
+
+def reduce_hold(working: stock.Stock, command: ReduceHold) -> Hold:
+    """Gives units back, as if the hold had been made for fewer. RESERVATION_ENDED; QUANTITY_BELOW_ZERO: it has fewer.
+
+    Of which nothing is left it stays in its state, and holds nothing.
+    """
+    hold, source = check_reduction(working, command)
+    ref = ("reservation", working.hold_text(hold.id))
+    left = list(hold.lines)
+    for sku, quantity in command.lines:
+        level = working.levels[fold(sku)]
+        for line, units in _last_in(working, level, left, quantity):
+            working.move(
+                line.key, level, source, State.SELLABLE, units, Reason.HOLD_RELEASED, ref, command.origin, line.lot
+            )
+            if source == State.RESERVED:
+                working.bucket(line._replace(quantity=units), hold.expires_at, -1)
+            left[left.index(line)] = line._replace(quantity=line.quantity - units)
+    if command.lines:
+        hold.gone += tuple(line for line in left if not line.quantity)
+        hold.lines = tuple(line for line in left if line.quantity)
+        hold.resized = True
+        working.changed_holds[hold.id] = hold
+    return hold
+
+
+def _last_in(
+    working: stock.Stock, level: Level, lines: Sequence[HoldLine], quantity: int
+) -> Iterator[tuple[HoldLine, int]]:
+    """Which units of a SKU go back: those of lots that can't be sold any more, then what would have been taken last."""
+    order = {lot.code: place for place, lot in enumerate(lots.in_order(level.lots.values()))}
+    unfit = {code for code, lot in level.lots.items() if not lot.lives_until(working.now)}
+    own = [line for line in lines if line.key == fold(level.sku) and line.quantity]
+    own.sort(key=lambda line: (line.lot not in unfit, -order.get(line.lot, len(order)), -line.number))
+    for line in own:
+        units = min(line.quantity, quantity)
+        if units:
+            yield line, units
+        quantity -= units
 
 
 def _extend(working: stock.Stock, hold: Hold, until: dt.datetime) -> None:

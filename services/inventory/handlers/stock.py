@@ -79,6 +79,14 @@ class StockHandlers:
         ]
         return await self.write_spread(parts, key, answer)
 
+    async def reduce_hold(
+        self, hold_id: uuid.UUID, lines: Sequence[mapping.LineOfHold], key: idempotency.Key, answer: type[M]
+    ) -> M:
+        """Gives a part of a reservation back. NOT_FOUND; LOCATION_SCOPE; RESERVATION_ENDED; QUANTITY_BELOW_ZERO."""
+        caller = principal.current()
+        placed = await self._find_hold(caller, hold_id)
+        return await self.write_spread(mapping.reductions(placed, lines, caller), key, answer)
+
     async def bulk_update(
         self, lines: Sequence[mapping.BulkLine | errors.Error], key: idempotency.Key
     ) -> list[mapping.BulkResult]:

@@ -103,6 +103,23 @@ def reserve(
     return spread
 
 
+LineOfHold = pb.ReduceReservationRequest.Line
+
+
+def reductions(
+    placed: store.PlacedHold, lines: Sequence[LineOfHold], caller: principal.Principal
+) -> list[tuple[str, commands.ReduceHold]]:
+    """A command for each location (TypeID) of a reservation, so that the answer is of all; INVALID_REQUEST."""
+    places: dict[str, list[tuple[str, int]]] = {location_text(location): [] for location, _ in placed.parts}
+    for number, line in enumerate(lines):
+        where = line.location_id or (next(iter(places)) if len(places) == 1 else "")
+        if where not in places:
+            raise validation.invalid(f"lines[{number}].location_id", "is not a location of the reservation")
+        places[where].append((line.sku, line.quantity))
+    by = origin(caller)
+    return [(location, commands.ReduceHold(by, placed.id, tuple(here))) for location, here in places.items()]
+
+
 def adjust_stock(request: pb.AdjustStockRequest, caller: principal.Principal, lot: str) -> commands.Adjust:
     """lot: the code of the one that the request names; empty: none."""
     change = (request.sku, request.delta, request.reason, request.reference)

@@ -145,6 +145,11 @@ class StockServicer(rpc.InventoryServiceServicer):
     async def ReleaseReservation(self, request: pb.ReleaseReservationRequest, context: Context) -> stock_pb.Reservation:
         return await self._end_hold("ReleaseReservation", request, values.HoldState.RELEASED)
 
+    async def ReduceReservation(self, request: pb.ReduceReservationRequest, context: Context) -> stock_pb.Reservation:
+        key = mapping.key(principal.current(), "ReduceReservation", request)
+        hold_id = mapping.hold_uuid(request.reservation_id)
+        return await self._stock.reduce_hold(hold_id, request.lines, key, stock_pb.Reservation)
+
     async def ListMovements(self, request: pb.ListMovementsRequest, context: Context) -> pb.ListMovementsResponse:
         limit, after = paging.page_size(request.page_size), _start(request, int, int)
         keep = mapping.movement_filter(request)

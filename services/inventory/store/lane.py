@@ -304,10 +304,12 @@ def _holds(rows: Sequence[Sequence[Any]]) -> dict[uuid.UUID, values.Hold]:
     holds: dict[uuid.UUID, values.Hold] = {}
     for _, hold_id, number, sku, quantity, state, order_ref, expires_at, created_at, created_seq, lot in rows:
         line = values.HoldLine(values.fold(sku), sku, quantity, number, lot)
-        if (hold := holds.get(hold_id)) is not None:
+        if (hold := holds.get(hold_id)) is None:
+            hold = holds[hold_id] = values.Hold(
+                hold_id, (), values.HoldState(state), expires_at, order_ref, created_at, created_seq
+            )
+        if quantity:
             hold.lines = (*hold.lines, line)
         else:
-            holds[hold_id] = values.Hold(
-                hold_id, (line,), values.HoldState(state), expires_at, order_ref, created_at, created_seq
-            )
+            hold.gone = (*hold.gone, line)
     return holds

@@ -94,6 +94,15 @@ PARTS: Mapping[str, _Part] = {
         {"location_id": "uuid", "id": "uuid", "state": "bigint", "expires_at": "timestamptz"},
         f"UPDATE hold x SET state = u.state, expires_at = u.expires_at FROM {{rows}} WHERE {_HERE} AND x.id = u.id",
     ),
+    # Of holds that were reduced, each line: a row is written by one part of the statement only.
+    "resized_holds": _Part(
+        {
+            "location_id": "uuid", "id": "uuid", "line": "bigint", "lot": "text", "quantity": "bigint", "state": "bigint",
+            "expires_at": "timestamptz",
+        },
+        f"""UPDATE hold x SET quantity = u.quantity, state = u.state, expires_at = u.expires_at
+        FROM {{rows}} WHERE {_HERE} AND x.id = u.id AND x.line = u.line AND x.lot = u.lot""",
+    ),
     "buckets": _Part(
         {**_LEVEL, **_BUCKET},
         """INSERT INTO hold_bucket AS x (tenant_id, location_id, sku_key, expires_at, quantity)
@@ -198,8 +207,15 @@ class Writes:
             for hold in new for line in hold.lines
         ]
         # fmt: on
+        kept = [hold for hold in changed if not hold.fresh]
         self._rows["changed_holds"] += [
-            (location, hold.id, int(hold.state), hold.expires_at) for hold in changed if not hold.fresh
+            (location, hold.id, int(hold.state), hold.expires_at) for hold in kept if not hold.resized
+        ]
+        self._rows["resized_holds"] += [
+            (location, hold.id, line.number, line.lot, line.quantity, int(hold.state), hold.expires_at)
+            for hold in kept
+            if hold.resized
+            for line in (*hold.lines, *hold.gone)
         ]
 
     def buckets(self, location: uuid.UUID, deltas: Mapping[tuple[str, dt.datetime], int], due: Iterable[str]) -> None:

@@ -260,7 +260,9 @@ def _holds(rows: Sequence[Any]) -> list[PlacedHold]:
 
 def _hold(rows: Sequence[Any]) -> values.Hold:
     first = rows[0]
-    lines = tuple(values.HoldLine(values.fold(row.sku), row.sku, row.quantity, row.line, row.lot) for row in rows)
+    lines = tuple(
+        values.HoldLine(values.fold(row.sku), row.sku, row.quantity, row.line, row.lot) for row in rows if row.quantity
+    )
     return values.Hold(
         first.id, lines, values.HoldState(first.state), first.expires_at, first.order_ref, first.created_at,
         first.created_seq,
@@ -268,7 +270,7 @@ def _hold(rows: Sequence[Any]) -> values.Hold:
 
 
 async def find_hold(session: database.ReadSession, hold_id: uuid.UUID) -> PlacedHold | None:
-    """A reservation, unlocked: its locations and SKUs never change, its state may."""
+    """A reservation, unlocked: its locations never change, nor do SKUs come to it; its state may, and its units be fewer."""
     hold = tables.hold.c
     query = sa.select(tables.hold, NOW.label("now")).where(hold.id == hold_id).order_by(hold.line, hold.lot)
     return next(iter(_holds((await session.execute(query)).all())), None)
@@ -289,7 +291,7 @@ async def list_holds(
     if order_ref:
         ids = ids.where(hold.order_ref == order_ref)
     if sku:
-        ids = ids.where(sa.func.lower(hold.sku) == values.fold(sku))
+        ids = ids.where(sa.func.lower(hold.sku) == values.fold(sku), hold.quantity > 0)
     if after is not None:
         ids = ids.where(hold.id < after)
     page = ids.order_by(hold.id.desc()).limit(limit).subquery()

@@ -233,6 +233,35 @@ class LotMachine(stateful.RuleBasedStateMachine):
             self.model.put_aside(self.now)
         return self.save(working)
 
+    @stateful.rule(hold_id=holds, quantity=quantities)
+    def reduce(self, hold_id: uuid.UUID, quantity: int) -> None:
+        """One unit after the other goes back: of a lot that can't be sold, else of none, else of the lot that ends last."""
+        working, held = self.batch(), self.model.holds[hold_id]
+        there = sum(units for _, units in held.units)
+        try:
+            hold = stock_holds.reduce_hold(working, commands.ReduceHold(ME, hold_id, ((SKU, quantity),)))
+        except stock_errors.ReservationEnded:
+            assert held.state is None
+            return self.save(working)
+        except stock_errors.QuantityBelowZero:
+            assert there < quantity
+            return self.save(working)
+        assert held.state is not None
+        left, back = Counter(dict(held.units)), Counter[str]()
+        for _ in range(quantity):
+            code = max((code for code, units in left.items() if units), key=self.leaves_an_order_by)
+            left[code] -= 1
+            back[code] += 1
+        assert Counter({line.lot: line.quantity for line in hold.lines}) == +left
+        self.model.move(list(back.items()), held.state, S.SELLABLE)
+        held.units = list((+left).items())
+        self.model.put_aside(self.now)
+        return self.save(working)
+
+    def leaves_an_order_by(self, code: str) -> tuple[bool, bool, bool, dt.datetime, str]:
+        dates = self.model.dates.get(code, Dates(None))
+        return bool(code and dates.aside(self.now)), not code, dates.until is None, dates.until or START, code
+
     @stateful.rule(quantity=quantities, code=maybe_named, hold_id=st.none() | holds)
     def sell(self, quantity: int, code: str, hold_id: uuid.UUID | None) -> None:
         working = self.batch(code)

@@ -185,6 +185,28 @@ class StockMachine(stateful.RuleBasedStateMachine):
         working.finish()
         return self.save(working)
 
+    @stateful.rule(hold_id=holds, lines=st.lists(st.tuples(skus, st.integers(1, 5)), min_size=1, max_size=3))
+    def reduce(self, hold_id: uuid.UUID, lines: list[tuple[str, int]]) -> None:
+        model, working = self.model.holds[hold_id], self.batch()
+        wanted: dict[str, int] = {}
+        for sku, quantity in lines:
+            wanted[values.fold(sku)] = wanted.get(values.fold(sku), 0) + quantity
+        enough = all(model.lines.get(key, 0) >= quantity for key, quantity in wanted.items())
+        may = self.model.live(hold_id, self.now) or model.state == Kinds.CONFIRMED
+        try:
+            hold = stock_holds.reduce_hold(working, commands.ReduceHold(ME, hold_id, tuple(lines)))
+        except (stock_errors.ReservationEnded, stock_errors.QuantityBelowZero) as refused:
+            assert isinstance(refused, stock_errors.ReservationEnded) == (not may)
+            assert not (may and enough)
+            return self.save(working)
+        assert may
+        assert enough
+        for key, quantity in wanted.items():
+            model.lines[key] -= quantity
+        assert {line.key: line.quantity for line in hold.lines} == {k: n for k, n in model.lines.items() if n}
+        working.finish()
+        return self.save(working)
+
     @stateful.rule(sku=skus, on_hand=st.integers(0, 40), right=st.booleans())
     def count(self, sku: str, on_hand: int, right: bool) -> None:
         key, working = values.fold(sku), self.batch()

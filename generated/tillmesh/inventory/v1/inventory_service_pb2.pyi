@@ -1395,6 +1395,66 @@ class ReleaseReservationRequest(_message.Message):
 Global___ReleaseReservationRequest: _TypeAlias = ReleaseReservationRequest  # noqa: Y015
 
 @_typing.final
+class ReduceReservationRequest(_message.Message):
+    """Units of a reservation to be given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Line(_message.Message):
+        """Units of one SKU at one location."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SKU_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        LOCATION_ID_FIELD_NUMBER: _builtins.int
+        sku: _builtins.str
+        """As the reservation lists it: of a bundle, what it consists of. Without regard to case."""
+        quantity: _builtins.int
+        """Units, 1 to 10^9. Of lots: first of those that can't be sold any more, then of those that end last."""
+        location_id: _builtins.str
+        """TypeID `loc_…`; may be left out where the reservation lies at one location."""
+        def __init__(
+            self,
+            *,
+            sku: _builtins.str = ...,
+            quantity: _builtins.int = ...,
+            location_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["location_id", b"location_id", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    reservation_id: _builtins.str
+    """TypeID `rsv_…`."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReduceReservationRequest.Line]:
+        """1 to 500."""
+
+    def __init__(
+        self,
+        *,
+        reservation_id: _builtins.str = ...,
+        lines: _abc.Iterable[Global___ReduceReservationRequest.Line] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "request_id", b"request_id", "reservation_id", b"reservation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReduceReservationRequest: _TypeAlias = ReduceReservationRequest  # noqa: Y015
+
+@_typing.final
 class ListMovementsRequest(_message.Message):
     """Asks for the ledger of a location."""
 

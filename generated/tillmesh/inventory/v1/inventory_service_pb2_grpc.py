@@ -134,6 +134,11 @@ class InventoryServiceStub:
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ReleaseReservationRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
                 _registered_method=True)
+        self.ReduceReservation = channel.unary_unary(
+                '/tillmesh.inventory.v1.InventoryService/ReduceReservation',
+                request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ReduceReservationRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
+                _registered_method=True)
         self.ListMovements = channel.unary_unary(
                 '/tillmesh.inventory.v1.InventoryService/ListMovements',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ListMovementsRequest.SerializeToString,
@@ -342,6 +347,15 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReduceReservation(self, request, context):
+        """Gives back a part of the units of an active or confirmed reservation, all lines or none, at all its locations at once:
+        it then holds what it would hold if it had been made for fewer. QUANTITY_BELOW_ZERO (409) when it has fewer units of a
+        SKU there; RESERVATION_ENDED (409); NOT_FOUND. One of which nothing is left keeps its state, and has no lines.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMovements(self, request, context):
         """Lists the ledger of a location, newest first. Replaying it from zero gives the levels.
         """
@@ -513,6 +527,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
             'ReleaseReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseReservation,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ReleaseReservationRequest.FromString,
+                    response_serializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.SerializeToString,
+            ),
+            'ReduceReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReduceReservation,
+                    request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ReduceReservationRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.SerializeToString,
             ),
             'ListMovements': grpc.unary_unary_rpc_method_handler(
@@ -1054,6 +1073,33 @@ class InventoryService:
             target,
             '/tillmesh.inventory.v1.InventoryService/ReleaseReservation',
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ReleaseReservationRequest.SerializeToString,
+            tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReduceReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.InventoryService/ReduceReservation',
+            tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.ReduceReservationRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_stock__pb2.Reservation.FromString,
             options,
             channel_credentials,

@@ -115,6 +115,11 @@ class InventoryServiceStub:
     """Gives the units of an active or confirmed reservation back. RESERVATION_ENDED (409) when it ended otherwise;
     releasing it twice is no error.
     """
+    ReduceReservation: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReduceReservationRequest, _stock_pb2.Reservation]
+    """Gives back a part of the units of an active or confirmed reservation, all lines or none, at all its locations at once:
+    it then holds what it would hold if it had been made for fewer. QUANTITY_BELOW_ZERO (409) when it has fewer units of a
+    SKU there; RESERVATION_ENDED (409); NOT_FOUND. One of which nothing is left keeps its state, and has no lines.
+    """
     ListMovements: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListMovementsRequest, _inventory_service_pb2.ListMovementsResponse]
     """Lists the ledger of a location, newest first. Replaying it from zero gives the levels."""
     WatchStock: _grpc.UnaryStreamMultiCallable[_inventory_service_pb2.WatchStockRequest, _inventory_service_pb2.WatchStockResponse]
@@ -238,6 +243,11 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     ReleaseReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReleaseReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
     """Gives the units of an active or confirmed reservation back. RESERVATION_ENDED (409) when it ended otherwise;
     releasing it twice is no error.
+    """
+    ReduceReservation: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReduceReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
+    """Gives back a part of the units of an active or confirmed reservation, all lines or none, at all its locations at once:
+    it then holds what it would hold if it had been made for fewer. QUANTITY_BELOW_ZERO (409) when it has fewer units of a
+    SKU there; RESERVATION_ENDED (409); NOT_FOUND. One of which nothing is left keeps its state, and has no lines.
     """
     ListMovements: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListMovementsRequest, _inventory_service_pb2.ListMovementsResponse]  # type: ignore[assignment]
     """Lists the ledger of a location, newest first. Replaying it from zero gives the levels."""
@@ -467,6 +477,17 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
         """Gives the units of an active or confirmed reservation back. RESERVATION_ENDED (409) when it ended otherwise;
         releasing it twice is no error.
+        """
+
+    @_abc_1.abstractmethod
+    def ReduceReservation(
+        self,
+        request: _inventory_service_pb2.ReduceReservationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
+        """Gives back a part of the units of an active or confirmed reservation, all lines or none, at all its locations at once:
+        it then holds what it would hold if it had been made for fewer. QUANTITY_BELOW_ZERO (409) when it has fewer units of a
+        SKU there; RESERVATION_ENDED (409); NOT_FOUND. One of which nothing is left keeps its state, and has no lines.
         """
 
     @_abc_1.abstractmethod
