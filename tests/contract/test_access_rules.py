@@ -49,6 +49,8 @@ FREE_LOCATIONS = {
     "CatalogService.SetPrice": {"price.location_id"},
     # Only services call it; the location is one that Orders has checked.
     "InventoryService.GetAppliedPosition": {"location_id"},
+    # Only of the reservation's own locations, which are all checked once it is read.
+    "InventoryService.ReduceReservation": {"lines.location_id"},
     # Where an order is sold is checked; where it is picked up or sent from may be any location of the brand.
     "OrdersService.PlaceOrder": FROM_ANYWHERE,
     "OrdersService.PreviewOrder": FROM_ANYWHERE,
