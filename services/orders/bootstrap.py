@@ -66,20 +66,21 @@ class Orders:
         self.catalogue = catalogue.Catalogue(client, self.db)
         runner = lane.SalesRunner(self.db, self._committed)
         self.lanes: handlers.SalesLanes = lanes.Lanes("sales", runner, in_flight=config.lane_batches)
-        self.orders = handlers.Orders(self.db, self.lanes, self.catalogue, positions.AppliedPositions(client))
+        self.customers = customers(config, self.db, self.process.pings.send)
+        applied = positions.AppliedPositions(client)
+        self.orders = handlers.Orders(self.db, self.lanes, self.catalogue, applied, self.customers.recipients)
         self._bank = simulated.SimulatedBank(config.data / "bank" / "simulated.sqlite3")
         simulates = config.payments == "simulated"
         self._accounts = configured.Accounts(config.providers_file)
         default = (domain.Provider.SIMULATED, self._bank) if simulates else None
         self._providers = registry.Registry(default, self._accounts.providers)
         self.payments = operations.Operations(self.db, self._providers, self.process.pings.send)
-        self.customers = customers(config, self.db, self.process.pings.send)
         self.desk = desk.Desk(
             self.db,
             client,
             stock.StockClient(channel),
             self.payments,
-            self.customers.profiles,
+            self.customers,
             self.process.pings.send,
         )
         self.process.open("bank", self._bank.close)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from services.kit import database, errors, ids, lanes, telemetry
 from services.kit import principal as principals
 from services.orders import catalogue, lane, positions, visible
+from services.orders.customers import domain as customers
+from services.orders.customers.handlers import recipients
 from services.orders.customers.store import people
 from services.orders.domain import placed_order, summary
 from services.orders.domain import sale as domain
@@ -42,11 +44,13 @@ class Orders:
         sales: SalesLanes,
         items: catalogue.Catalogue,
         applied: positions.AppliedPositions,
+        known: recipients.Recipients,
     ) -> None:
         self._db = db
         self._lanes = sales
         self._catalogue = items
         self._positions = applied
+        self._recipients = known
 
     async def record_sale(self, command: RecordSale) -> domain.Shown:
         """Records a sale, or finds it recorded. What may be refused: domain.sale.book, SaleIdReused, NotFound."""
@@ -79,6 +83,20 @@ class Orders:
                 newest = await placed_reads.history(session, tenant, order_id, before=None, limit=HISTORY_SHOWN)
                 order.placed = dataclasses.replace(order.placed, history=newest)
         return await self._show(tenant, order)
+
+    async def recipient(
+        self, caller: principals.Principal, tenant: str, order_id: uuid.UUID
+    ) -> tuple[uuid.UUID, customers.Recipient]:
+        """Whom an order is for, and which customer that is. NotFound (order, recipient); LocationScope."""
+        async with self._db.read(tenant, snapshot=True) as session:
+            order = await reads.get(session, tenant, order_id)
+            if order is None:
+                raise errors.NotFound("order")
+            visible.require(caller, order)
+            found = (await self._recipients.of(session, tenant, [order_id])).get(order_id)
+        if found is None:
+            raise errors.NotFound("recipient")
+        return found
 
     async def history(
         self, caller: principals.Principal, tenant: str, order_id: uuid.UUID, *, before: int | None, limit: int

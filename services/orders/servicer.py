@@ -8,12 +8,13 @@ import grpc.aio
 
 from services.kit import dead_letters, events, paging, principal
 from services.orders import handlers, moving, recalls, taxing
+from services.orders.customers import mapping as people
 from services.orders.domain import sale
 from services.orders.mapping import messages, placed_messages, placed_requests, placing_requests, requests
 from services.orders.placing import desk
 from services.orders.store import searching
 from tillmesh.common.v1 import event_pb2
-from tillmesh.orders.v1 import orders_pb2, placement_pb2
+from tillmesh.orders.v1 import orders_pb2, placement_pb2, recipients_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 from tillmesh.orders.v1 import orders_service_pb2_grpc as rpc
 
@@ -73,6 +74,13 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         after = requests.summary_start(request, key.tenant, question.dimensions)
         rows = await self._orders.summarize(key, question, after=after, limit=limit + 1)
         return messages.summary_page(request, key.tenant, question, rows, limit)
+
+    async def GetOrderRecipient(
+        self, request: recipients_pb2.GetOrderRecipientRequest, context: Context
+    ) -> recipients_pb2.OrderRecipient:
+        caller, order_id = principal.current(), requests.order_uuid(request.order_id)
+        customer, recipient = await self._orders.recipient(caller, events.tenant_uuid(caller.tenant_id), order_id)
+        return people.recipient_to_proto(order_id, customer, recipient)
 
     async def PlaceOrder(self, request: placement_pb2.PlaceOrderRequest, context: Context) -> orders_pb2.Order:
         caller = principal.current()

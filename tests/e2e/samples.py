@@ -30,7 +30,7 @@ FILES = (
     orders_service_pb2, customers_service_pb2, payments_service_pb2, reviews_service_pb2, marketing_service_pb2,
 )  # fmt: skip
 NIL = "00000000000000000000000000"
-ADDRESS = {"lines": ["1 Main Street"], "city": "Graz", "country_code": "AT"}
+ADDRESS = {"lines": ["1 Main Street"], "city": "Graz", "postal_code": "8010", "country_code": "AT"}
 
 # Placeholders are ids of one tenant; a sample with another tenant's ids, or with ids that never existed, differs only there.
 SAMPLES: Mapping[str, Mapping[str, Any]] = {
@@ -175,6 +175,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "location_id": "{location}", "business_date_from": "2026-01-01", "business_date_to": "2026-12-31",
     },
     "GetOrder": {"order_id": "{order}"},
+    "GetOrderRecipient": {"order_id": "{order}"},
     "CreateCustomer": {"customer": {"family_name": "{new}"}},
     "GetCustomer": {"customer_id": "{customer}"},
     "ListCustomers": {},

@@ -81,9 +81,16 @@ def test_what_can_t_be_placed_says_why_and_leaves_nothing(admin: Client) -> None
 
 def test_a_storefront_sells_to_guests(admin: Client) -> None:
     location, sku = stocked(admin)
-    guest = {"email": f"guest-{sku}@example.com"}
+    guest = {"email": f"guest-{sku}@example.com", "family_name": "Quast"}
+    bare = admin.call("POST", "/v1/orders", wanted(location, sku, payment=PAID, guest=guest))
+    home = {"lines": ["Graben 1"], "city": "Wien", "postal_code": "1010", "country_code": "AT"}
 
-    order = admin.post("/v1/orders", wanted(location, sku, payment=PAID, guest=guest), 201)
+    order = admin.post("/v1/orders", wanted(location, sku, payment=PAID, guest=guest, address=home), 201)
+
+    assert (bare.status_code, "INVALID_REQUEST" in bare.text) == (400, True)
+    sent = admin.get(f"/v1/orders/{order['id']}/recipient")
+    assert (sent["email"], sent["address"]["recipient"], sent["address"]["city"]) == (guest["email"], "Quast", "Wien")
+    assert "Graben" not in str(admin.get(f"/v1/orders/{order['id']}"))
 
     listed = admin.get(f"/v1/customers/{order['customer_id']}/orders")["orders"]
     assert [each["id"] for each in listed] == [order["id"]]

@@ -6,19 +6,20 @@ from pathlib import Path
 
 from services.kit import database, process
 from services.orders.customers import erasure_log, keyring, root_keys, rotation
-from services.orders.customers.handlers import consents, desk, erasing, exporting, merging, profiles
+from services.orders.customers.handlers import consents, desk, erasing, exporting, merging, profiles, recipients
 
 
 class Customers:
-    """Use cases of customers. Others in the process may ask `profiles` (guests, addresses) and `consents.family`."""
+    """Use cases of customers. Others in the process may ask `profiles` (guests), `recipients` and `consents.family`."""
 
     def __init__(self, db: database.Database, service: str, keys: Path, log: Path, ping: desk.Ping) -> None:
         ring = keyring.Keyring(root_keys.RootKeys(keys))
         self.desk = at = desk.Desk(db, ring, ping)
         self.profiles = profiles.Profiles(at)
+        self.recipients = recipients.Recipients(at)
         self.consents = consents.Consents(at)
         self.merging = merging.Merging(at)
-        self.exporting = exporting.Exporting(at)
+        self.exporting = exporting.Exporting(at, self.recipients)
         self.erasing = erasing.Erasing(at, erasure_log.ErasureLog(log), service)
         self.rotation = rotation.Rotation(db, ring)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.kit import errors
-from services.orders.customers import folding
+from services.orders.customers import folding, postal
 
 ADDRESSES_MAX = 20
 MERGED_MAX = 100
@@ -111,6 +111,10 @@ class Address:
     phone: str
     default_shipping: bool
     default_billing: bool
+
+    def place(self) -> postal.Postal:
+        """Where it is."""
+        return postal.Postal(**{field.name: getattr(self, field.name) for field in dataclasses.fields(postal.Postal)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +222,18 @@ def touched(customer: Customer, now: dt.datetime) -> Customer:
 
 def checked_address(address: Address) -> Address:
     """The address as it is kept. InvalidRequest."""
-    phone = _attempt(folding.phone, address.phone, "address.phone") if address.phone else ""
-    return dataclasses.replace(address, phone=phone)
+    return dataclasses.replace(address, **dataclasses.asdict(checked_place(address.place())))
+
+
+def checked_place(place: postal.Postal, field: str = "address") -> postal.Postal:
+    """Where something is sent, as it is kept. field: where it stands in the request. InvalidRequest."""
+    phone = _attempt(folding.phone, place.phone, f"{field}.phone") if place.phone else ""
+    try:
+        bare = postal.without_blanks(place)
+        code = postal.postal_code(bare.country_code, bare.postal_code)
+    except postal.NotWritten as problem:
+        raise invalid(f"{field}.{problem.part}", str(problem)) from None
+    return dataclasses.replace(bare, phone=phone, postal_code=code)
 
 
 def put_address(addresses: Sequence[Address], address: Address) -> list[Address]:
@@ -264,6 +278,36 @@ def _with_defaults(addresses: list[Address]) -> list[Address]:
         ),
         *others,
     ]
+
+
+# --- whom an order is for ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """Whom an order is for, as said when it was placed. phone is E.164; place None: it is collected."""
+
+    given_name: str
+    family_name: str
+    email: str
+    phone: str
+    place: postal.Postal | None
+
+
+def recipient(profile: Profile, place: postal.Postal | None, field: str = "address") -> Recipient:
+    """Somebody with a place that was checked, or without one. InvalidRequest when nobody is named to receive it."""
+    name = " ".join(part for part in (profile.given_name.strip(), profile.family_name.strip()) if part)
+    if place is not None and not place.recipient:
+        if not (name or place.company):
+            raise invalid(f"{field}.recipient", "is needed, as the name of who orders is not known")
+        place = dataclasses.replace(place, recipient=name)
+    return Recipient(
+        given_name=profile.given_name,
+        family_name=profile.family_name,
+        email=profile.email,
+        phone=profile.phone or (place.phone if place is not None else ""),
+        place=place,
+    )
 
 
 # --- merging and erasing ---

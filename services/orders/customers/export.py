@@ -48,6 +48,10 @@ def _access(access: exporting.Access) -> Mapping[str, str]:
     }
 
 
+def _sent(sent: exporting.Sent) -> Any:
+    return mapping.recipient_to_proto(sent.order_id, sent.customer_id, sent.recipient)
+
+
 _RENDER: Mapping[str, Callable[[Any], Any]] = {
     "customers": _message(mapping.customer_to_proto),
     "addresses": _message(mapping.address_to_proto),
@@ -55,5 +59,6 @@ _RENDER: Mapping[str, Callable[[Any], Any]] = {
     "consents": _message(mapping.consent_to_proto),
     "store_credit": _message(paid_messages.store_credit),
     "orders": _message(_order),
+    "recipients": _message(_sent),
     "payments": _message(paid_messages.payment),
 }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from services.kit import clock, errors, events, idempotency, ids, paging, principal, validation
-from services.orders.customers import domain, records
+from services.orders.customers import domain, postal, records
 from services.orders.customers.events import customer_text
 from services.orders.customers.handlers import consents, desk, profiles
-from tillmesh.orders.v1 import customers_pb2
+from tillmesh.orders.v1 import customers_pb2, recipients_pb2
 from tillmesh.orders.v1 import customers_service_pb2 as pb
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["CustomersService"].full_name
@@ -124,6 +125,19 @@ def address(message: customers_pb2.CustomerAddress, *, new: bool) -> domain.Addr
     )
 
 
+def place(message: recipients_pb2.PostalAddress) -> postal.Postal:
+    return postal.Postal(
+        recipient=message.recipient,
+        company=message.company,
+        lines=tuple(message.lines),
+        city=message.city,
+        region=message.region,
+        postal_code=message.postal_code,
+        country_code=message.country_code,
+        phone=message.phone,
+    )
+
+
 def decision(request: pb.RecordConsentRequest) -> consents.Decision:
     """InvalidRequest, NotFound."""
     said = request.consent
@@ -174,6 +188,22 @@ def address_to_proto(of: domain.Address) -> customers_pb2.CustomerAddress:
         default_shipping=of.default_shipping,
         default_billing=of.default_billing,
     )
+
+
+def recipient_to_proto(
+    order_id: uuid.UUID, customer_id: uuid.UUID, of: domain.Recipient
+) -> recipients_pb2.OrderRecipient:
+    message = recipients_pb2.OrderRecipient(
+        order_id=ids.encode("ord", order_id),
+        customer_id=customer_text(customer_id),
+        given_name=of.given_name,
+        family_name=of.family_name,
+        email=of.email,
+        phone=of.phone,
+    )
+    if of.place is not None:
+        message.address.CopyFrom(recipients_pb2.PostalAddress(**dataclasses.asdict(of.place)))
+    return message
 
 
 def consent_to_proto(of: domain.Consent) -> customers_pb2.Consent:

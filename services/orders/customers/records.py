@@ -14,6 +14,7 @@ from typing import Any
 from services.kit import database, errors
 from services.orders.customers import crypto, domain, folding, keyring
 from services.orders.customers.store import people as store
+from services.orders.customers.store import recipients
 
 EMAIL, PHONE, FAMILY_NAME, POSTAL_CODE = 1, 2, 3, 4
 FOLDS = {EMAIL: folding.email, PHONE: folding.phone, FAMILY_NAME: folding.name, POSTAL_CODE: folding.postal_code}
@@ -184,6 +185,11 @@ class WriteRecords(Records):
         await store.put_key(self._write, vault.customer, vault.version, self.keys.newest, self.keys.wrap(vault))
         profile = {name: text for name, text in dataclasses.asdict(record.customer.profile).items() if text}
         await self._put(vault, {**profile, **{_field(each): _text(each) for each in record.addresses}})
+        resealed = {
+            order_id: vault.seal(recipients.field(order_id), old.unseal(recipients.field(order_id), sealed))
+            for order_id, sealed in (await recipients.of_customer(self._write, vault.customer)).items()
+        }
+        await recipients.reseal(self._write, vault.customer, resealed)
 
     async def _put(self, vault: crypto.Vault, texts: Mapping[str, str]) -> None:
         sealed = {name: vault.seal(name, text) for name, text in texts.items()}

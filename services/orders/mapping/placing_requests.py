@@ -9,10 +9,11 @@ from google.protobuf import duration_pb2
 from services.kit import events, idempotency, principal, validation
 from services.orders import drafting, visible
 from services.orders.customers import domain as people
+from services.orders.customers import mapping, postal
 from services.orders.customers.handlers import desk
 from services.orders.domain import placed_order, placement, sale
 from services.orders.mapping import contents, placed_requests, requests
-from services.orders.placing import cancelling, placing
+from services.orders.placing import addressing, cancelling, placing
 from services.orders.placing.effects import Tenant
 from tillmesh.orders.v1 import orders_pb2, placement_pb2
 
@@ -23,10 +24,11 @@ def tenant(caller: principal.Principal) -> Tenant:
 
 
 def place(request: placement_pb2.PlaceOrderRequest, caller: principal.Principal) -> placing.Place:
-    """Who a guest is stays out of the fingerprint: it is personal."""
+    """Who a guest is, and where it goes, stay out of the fingerprint: they are personal."""
     told = placement_pb2.PlaceOrderRequest()
     told.CopyFrom(request)
     told.ClearField("guest")
+    told.ClearField("address")
     key = placed_requests.idempotency_key("PlaceOrder", told, caller)
     return placing.Place(
         content=content(request.content, caller),
@@ -37,6 +39,7 @@ def place(request: placement_pb2.PlaceOrderRequest, caller: principal.Principal)
         request_key=key.key,
         fingerprint=key.fingerprint,
         actor=placed_requests.actor(caller),
+        place=_place(request),
     )
 
 
@@ -45,8 +48,11 @@ def preview(request: placement_pb2.PreviewOrderRequest, caller: principal.Princi
 
 
 def place_draft(request: placement_pb2.PlaceDraftOrderRequest, caller: principal.Principal) -> placing.PlaceDraft:
-    """NOT_FOUND for an id that can't be one."""
-    key = placed_requests.idempotency_key("PlaceDraftOrder", request, caller)
+    """NOT_FOUND for an id that can't be one. Where it goes stays out of the fingerprint, as of `place`."""
+    told = placement_pb2.PlaceDraftOrderRequest()
+    told.CopyFrom(request)
+    told.ClearField("address")
+    key = placed_requests.idempotency_key("PlaceDraftOrder", told, caller)
     return placing.PlaceDraft(
         order_id=requests.order_uuid(request.order_id),
         payment=payment(request.payment),
@@ -56,6 +62,7 @@ def place_draft(request: placement_pb2.PlaceDraftOrderRequest, caller: principal
         request_key=key.key,
         fingerprint=key.fingerprint,
         actor=placed_requests.actor(caller),
+        place=_place(request),
     )
 
 
@@ -128,7 +135,11 @@ def payment(told: placement_pb2.OrderPayment) -> placement.Payment:
     )
 
 
-def _guest(request: placement_pb2.PlaceOrderRequest, caller: principal.Principal) -> placing.Guest:
+def _place(request: placement_pb2.PlaceOrderRequest | placement_pb2.PlaceDraftOrderRequest) -> postal.Postal | None:
+    return mapping.place(request.address) if request.HasField("address") else None
+
+
+def _guest(request: placement_pb2.PlaceOrderRequest, caller: principal.Principal) -> addressing.Guest:
     told = request.guest
     if not visible.is_staff(caller) and caller.customer_id:
         raise validation.invalid("guest", "is for those who have not registered")
@@ -138,4 +149,4 @@ def _guest(request: placement_pb2.PlaceOrderRequest, caller: principal.Principal
         given_name=told.given_name, family_name=told.family_name, email=told.email, phone=told.phone
     )
     write = desk.Write(caller.tenant_id, key, placed_requests.actor(caller))
-    return placing.Guest(write, people.Draft(profile=profile, locale=""))
+    return addressing.Guest(write, people.Draft(profile=profile, locale=""))

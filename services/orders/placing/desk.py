@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from services.kit import database
 from services.orders import drafting
-from services.orders.customers.handlers import profiles
+from services.orders.customers import bundle
 from services.orders.mapping import contents
 from services.orders.payments import port as payments
-from services.orders.placing import asking, cancelling, effects, placing, port, pricing, running
+from services.orders.placing import addressing, asking, cancelling, effects, placing, port, pricing, running
 
 
 class Desk:
@@ -19,15 +19,16 @@ class Desk:
         items: pricing.Items,
         stock: port.Stock,
         moves: payments.Payments,
-        customers: profiles.Profiles,
+        customers: bundle.Customers,
         heard: effects.Heard,
     ) -> None:
-        made = effects.Effects(db, stock, moves, customers, heard)
-        prices = pricing.Pricing(db, items)
+        made = effects.Effects(db, stock, moves, customers.profiles, customers.recipients, heard)
+        prices = pricing.Pricing(db, items, customers.recipients)
+        addresses = addressing.Addressing(db, made, customers.recipients)
         self.runner = running.Runner(made)
         asked = asking.Asking(db, made, self.runner)
         self.drafting = drafting.Drafting(db, prices, asked, contents.of_json, heard)
-        self.placing = placing.Placing(db, prices, made, asked, contents.of_json)
+        self.placing = placing.Placing(db, prices, made, asked, addresses, contents.of_json)
         self.cancelling = cancelling.Cancelling(made, asked)
         self._db = db
 

@@ -18,7 +18,7 @@ import sqlalchemy.exc
 from services.kit import database, deadline, errors, failpoints, ids, outbox
 from services.orders import events
 from services.orders.customers import domain as people
-from services.orders.customers.handlers import desk, profiles
+from services.orders.customers.handlers import desk, profiles, recipients
 from services.orders.domain import machines, placed_order, placement, sagas, sale
 from services.orders.domain import payments as money
 from services.orders.domain.machines import FulfillmentState, Machine
@@ -62,6 +62,14 @@ class Tenant:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class SentTo:
+    """Whom an order is for, and with whose key that is kept."""
+
+    customer_id: uuid.UUID
+    recipient: people.Recipient
+
+
 class Effects:
     """All effects, for one process."""
 
@@ -71,12 +79,14 @@ class Effects:
         stock: port.Stock,
         moves: payments.Payments,
         customers: profiles.Profiles,
+        known: recipients.Recipients,
         heard: Heard,
     ) -> None:
         self._db = db
         self._stock = stock
         self._payments = moves
         self._customers = customers
+        self._recipients = known
         self._heard = heard
 
     # --- Inventory ---
@@ -155,17 +165,21 @@ class Effects:
         async with self._db.transaction(tenant.uuid) as session:
             return await store.take_numbers(session, tenant.uuid)
 
-    async def begin(self, tenant: Tenant, saga: sagas.Saga, build: Build) -> sale.Order:
-        """Keeps a new order that is PENDING, and the saga that will place it. Taken; AlreadyExists (marketplace)."""
-        return await failpoints.effect("begin", self._begin(tenant, saga, build))
+    async def begin(self, tenant: Tenant, saga: sagas.Saga, build: Build, sent_to: SentTo | None = None) -> sale.Order:
+        """Keeps a new order that is PENDING, and the saga that will place it. sent_to: whom it is for, if known.
 
-    async def _begin(self, tenant: Tenant, saga: sagas.Saga, build: Build) -> sale.Order:
+        Taken; AlreadyExists (marketplace); CustomerErased.
+        """
+        return await failpoints.effect("begin", self._begin(tenant, saga, build, sent_to))
+
+    async def _begin(self, tenant: Tenant, saga: sagas.Saga, build: Build, sent_to: SentTo | None) -> sale.Order:
         try:
             async with self._db.transaction(tenant.uuid) as session:
                 if not await saga_store.begin(session, tenant.uuid, saga):
                     raise Taken
                 order = build(await store.now(session))
                 await store.insert(session, tenant.uuid, order, None)
+                await self._keep_recipient(session, tenant, order.id, sent_to)
                 told = _told(Machine.ORDER, "", sale.OrderState.PENDING.name, order, order.actor)
                 await store.add_history(session, tenant.uuid, order.id, [told])
                 return order
@@ -174,11 +188,24 @@ class Effects:
                 raise errors.AlreadyExists("order") from None
             raise
 
-    async def begin_draft(self, tenant: Tenant, saga: sagas.Saga, build: Rebuild) -> sale.Order:
-        """A draft is PENDING, and has a saga that will place it. Taken; what build refuses under the lock."""
-        return await failpoints.effect("begin_draft", self._begin_draft(tenant, saga, build))
+    async def _keep_recipient(
+        self, session: database.WriteSession, tenant: Tenant, order_id: uuid.UUID, sent_to: SentTo | None
+    ) -> None:
+        if sent_to is not None:
+            await self._recipients.keep(session, tenant.uuid, sent_to.customer_id, order_id, sent_to.recipient)
 
-    async def _begin_draft(self, tenant: Tenant, saga: sagas.Saga, build: Rebuild) -> sale.Order:
+    async def begin_draft(
+        self, tenant: Tenant, saga: sagas.Saga, build: Rebuild, sent_to: SentTo | None = None
+    ) -> sale.Order:
+        """A draft is PENDING, and has a saga that will place it. sent_to: as of `begin`. Taken; what build refuses.
+
+        CustomerErased.
+        """
+        return await failpoints.effect("begin_draft", self._begin_draft(tenant, saga, build, sent_to))
+
+    async def _begin_draft(
+        self, tenant: Tenant, saga: sagas.Saga, build: Rebuild, sent_to: SentTo | None
+    ) -> sale.Order:
         async with self._db.transaction(tenant.uuid) as session:
             await store.lock(session, tenant.uuid, saga.order_id)
             draft = await _found(session, tenant, saga.order_id)
@@ -189,6 +216,7 @@ class Effects:
                 raise Taken
             await store.update(session, tenant.uuid, order)
             await store.replace_lines(session, tenant.uuid, draft, order, counted=False)
+            await self._keep_recipient(session, tenant, order.id, sent_to)
             told = _moved(machines.ORDER.move(draft.state, order.state, machines.By.SYSTEM), order, actor=order.actor)
             await store.add_history(session, tenant.uuid, order.id, [told])
             return order
@@ -267,6 +295,7 @@ class Effects:
         async with self._db.transaction(tenant.uuid) as session:
             await store.lock(session, tenant.uuid, saga.order_id)  # before the saga, as who begins another does
             at = await saga_store.finish(session, tenant.uuid, saga, succeeded=False)
+            await self._recipients.drop(session, saga.order_id)  # nothing is sent
             pending = await _found(session, tenant, saga.order_id)
             if placement.was_draft(pending):
                 await self._draft_again(session, tenant, saga, pending)

@@ -12,11 +12,9 @@ from typing import Any, Final
 from services.kit import database, errors, ids
 from services.kit import principal as principals
 from services.orders import visible
-from services.orders.customers import domain as people
-from services.orders.customers.handlers import desk
-from services.orders.customers.store import people as people_store
+from services.orders.customers import postal
 from services.orders.domain import placed_order, placement, sagas, sale
-from services.orders.placing import asking, effects, pricing
+from services.orders.placing import addressing, asking, effects, pricing
 from services.orders.placing.effects import Tenant
 from services.orders.store import drafts
 
@@ -27,30 +25,26 @@ ContentOf = Callable[[Mapping[str, Any]], placement.Content]
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
-    """Somebody who hasn't registered."""
-
-    write: desk.Write
-    draft: people.Draft
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
-    """An order to be placed. fingerprint: of the request, but for who the customer is. expected_total None: any."""
+    """An order to be placed. fingerprint: of the request, but for what is personal. expected_total None: any.
+
+    place: where it goes, as told, when that is none of the customer's addresses.
+    """
 
     content: placement.Content
     payment: placement.Payment
     expected_total: int | None
-    guest: Guest | None
+    guest: addressing.Guest | None
     principal: str
     request_key: str
     fingerprint: bytes
     actor: str
+    place: postal.Postal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceDraft:
-    """A draft to be placed. expected_version 0: whatever it is."""
+    """A draft to be placed. expected_version 0: whatever it is. place: as of Place."""
 
     order_id: uuid.UUID
     payment: placement.Payment
@@ -60,6 +54,7 @@ class PlaceDraft:
     request_key: str
     fingerprint: bytes
     actor: str
+    place: postal.Postal | None = None
 
 
 class Placing:
@@ -71,11 +66,13 @@ class Placing:
         prices: pricing.Pricing,
         made: effects.Effects,
         asked: asking.Asking,
+        addresses: addressing.Addressing,
         content_of: ContentOf,
     ) -> None:
         self._db = db
         self._prices = prices
         self._effects = made
+        self._addresses = addresses
         self._asking = asked
         self._content_of = content_of
 
@@ -89,9 +86,13 @@ class Placing:
     async def place(self, caller: principals.Principal, tenant: Tenant, command: Place) -> sale.Order:
         """The order, placed. See PlaceOrder for what is refused; OutcomeUnknown: it goes on by itself."""
         _refuse_staff_fields(caller, command)
-        command = await self._with_customer(tenant, command)
+        needed = not visible.is_staff(caller)
+        buyer = await self._addresses.buyer(tenant, command.content, command.guest, command.place, needed=needed)
+        command = dataclasses.replace(command, fingerprint=command.fingerprint + buyer.fingerprint)
         if (earlier := await self._earlier(tenant, command, PLACE)) is not None:
             return earlier
+        content, sent_to = await self._addresses.address(tenant, command.content, buyer)
+        command = dataclasses.replace(command, content=content)
         priced = await self._prices.price(tenant, command.content, command.actor, command.expected_total)
         placement.check_payment(command.payment, priced.quote.sums.total)
         saga = _saga(command, PLACE, ids.new_uuid(), command.content, priced.quote)
@@ -101,7 +102,7 @@ class Placing:
             return _pending(command, command.content, priced, saga, number, at)
 
         try:
-            order = await self._effects.begin(tenant, saga, build)
+            order = await self._effects.begin(tenant, saga, build, sent_to)
         except effects.Taken:
             if (earlier := await self._earlier(tenant, command, PLACE)) is not None:
                 return earlier
@@ -110,13 +111,17 @@ class Placing:
 
     async def place_draft(self, caller: principals.Principal, tenant: Tenant, command: PlaceDraft) -> sale.Order:
         """The draft, placed; what is refused leaves it a draft. As `place`; NotFound, LocationScope, NotEditable, …"""
+        fingerprint = command.fingerprint + await self._addresses.fingerprint(tenant, command.place)
+        command = dataclasses.replace(command, fingerprint=fingerprint)
         if (earlier := await self._earlier(tenant, command, PLACE_DRAFT)) is not None:
             return earlier
         async with self._db.read(tenant.uuid) as session:
             found = await drafts.load(session, tenant.uuid, command.order_id)
         visible.require(caller, found.order)
-        content = self._content_of(found.content)
         placement.require_draft(found.order, command.expected_version, found.at)
+        content = self._content_of(found.content)
+        buyer = await self._addresses.buyer(tenant, content, None, command.place, needed=not visible.is_staff(caller))
+        content, sent_to = await self._addresses.address(tenant, content, buyer)
         if found.order.placed is not None and found.order.placed.prices_held:
             priced = await self._prices.held(content, found.order, command.expected_total)
         else:
@@ -131,7 +136,7 @@ class Placing:
             return placement.still_a_draft(pending, draft)
 
         try:
-            order = await self._effects.begin_draft(tenant, saga, build)
+            order = await self._effects.begin_draft(tenant, saga, build, sent_to)
         except effects.Taken:
             if (earlier := await self._earlier(tenant, command, PLACE_DRAFT)) is not None:
                 return earlier
@@ -140,20 +145,6 @@ class Placing:
 
     async def _earlier(self, tenant: Tenant, command: Place | PlaceDraft, method: str) -> sale.Order | None:
         return await self._asking.earlier(tenant, command.principal, method, command.request_key, command.fingerprint)
-
-    async def _with_customer(self, tenant: Tenant, command: Place) -> Place:
-        """The command with the customer that is meant. NotFound."""
-        customer = command.content.customer_id
-        if command.guest is not None:
-            customer = await self._effects.guest(command.guest.write, command.guest.draft)
-        elif customer is not None:
-            async with self._db.read(tenant.uuid) as session:
-                customer = await people_store.resolve(session, customer)
-            if customer is None:
-                raise errors.NotFound("customer")
-        fingerprint = command.fingerprint + (b"" if customer is None else customer.bytes)
-        content = dataclasses.replace(command.content, customer_id=customer)
-        return dataclasses.replace(command, content=content, fingerprint=fingerprint)
 
 
 def _refuse_staff_fields(caller: principals.Principal, command: Place) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.kit import database, ids
+from services.kit import database, errors, ids
 from services.orders import catalogue
+from services.orders.customers.handlers import recipients
 from services.orders.domain import placed_order, placement, sale
+from services.orders.placing import addressing
 from services.orders.placing.effects import Tenant
 from services.orders.store import taxes
 
@@ -31,9 +33,10 @@ class Priced:
 class Pricing:
     """Works orders out, for one process."""
 
-    def __init__(self, db: database.Database, items: Items) -> None:
+    def __init__(self, db: database.Database, items: Items, known: recipients.Recipients) -> None:
         self._db = db
         self._items = items
+        self._recipients = known
 
     async def price(
         self, tenant: Tenant, content: placement.Content, actor: str, expected_total: int | None = None
@@ -41,7 +44,7 @@ class Pricing:
         """SkuNotFound, ItemNotSold, LocationNotCapable, PriceChanged, NotFound (location)."""
         codes = list(dict.fromkeys(line.code for line in content.lines))
         found = await self._items.resolve(ids.encode("loc", content.location_id), codes, content.price_list)
-        country = await self._country(content, found.store)
+        country = await self._country(tenant, content, found.store)
         async with self._db.read(tenant.uuid) as session:
             policy = await taxes.get(session, tenant.uuid, country) if country else None
         quote = placement.price(
@@ -56,17 +59,29 @@ class Pricing:
         return Priced(quote, found.store)
 
     async def held(self, content: placement.Content, draft: sale.Order, expected_total: int | None) -> Priced:
-        """The prices of a draft that are held. PriceChanged; LocationNotCapable; NotFound (location)."""
+        """The prices of a draft that are held. PriceChanged; LocationNotCapable; NotFound (location).
+
+        InvalidRequest when it goes to another country than the taxes in them are of.
+        """
         found = await self._items.resolve(ids.encode("loc", content.location_id), [], "")
         quote = placement.quote_of(draft)
         if not found.store.sells:
             raise sale.LocationNotCapable
+        goes_to = content.method.country_code if isinstance(content.method, placed_order.Delivery) else ""
+        if quote.pricing.tax_country and goes_to not in ("", quote.pricing.tax_country):
+            violation = errors.FieldViolation("address.country_code", "is not the country whose taxes the offer holds")
+            raise errors.InvalidRequest(violations=[violation])
         placement.expect_total(quote, expected_total)
         return Priced(quote, found.store)
 
-    async def _country(self, content: placement.Content, store_: sale.Store) -> str:
-        """Whose taxes apply: of where it goes, or of where it is collected. NotFound (location)."""
+    async def _country(self, tenant: Tenant, content: placement.Content, store_: sale.Store) -> str:
+        """Whose taxes apply: of where it goes, or of where it is collected. NotFound (location, customer, address)."""
         match content.method:
+            case placed_order.Delivery(country_code="") if (
+                content.customer_id is not None and (address := addressing.address_of(content.method)) is not None
+            ):
+                named = await self._recipients.named(tenant.uuid, content.customer_id, address)
+                return named.place.country_code if named.place else ""
             case placed_order.Delivery(country_code=country):
                 return country or store_.country_code
             case placed_order.Pickup(location_id=location) if location != content.location_id:

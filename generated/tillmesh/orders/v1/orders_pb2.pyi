@@ -376,9 +376,11 @@ class Delivery(_message.Message):
     COUNTRY_CODE_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     address_id: _builtins.str
-    """The customer's address, by its id. At most 64 characters. The order keeps no address itself: it is personal data."""
+    """One of the customer's addresses, TypeID `adr_…`; empty: none of them. At most 64 characters. What it says is kept for the
+    order when that is placed (GetOrderRecipient), and later changes of it don't change the order.
+    """
     country_code: _builtins.str
-    """ISO 3166-1 alpha-2 of where it goes, which decides the taxes."""
+    """ISO 3166-1 alpha-2 of where it goes, which decides the taxes; default: that of the address."""
     method: _builtins.str
     """Code of the way it is sent, e.g. `standard`, at most 64 characters."""
     def __init__(

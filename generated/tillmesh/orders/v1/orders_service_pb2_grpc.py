@@ -7,6 +7,7 @@ from tillmesh.common.v1 import event_pb2 as tillmesh_dot_common_dot_v1_dot_event
 from tillmesh.orders.v1 import orders_pb2 as tillmesh_dot_orders_dot_v1_dot_orders__pb2
 from tillmesh.orders.v1 import orders_service_pb2 as tillmesh_dot_orders_dot_v1_dot_orders__service__pb2
 from tillmesh.orders.v1 import placement_pb2 as tillmesh_dot_orders_dot_v1_dot_placement__pb2
+from tillmesh.orders.v1 import recipients_pb2 as tillmesh_dot_orders_dot_v1_dot_recipients__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -57,6 +58,11 @@ class OrdersServiceStub:
                 '/tillmesh.orders.v1.OrdersService/GetOrder',
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.GetOrderRecipient = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/GetOrderRecipient',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.GetOrderRecipientRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.OrderRecipient.FromString,
                 _registered_method=True)
         self.PlaceOrder = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/PlaceOrder',
@@ -182,12 +188,21 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOrderRecipient(self, request, context):
+        """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+        NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PlaceOrder(self, request, context):
         """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
         Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
         INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
         what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
-        that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+        that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location, customer, address); LOCATION_NOT_CAPABLE;
+        CUSTOMER_ERASED; INVALID_REQUEST also for an order that is sent and has no address. Repeating the key while
         it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -337,6 +352,11 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.GetOrder,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'GetOrderRecipient': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrderRecipient,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.GetOrderRecipientRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.OrderRecipient.SerializeToString,
             ),
             'PlaceOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.PlaceOrder,
@@ -533,6 +553,33 @@ class OrdersService:
             '/tillmesh.orders.v1.OrdersService/GetOrder',
             tillmesh_dot_orders_dot_v1_dot_orders__service__pb2.GetOrderRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrderRecipient(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/GetOrderRecipient',
+            tillmesh_dot_orders_dot_v1_dot_recipients__pb2.GetOrderRecipientRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_recipients__pb2.OrderRecipient.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,6 +9,7 @@ from tillmesh.common.v1 import event_pb2 as _event_pb2
 from tillmesh.orders.v1 import orders_pb2 as _orders_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as _orders_service_pb2
 from tillmesh.orders.v1 import placement_pb2 as _placement_pb2
+from tillmesh.orders.v1 import recipients_pb2 as _recipients_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -51,12 +52,17 @@ class OrdersServiceStub:
     """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
     LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
     """
+    GetOrderRecipient: _grpc.UnaryUnaryMultiCallable[_recipients_pb2.GetOrderRecipientRequest, _recipients_pb2.OrderRecipient]
+    """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+    NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+    """
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PlaceOrderRequest, _orders_pb2.Order]
     """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
     Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
     INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
     what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
-    that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+    that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location, customer, address); LOCATION_NOT_CAPABLE;
+    CUSTOMER_ERASED; INVALID_REQUEST also for an order that is sent and has no address. Repeating the key while
     it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
     """
     PreviewOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]
@@ -127,12 +133,17 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Reads an order; /v1/sales/{order_id} is the same. NOT_FOUND, also for a customer who asks for somebody else's.
     LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
     """
+    GetOrderRecipient: _aio.UnaryUnaryMultiCallable[_recipients_pb2.GetOrderRecipientRequest, _recipients_pb2.OrderRecipient]  # type: ignore[assignment]
+    """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+    NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+    """
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PlaceOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
     Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
     INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
     what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
-    that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+    that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location, customer, address); LOCATION_NOT_CAPABLE;
+    CUSTOMER_ERASED; INVALID_REQUEST also for an order that is sent and has no address. Repeating the key while
     it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
     """
     PreviewOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]  # type: ignore[assignment]
@@ -226,6 +237,16 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetOrderRecipient(
+        self,
+        request: _recipients_pb2.GetOrderRecipientRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recipients_pb2.OrderRecipient, _abc.Awaitable[_recipients_pb2.OrderRecipient]]:
+        """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+        NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+        """
+
+    @_abc_1.abstractmethod
     def PlaceOrder(
         self,
         request: _placement_pb2.PlaceOrderRequest,
@@ -235,7 +256,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         Whatever is killed in between, the order ends placed or cancelled, with no units held and no money kept of the latter.
         INSUFFICIENT_STOCK (409) carries an OrderShortage; PRICE_CHANGED (409) a PriceChange, when a price or the total is not
         what was expected; PAYMENT_DECLINED; PAYMENT_MISMATCH when the tenders are not what is due; ITEM_NOT_SOLD for an item
-        that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location); LOCATION_NOT_CAPABLE. Repeating the key while
+        that is discontinued or has no price; SKU_NOT_FOUND; NOT_FOUND (location, customer, address); LOCATION_NOT_CAPABLE;
+        CUSTOMER_ERASED; INVALID_REQUEST also for an order that is sent and has no address. Repeating the key while
         it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
         """
 

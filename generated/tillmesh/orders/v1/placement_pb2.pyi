@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from tillmesh.inventory.v1 import catalog_pb2 as _catalog_pb2
 from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
 from tillmesh.orders.v1 import orders_pb2 as _orders_pb2
+from tillmesh.orders.v1 import recipients_pb2 as _recipients_pb2
 from tillmesh.orders.v1 import states_pb2 as _states_pb2
 import builtins as _builtins
 import sys
@@ -239,7 +240,9 @@ Global___OrderContent: _TypeAlias = OrderContent  # noqa: Y015
 
 @_typing.final
 class Guest(_message.Message):
-    """Somebody who hasn't registered: found by the e-mail, or made. Kept with the customers, encrypted, and not with the order."""
+    """Somebody who hasn't registered: found by the e-mail, or made. Kept with the customers, encrypted. Whoever is found keeps
+    their profile; what is said here is what GetOrderRecipient answers for this order.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -346,6 +349,7 @@ class PlaceOrderRequest(_message.Message):
     EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GUEST_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     expected_total: _builtins.int
     """What the customer was shown as total, smallest units: another total is PRICE_CHANGED."""
     request_id: _builtins.str
@@ -362,6 +366,12 @@ class PlaceOrderRequest(_message.Message):
     def guest(self) -> Global___Guest:
         """Who orders, when there is no customer_id."""
 
+    @_builtins.property
+    def address(self) -> _recipients_pb2.PostalAddress:
+        """Where an order of a customer or a guest is sent, unless content.delivery names an address of the customer's. One of both is
+        needed when it is sent; staff may leave it out for a customer, or nobody, whose address is known elsewhere.
+        """
+
     def __init__(
         self,
         *,
@@ -370,10 +380,11 @@ class PlaceOrderRequest(_message.Message):
         expected_total: _builtins.int | None = ...,
         request_id: _builtins.str = ...,
         guest: Global___Guest | None = ...,
+        address: _recipients_pb2.PostalAddress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "content", b"content", "expected_total", b"expected_total", "guest", b"guest", "payment", b"payment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "address", b"address", "content", b"content", "expected_total", b"expected_total", "guest", b"guest", "payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "content", b"content", "expected_total", b"expected_total", "guest", b"guest", "payment", b"payment", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "address", b"address", "content", b"content", "expected_total", b"expected_total", "guest", b"guest", "payment", b"payment", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_total: _TypeAlias = _typing.Literal["expected_total"]  # noqa: Y015
     _WhichOneofArgType__expected_total: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total"]  # noqa: Y015
@@ -546,6 +557,7 @@ class PlaceDraftOrderRequest(_message.Message):
     EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """TypeID `ord_…`."""
     expected_total: _builtins.int
@@ -558,6 +570,10 @@ class PlaceDraftOrderRequest(_message.Message):
     def payment(self) -> Global___OrderPayment:
         """How it is paid."""
 
+    @_builtins.property
+    def address(self) -> _recipients_pb2.PostalAddress:
+        """Where it is sent, unless the draft's delivery names an address; as of PlaceOrder. The draft needs a customer."""
+
     def __init__(
         self,
         *,
@@ -566,10 +582,11 @@ class PlaceDraftOrderRequest(_message.Message):
         expected_total: _builtins.int | None = ...,
         expected_version: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        address: _recipients_pb2.PostalAddress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "expected_total", b"expected_total", "payment", b"payment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "address", b"address", "expected_total", b"expected_total", "payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "expected_total", b"expected_total", "expected_version", b"expected_version", "order_id", b"order_id", "payment", b"payment", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total", "address", b"address", "expected_total", b"expected_total", "expected_version", b"expected_version", "order_id", b"order_id", "payment", b"payment", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_total: _TypeAlias = _typing.Literal["expected_total"]  # noqa: Y015
     _WhichOneofArgType__expected_total: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total"]  # noqa: Y015

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from services.kit import database
 from services.kit import events as kit_events
 from services.orders.customers import domain, records
-from services.orders.customers.handlers import access, consents, desk
+from services.orders.customers.handlers import access, consents, desk, recipients
 from services.orders.customers.store import facts
 from services.orders.domain import payments as payment_values
 from services.orders.domain import sale, stored_value
@@ -31,6 +31,15 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """Whom an order is for."""
+
+    order_id: uuid.UUID
+    customer_id: uuid.UUID
+    recipient: domain.Recipient
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Some of what there is under one name. Parts of a name follow each other."""
 
@@ -41,6 +50,7 @@ class Part:
         | domain.Consent
         | stored_value.Account
         | sale.Order
+        | Sent
         | payment_values.Payment
         | Access
     ]
@@ -49,8 +59,9 @@ class Part:
 class Exporting:
     """Exports customers."""
 
-    def __init__(self, at: desk.Desk) -> None:
+    def __init__(self, at: desk.Desk, sent: recipients.Recipients) -> None:
         self._desk = at
+        self._recipients = sent
 
     async def export(self, write: desk.Write, customer_id: uuid.UUID) -> AsyncIterator[Part]:
         """All parts, in pages: nothing is kept open for a slow reader. NotFound, before the first of them."""
@@ -78,6 +89,8 @@ class Exporting:
             yield Part("consents", entries)
         async for orders in self._orders(tenant, family):
             yield Part("orders", orders)
+        async for sent in self._sent(tenant, family):
+            yield Part("recipients", sent)
         async for paid in self._payments(tenant, family):
             yield Part("payments", paid)
 
@@ -98,6 +111,17 @@ class Exporting:
                 ids = await facts.orders_of(session, family, after, PAGE)
                 loaded = [await reads.get(session, tenant, order_id) for order_id in ids]
             yield [order for order in loaded if order is not None]
+            if len(ids) < PAGE:
+                return
+            after = ids[-1]
+
+    async def _sent(self, tenant: str, family: Sequence[uuid.UUID]) -> AsyncIterator[list[Sent]]:
+        after: uuid.UUID | None = None
+        while True:
+            async with self._desk.reading(tenant) as (_, session):
+                ids = await facts.orders_of(session, family, after, PAGE)
+                found = await self._recipients.of(session, tenant, ids)
+            yield [Sent(order_id, customer_id, each) for order_id, (customer_id, each) in found.items()]
             if len(ids) < PAGE:
                 return
             after = ids[-1]

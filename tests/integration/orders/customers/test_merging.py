@@ -210,7 +210,7 @@ async def test_an_export_has_everything_of_the_family(people: World) -> None:
     document = json.loads(await people.call("ExportCustomer", own, customer_id=target.id))
 
     assert list(document) == [
-        "customers", "addresses", "accesses", "store_credit", "consents", "orders", "payments",
+        "customers", "addresses", "accesses", "store_credit", "consents", "orders", "recipients", "payments",
     ]  # fmt: skip
     first, second = document["customers"]
     assert {first["email"], second["email"]} == {PERSON["email"], "second@example.com"}

@@ -15,8 +15,8 @@ from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk
 from services.orders.domain import placed_order, sale
 from services.orders.mapping import placing_requests
-from services.orders.placing import placing
-from tests.integration.orders.placing.shop import DUE, PRICE, Place, Shop, command
+from services.orders.placing import addressing, placing
+from tests.integration.orders.placing.shop import DUE, HOME, PRICE, Place, Shop, command
 from tillmesh.orders.v1 import placement_pb2
 
 
@@ -31,12 +31,14 @@ class Scenario:
 
     def command(self, shop: Shop, location: uuid.UUID) -> placing.Place:
         key = idempotency.Key(shop.tenant.uuid, "web", "", "", b"")
-        draft = people.Draft(profile=people.Profile(email="guest@example.com"), locale="")
+        draft = people.Draft(profile=people.Profile(email="guest@example.com", family_name="Quast"), locale="")
         made = command(
             location,
             ("lip", 2),
             key="the key",
-            guest=placing.Guest(desk.Write(shop.tenant.id, key, "web"), draft),
+            guest=addressing.Guest(desk.Write(shop.tenant.id, key, "web"), draft),
+            place=HOME,
+            method=placed_order.Delivery("", ""),
             capture=placed_order.Capture.PLACEMENT,
         )
         tenders = tuple(

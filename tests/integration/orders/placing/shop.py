@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from services.kit import channels, database, ids, principal, tokens
 from services.orders.bootstrap import Settings, customers
+from services.orders.customers import postal
 from services.orders.domain import payments as money
 from services.orders.domain import placed_order, placement, sale
 from services.orders.mapping import inventory, stock
@@ -41,6 +42,9 @@ from tillmesh.inventory.v1 import (
 
 ROOT = Path(__file__).parents[4]
 PRICE = 1000
+HOME = postal.Postal(
+    recipient="", company="", lines=("Herrengasse 77",), city="Graz", region="", postal_code="8010", country_code="AT", phone=""
+)  # fmt: skip
 DUE = "UPDATE order_saga SET due_at = now() WHERE finished_at IS NULL"
 LATE = "UPDATE order_saga SET due_at = now(), deadline_at = now() - interval '1 s' WHERE finished_at IS NULL"
 ADMIN = "inventory:read inventory:write inventory:reserve catalog:read catalog:write"
@@ -116,12 +120,13 @@ class Shop:
         config = Settings(
             TILLMESH_ORDERS_KEYS_FILE=Path(place.keys_file), TILLMESH_ORDERS_ERASURE_LOG=Path(place.erasure_log)
         )
+        self.people = customers(config, self.db, lambda *_: None)
         self.desk = desk.Desk(
             self.db,
             inventory.InventoryClient(self.channel),
             stock.StockClient(self.channel),
             self.moves,
-            customers(config, self.db, lambda *_: None).profiles,
+            self.people,
             lambda _tenant, key: self.heard.append(key),
         )
         self.users = users
@@ -273,7 +278,7 @@ def command(location: uuid.UUID, *lines: tuple[str, int], key: str = "", **chang
                 "location_id": location,
                 "channel": sale.Channel.WEB,
                 "lines": tuple(placement.ContentLine(sku, units) for sku, units in lines),
-                "method": placed_order.Delivery("adr-1", "AT"),
+                "method": placed_order.Delivery("", "AT"),
                 **content,
             }
         ),

@@ -69,6 +69,8 @@ async def check(shop: Shop, location: uuid.UUID) -> list[sale.OrderState]:
     assert await shop.units(location, "lip") == (10 - 2 * placed, 0, 2 * placed)
     books = shop.books()
     assert (sum(open_ for open_, _, _ in books), sum(kept for _, kept, _ in books)) == (0, 2 * PRICE * placed)
+    sent = await shop.rows("SELECT o.state FROM order_recipient r JOIN sales_order o ON o.id = r.order_id")
+    assert {row.state for row in sent} <= {sale.OrderState.PLACED, sale.OrderState.CANCELLED}
     told = await shop.rows("SELECT key, seq_to FROM outbox WHERE type LIKE '%.Order%' ORDER BY key, seq_to")
     versions = await shop.rows("SELECT version FROM sales_order ORDER BY id")
     assert len(told) == sum(row.version for row in versions)

@@ -26,9 +26,11 @@ class Clerk:
         self.shop = shop
         self.location = location
         self.caller = shop.caller()
+        self.customer = ""
 
-    def content(self, units: int = 1, **more: Any) -> placement_pb2.OrderContent:
-        made = placement_pb2.OrderContent(location_id=ids.encode("loc", self.location), **more)
+    def content(self, units: int = 1) -> placement_pb2.OrderContent:
+        location = ids.encode("loc", self.location)
+        made = placement_pb2.OrderContent(location_id=location, customer_id=self.customer)
         made.lines.add(code="lip", quantity=units)
         made.delivery.country_code = "AT"
         return made

@@ -14,7 +14,7 @@ from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk
 from services.orders.domain import money, placed_order, placement, sale
 from services.orders.domain import payments as paying
-from services.orders.placing import placing
+from services.orders.placing import addressing
 from tests.integration.orders.placing.shop import DUE, LATE, PRICE, Shop, command
 from tillmesh.inventory.v1 import catalog_pb2, lots_pb2
 from tillmesh.orders.v1 import orders_events_pb2
@@ -321,9 +321,10 @@ async def test_a_guest_is_a_customer_and_the_same_one_again(shop: Shop) -> None:
     here = await stocked(shop)
     key = idempotency.Key(shop.tenant.uuid, "web", "guest", "", b"")
     drafts = [people.Draft(profile=people.Profile(email=email), locale="") for email in ("a@b.at", "A@b.at")]
-    guests = [placing.Guest(desk.Write(shop.tenant.id, key, "web"), draft) for draft in drafts]
+    guests = [addressing.Guest(desk.Write(shop.tenant.id, key, "web"), draft) for draft in drafts]
+    collected = placed_order.Pickup(here)
 
-    first, second = [await shop.order(command(here, ("lip", 1), guest=guest)) for guest in guests]
+    first, second = [await shop.order(command(here, ("lip", 1), guest=guest, method=collected)) for guest in guests]
 
     assert first.customer_id == second.customer_id is not None
     assert first.id != second.id
