@@ -16,7 +16,7 @@ from services.orders.customers.handlers import recipients
 from services.orders.customers.store import people
 from services.orders.domain import placed_order, summary
 from services.orders.domain import sale as domain
-from services.orders.store import placed_reads, reads, searching
+from services.orders.store import looking, placed_reads, reads, searching
 from services.orders.store import summary as sums
 
 HISTORY_SHOWN = 100
@@ -33,6 +33,14 @@ class RecordSale:
     fingerprint: bytes
     principal: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of orders, and where the list goes on; None: it has ended. There may be fewer than asked for, or none."""
+
+    orders: Sequence[domain.Shown]
+    next: looking.Position | None
 
 
 class Orders:
@@ -114,20 +122,20 @@ class Orders:
         caller: principals.Principal,
         tenant: str,
         keep: searching.Filter,
-        after: reads.Position | None,
+        after: looking.Position | None,
         limit: int,
-    ) -> list[domain.Shown]:
+    ) -> Listed:
         """Orders of every channel, newest first, at the caller's locations; of a customer anywhere. NotFound."""
         within = visible.locations(caller)
         if within is not None:
             keep = dataclasses.replace(keep, within=within)
         async with self._db.read(tenant) as session:
-            orders = await searching.find(session, tenant, keep, after=after, limit=limit)
+            found = await searching.find(session, tenant, keep, after=after, limit=limit)
         for location in (keep.location_id, keep.fulfillment_location_id):
-            if location is not None and not orders:
+            if location is not None and not found.orders and found.next is None:
                 text = ids.encode("loc", location)
                 await self._require_location(lane.Key(tenant, location, caller.tenant_id, text))
-        return [domain.Shown(order, await self._is_applied(tenant, order)) for order in orders]
+        return await self._listed(tenant, found)
 
     async def of_customer(self, tenant: str, customer: uuid.UUID) -> searching.Filter:
         """The search for a customer's orders, with those of who was merged into them. NotFound.
@@ -137,23 +145,21 @@ class Orders:
         async with self._db.read(tenant) as session:
             family = await people.members(session, await people.stands_for(session, customer))
             keep = searching.Filter(customer_ids=tuple(family) or (customer,))
-            if not family and not await searching.find(session, tenant, keep, after=None, limit=1):
+            if not family and not (await searching.find(session, tenant, keep, after=None, limit=1)).orders:
                 raise errors.NotFound("customer")
         return keep
 
     async def list_sales(
-        self, key: lane.Key, keep: reads.Filter, *, newest_first: bool, after: reads.Position | None, limit: int
-    ) -> list[domain.Shown]:
+        self, key: lane.Key, keep: reads.Filter, *, newest_first: bool, after: looking.Position | None, limit: int
+    ) -> Listed:
         """Orders of a location, in order of occurred_at. NotFound."""
         async with self._db.read(key.tenant) as session:
-            orders = await reads.sold_at(
+            found = await reads.sold_at(
                 session, key.tenant, key.location, keep, newest_first=newest_first, after=after, limit=limit
             )
-        if not orders:
+        if not found.orders and found.next is None:
             await self._require_location(key)
-        highest = max((order.seq for order in orders), default=0)
-        reached = await self._positions.reached(key.tenant, key.location_id, highest)
-        return [domain.Shown(order, order.seq <= reached) for order in orders]
+        return await self._listed(key.tenant, found)
 
     async def summarize(
         self, key: lane.Key, question: summary.Question, *, after: sums.Key | None, limit: int
@@ -179,6 +185,20 @@ class Orders:
 
     async def _show(self, tenant: str, order: domain.Order) -> domain.Shown:
         return domain.Shown(order, await self._is_applied(tenant, order))
+
+    async def _listed(self, tenant: str, found: looking.Found) -> Listed:
+        """With the stock's effect of each: its location is asked about once, for the newest of them."""
+        newest: dict[str, int] = {}
+        for order in found.orders:
+            if order.placed is None:
+                place = ids.encode("loc", order.location_id)
+                newest[place] = max(order.seq, newest.get(place, 0))
+        reached = await self._positions.reached_all(tenant, newest)
+        shown = [
+            domain.Shown(order, order.placed is None and order.seq <= reached[ids.encode("loc", order.location_id)])
+            for order in found.orders
+        ]
+        return Listed(shown, found.next)
 
     async def _is_applied(self, tenant: str, order: domain.Order) -> bool:
         """Whether the stock of a sale has been reduced; of other orders it is allocated, and never asked for."""

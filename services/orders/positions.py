@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -15,6 +16,8 @@ from services.kit import errors
 log = structlog.get_logger()
 
 LOCATIONS_MAX: Final = 50_000
+#: Questions of one list of orders that are under way together.
+AT_ONCE: Final = 16
 #: After a failure reads go on without asking again for so long.
 PAUSE_SECONDS: Final = 1.0
 
@@ -53,6 +56,16 @@ class AppliedPositions:
             return known
         self._remember((tenant, location_id), position)
         return max(position, known)
+
+    async def reached_all(self, tenant: str, wanted: Mapping[str, int]) -> dict[str, int]:
+        """The positions of locations, each with the seq that is asked about; at most AT_ONCE are asked at a time."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(location_id: str, seq: int) -> int:
+            async with gate:
+                return await self.reached(tenant, location_id, seq)
+
+        return dict(zip(wanted, await asyncio.gather(*map(one, wanted, wanted.values())), strict=True))
 
     def _remember(self, key: tuple[str, str], position: int) -> None:
         self._reached[key] = max(position, self._reached.get(key, 0))

@@ -63,9 +63,9 @@ class OrdersServicer(rpc.OrdersServiceServicer):
             requests.list_filter(request),
             newest_first=request.order_by != "occurred_at",
             after=requests.list_start(request, key.tenant),
-            limit=limit + 1,
+            limit=limit,
         )
-        return messages.sales_page(request, key.tenant, found, limit)
+        return messages.sales_page(request, key.tenant, found)
 
     async def SummarizeSales(self, request: pb.SummarizeSalesRequest, context: Context) -> pb.SummarizeSalesResponse:
         key = requests.lane_key(principal.current().tenant_id, request.location_id)
@@ -154,8 +154,8 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         caller = principal.current()
         tenant, limit = events.tenant_uuid(caller.tenant_id), paging.page_size(request.page_size)
         after = placed_requests.search_start(request, tenant)
-        found = await self._orders.find(caller, tenant, keep, after, limit + 1)
-        return messages.orders_page(request, tenant, found, limit)
+        found = await self._orders.find(caller, tenant, keep, after, limit)
+        return messages.orders_page(request, tenant, found)
 
     async def ListLotOrders(self, request: pb.ListLotOrdersRequest, context: Context) -> pb.ListLotOrdersResponse:
         tenant, limit = events.tenant_uuid(principal.current().tenant_id), paging.page_size(request.page_size)

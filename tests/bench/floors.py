@@ -89,12 +89,20 @@ class EmptyRpc:
 
     def measure(self, seconds: float) -> Measured:
         """Empty rpcs a second."""
-        headers = self._shop.grpc(GET_STOCK)
-        load = generator.Load(self._addresses, headers, self._requests, "grpc 0", seconds)
         with machine.usage(self.pids) as used:
-            report = self._shop.generator.load(load)
-        report.require("grpc 0")
+            report = self._load(generator.CALLERS, seconds)
         return Measured(report.per_second, {"latency_ms": report.latency_ms, **used.told()})
+
+    def latency_ms(self, callers: tuple[int, int], seconds: float) -> Mapping[str, float]:
+        """Percentiles of an empty rpc for so many callers."""
+        return self._load(callers, seconds).latency_ms
+
+    def _load(self, callers: tuple[int, int], seconds: float) -> generator.Report:
+        headers = self._shop.grpc(GET_STOCK)
+        load = generator.Load(self._addresses, headers, self._requests, "grpc 0", seconds, callers=callers)
+        report = self._shop.generator.load(load)
+        report.require("grpc 0")
+        return report
 
     def close(self) -> None:
         """Stops the server."""

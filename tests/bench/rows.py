@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.bench import availability, floors, holds, order, read, reserve, sale, shop, tills, watch
+from tests.bench import availability, floors, holds, order, order_search, read, reserve, sale, shop, tills, watch
 from tests.bench.measuring import Row, Subject, Target
 
 ROWS: Final = {
@@ -24,6 +24,7 @@ ROWS: Final = {
             (Target(100, detail="p99_ms"), Target(190, detail="changes_a_second", least=True)),
         ),
         Row("availability-list", "availability-list", (), (Target(50, detail="p95_ms"),)),
+        Row("order-search", "order-search", (), (Target(50, detail="p95_ms"),)),
         Row("watch-tills", "watch-tills", (), (Target(1.2, detail="stalled_ratio"),)),
         Row("holds-million", "holds-million", (), (Target(1.2, detail="p99_ratio"),)),
     )
@@ -49,6 +50,7 @@ def subjects(rows: Sequence[Row], at: shop.Shop) -> list[Subject]:
     made: dict[str, Callable[[], Subject]] = {
         "rpc": lambda: rpc,
         "edge": lambda: floors.EmptyEdge(at, rpc),
+        "order-search": lambda: order_search.OrderSearch(at, rpc),
         "sql": lambda: floors.Sql(at, "sql", ("reserve", "reserve_pipelined")),
         "sql_update": lambda: floors.Sql(at, "sql_update", ("update",)),
         **{name: _bound(make, at) for name, make in PRODUCT.items()},

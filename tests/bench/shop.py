@@ -140,9 +140,9 @@ class Shop:
         """Metadata of an associate's calls by a stub."""
         return [("authorization", f"Bearer {self.token()}")]
 
-    def channel(self) -> grpc.Channel:
-        """To one of Inventory's processes, for calls that are no load."""
-        return grpc.insecure_channel(self.socket("inventory").split(",")[0])
+    def channel(self, service: str = "inventory") -> grpc.Channel:
+        """To one of a service's processes, for calls that are no load."""
+        return grpc.insecure_channel(self.socket(service).split(",")[0])
 
     @functools.cached_property
     def reads(self) -> inventory_rpc.InventoryServiceStub:

@@ -6,8 +6,10 @@ import functools
 import uuid
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.message import Message
+
 from services.kit import clock, ids, paging
-from services.orders import recalls
+from services.orders import handlers, recalls
 from services.orders.domain import sale as domain
 from services.orders.domain import summary
 from services.orders.mapping import placed_messages
@@ -93,33 +95,25 @@ def _add_line(order: orders_pb2.Order, line: domain.OrderLine, currency: str) ->
         message.discounts.add(name=discount.name, minor_units=discount.amount, campaign_id=discount.campaign_id)
 
 
-def sales_page(
-    request: pb.ListSalesRequest, tenant: str, found: Sequence[domain.Shown], limit: int
-) -> pb.ListSalesResponse:
-    """found: one more than limit when there is another page."""
-    page = found[:limit]
-    response = pb.ListSalesResponse(sales=[order_to_proto(shown) for shown in page])
-    if len(found) > limit:
-        last = page[-1].order
-        response.next_page_token = paging.next_token(tenant, request, position_of(last))
-    return response
+def sales_page(request: pb.ListSalesRequest, tenant: str, found: handlers.Listed) -> pb.ListSalesResponse:
+    sales = [order_to_proto(shown) for shown in found.orders]
+    return pb.ListSalesResponse(sales=sales, next_page_token=_next_token(request, tenant, found))
 
 
 def orders_page(
     request: placement_pb2.ListOrdersRequest | placement_pb2.ListCustomerOrdersRequest,
     tenant: str,
-    found: Sequence[domain.Shown],
-    limit: int,
+    found: handlers.Listed,
 ) -> tuple[list[orders_pb2.Order], str]:
-    """Orders and the token of the next page. found: one more than limit when there is another."""
-    page = found[:limit]
-    token = paging.next_token(tenant, request, position_of(page[-1].order)) if len(found) > limit else ""
-    return [order_to_proto(shown) for shown in page], token
+    """Orders and the token of the next page."""
+    return [order_to_proto(shown) for shown in found.orders], _next_token(request, tenant, found)
 
 
-def position_of(order: domain.Order) -> tuple[int, str]:
-    """What a page token says of its last order."""
-    return clock.timestamp(order.occurred_at).ToMicroseconds(), order.id.hex
+def _next_token(request: Message, tenant: str, found: handlers.Listed) -> str:
+    if found.next is None:
+        return ""
+    micros = clock.timestamp(found.next.occurred_at).ToMicroseconds()
+    return paging.next_token(tenant, request, (micros, found.next.order_id.hex))
 
 
 def lot_orders(page: recalls.Page, buyers: Mapping[uuid.UUID, lots.Buyer]) -> pb.ListLotOrdersResponse:

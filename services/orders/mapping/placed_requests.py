@@ -12,7 +12,7 @@ from services.orders import moving
 from services.orders.domain import machines, money, placement
 from services.orders.domain import moving as moves
 from services.orders.mapping import placed_messages, requests
-from services.orders.store import reads, searching
+from services.orders.store import looking, searching
 from tillmesh.orders.v1 import orders_pb2, placement_pb2
 
 SERVICE = "tillmesh.orders.v1.OrdersService"
@@ -76,7 +76,7 @@ def customer(request: placement_pb2.ListCustomerOrdersRequest) -> uuid.UUID:
 
 def search_start(
     request: placement_pb2.ListOrdersRequest | placement_pb2.ListCustomerOrdersRequest, tenant: str
-) -> reads.Position | None:
+) -> looking.Position | None:
     """Where the page begins. INVALID_PAGE_TOKEN."""
     return requests.position(paging.start(tenant, request, [int, str]))
 

@@ -13,7 +13,7 @@ from services.kit import errors, events, idempotency, ids, paging, principal, va
 from services.orders import handlers, lane
 from services.orders.domain import sale as domain
 from services.orders.domain import summary
-from services.orders.store import reads
+from services.orders.store import looking, reads
 from tillmesh.orders.v1 import orders_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 
@@ -115,19 +115,19 @@ def list_filter(request: pb.ListSalesRequest) -> reads.Filter:
     )
 
 
-def list_start(request: pb.ListSalesRequest, tenant: str) -> reads.Position | None:
+def list_start(request: pb.ListSalesRequest, tenant: str) -> looking.Position | None:
     """Where the page begins. INVALID_PAGE_TOKEN."""
     return position(paging.start(tenant, request, [int, str]))
 
 
-def position(found: Sequence[str | int | None] | None) -> reads.Position | None:
+def position(found: Sequence[str | int | None] | None) -> looking.Position | None:
     """What a page token says of the last order before. INVALID_PAGE_TOKEN."""
     if found is None:
         return None
     try:
         stamp = timestamp_pb2.Timestamp()
         stamp.FromMicroseconds(int(found[0] or 0))
-        return reads.Position(stamp.ToDatetime(tzinfo=dt.UTC), uuid.UUID(str(found[1])))
+        return looking.Position(stamp.ToDatetime(tzinfo=dt.UTC), uuid.UUID(str(found[1])))
     except (ValueError, OverflowError):
         raise errors.InvalidPageToken from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from services.kit import database
 from services.orders.domain import placed_order
 from services.orders.domain import sale as domain
-from services.orders.store import placed_reads
+from services.orders.store import looking, placed_reads
 from services.orders.tables import order_line, order_tender, sales_order
 
 # A business day begins at most 24 h after midnight of a clock that is at most 14 h ahead of or 12 h behind UTC.
@@ -27,6 +27,19 @@ _OWNERS = """
 """
 # What counts as sold: a draft, and what was never placed or is cancelled, doesn't.
 SOLD = (int(domain.OrderState.PLACED), int(domain.OrderState.COMPLETED))
+#: Parts of a filter, asked of an order `o`.
+CONDITIONS = {
+    "location": "o.location_id = CAST(:location AS uuid)",
+    "since": "o.business_date >= CAST(:since AS date)",
+    "begins": "o.occurred_at >= CAST(:begins AS timestamptz)",
+    "until": "o.business_date <= CAST(:until AS date)",
+    "ends": "o.occurred_at < CAST(:ends AS timestamptz)",
+    "terminal": "o.terminal_id = :terminal",
+    "client_sale": "o.client_sale_id = :client_sale",
+    "customer": "o.customer_id = CAST(:customer AS uuid)",
+    "campaign": "o.campaign_id = :campaign",
+}
+TIMES = ("begins", "ends")  # what bounds the range of an index
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +52,6 @@ class Filter:
     client_sale_id: str = ""
     customer_id: uuid.UUID | None = None
     campaign_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Place of an order in a list."""
-
-    occurred_at: dt.datetime
-    order_id: uuid.UUID
 
 
 async def get(session: placed_reads.Session, tenant: str, order_id: uuid.UUID) -> domain.Order | None:
@@ -64,21 +69,29 @@ async def sold_at(
     keep: Filter,
     *,
     newest_first: bool,
-    after: Position | None,
+    after: looking.Position | None,
     limit: int,
-) -> list[domain.Order]:
+) -> looking.Found:
     """Orders of a location by occurred_at and id, after a position."""
-    c = sales_order.c
-    query = sa.select(sales_order).where(
-        c.tenant_id == tenant, c.location_id == location, c.state.in_(SOLD), *_conditions(keep)
-    )
-    if after is not None:
-        here = sa.tuple_(c.occurred_at, c.id)
-        there = sa.tuple_(sa.literal(after.occurred_at, c.occurred_at.type), sa.literal(after.order_id, c.id.type))
-        query = query.where(here < there if newest_first else here > there)
-    order = (c.occurred_at.desc(), c.id.desc()) if newest_first else (c.occurred_at, c.id)
-    rows = (await session.execute(query.order_by(*order).limit(limit))).all()
-    return await with_parts(session, tenant, rows)
+    given = {"tenant": tenant, "location": location, **_asked(keep)}
+    way = _way(given)
+    page = await looking.page(session, [way], given, after=after, limit=limit, newest_first=newest_first)
+    return looking.Found(await with_parts(session, tenant, page.rows), page.next)
+
+
+def _way(given: Mapping[str, Any]) -> looking.Way:
+    """Of a customer by the customer's orders, else by the location's; one sale of a till by its id."""
+    served: tuple[str, ...] = ("location",)
+    if "terminal" in given and "client_sale" in given:
+        served = ("terminal", "client_sale")
+    elif "customer" in given:
+        served = ("customer",)
+    where = [CONDITIONS[name] for name in (*served, *TIMES) if name in given]
+    kept = [condition for name, condition in CONDITIONS.items() if name in given and name not in (*served, *TIMES)]
+    states = f"o.state IN ({', '.join(map(str, SOLD))})"
+    held = served == ("location",) and not kept  # the index has the state too
+    most = looking.ENTRIES_MAX if held else looking.ROWS_MAX
+    return looking.Way([looking.Entries(where, [states, *kept])], most=most)
 
 
 def within(since: dt.date | None, until: dt.date | None) -> list[sa.ColumnElement[bool]]:
@@ -86,10 +99,18 @@ def within(since: dt.date | None, until: dt.date | None) -> list[sa.ColumnElemen
     c = sales_order.c
     conditions: list[sa.ColumnElement[bool]] = []
     if since is not None:
-        conditions += [c.business_date >= since, c.occurred_at >= _midnight(since, -DAY_BEGINS_EARLY)]
+        conditions += [c.business_date >= since, c.occurred_at >= _begins(since)]
     if until is not None:
-        conditions += [c.business_date <= until, c.occurred_at < _midnight(until, DAY_ENDS_LATE)]
+        conditions += [c.business_date <= until, c.occurred_at < _ends(until)]
     return conditions
+
+
+def _begins(day: dt.date) -> dt.datetime:
+    return _midnight(day, -DAY_BEGINS_EARLY)
+
+
+def _ends(day: dt.date) -> dt.datetime:
+    return _midnight(day, DAY_ENDS_LATE)
 
 
 def _midnight(day: dt.date, margin: dt.timedelta) -> dt.datetime:
@@ -100,18 +121,19 @@ def _midnight(day: dt.date, margin: dt.timedelta) -> dt.datetime:
         return midnight
 
 
-def _conditions(keep: Filter) -> list[sa.ColumnElement[bool]]:
-    c = sales_order.c
-    conditions = within(keep.since, keep.until)
-    for column, wanted in (
-        (c.terminal_id, keep.terminal_id),
-        (c.client_sale_id, keep.client_sale_id),
-        (c.customer_id, keep.customer_id),
-        (c.campaign_id, keep.campaign_id),
-    ):
-        if wanted:
-            conditions.append(column == wanted)
-    return conditions
+def _asked(keep: Filter) -> dict[str, Any]:
+    """What a filter names, by the names of its conditions."""
+    asked = {
+        "since": keep.since,
+        "begins": None if keep.since is None else _begins(keep.since),
+        "until": keep.until,
+        "ends": None if keep.until is None else _ends(keep.until),
+        "terminal": keep.terminal_id,
+        "client_sale": keep.client_sale_id,
+        "customer": keep.customer_id,
+        "campaign": keep.campaign_id,
+    }
+    return {name: value for name, value in asked.items() if value not in (None, "")}
 
 
 async def with_parts(session: placed_reads.Session, tenant: str, rows: Sequence[sa.Row[Any]]) -> list[domain.Order]:

@@ -1,24 +1,43 @@
-"""Searches over a tenant's orders, newest first, in pages by (occurred_at, id). No totals."""
+"""Searches over a tenant's orders, newest first: which indexes serve a filter. How pages come of them is in looking.py."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
+from typing import Any, Final
 
 from services.kit import database
 from services.orders.domain import sale as domain
-from services.orders.store import reads
-from services.orders.tables import sales_order
-from services.orders.tables_placing import order_group
+from services.orders.store import looking, reads
 
-ORDER = sales_order.c
-GROUP = order_group.c
+LOCATIONS_MAX: Final = 50
+"""Locations of a token whose lists are merged; of who covers more, the newest orders of all are looked at."""
+#: Parts of a filter, asked of an order `o`.
+CONDITIONS: Final = {
+    "number": "o.number = :number",
+    "customers": "o.customer_id = ANY (CAST(:customers AS uuid[]))",
+    "location": "o.location_id = CAST(:location AS uuid)",
+    "served": """EXISTS (SELECT FROM order_group x WHERE x.tenant_id = o.tenant_id AND x.order_id = o.id
+        AND x.location_id = CAST(:served AS uuid))""",
+    "within": """(o.location_id = ANY (CAST(:within AS uuid[])) OR EXISTS (SELECT FROM order_group x
+        WHERE x.tenant_id = o.tenant_id AND x.order_id = o.id AND x.location_id = ANY (CAST(:within AS uuid[]))))""",
+    "reference": "o.external_reference = :reference AND o.external_reference <> ''",
+    "state": "o.state = {state:d}",  # in the text: the planner has to see which partial index serves
+    "channel": "o.channel = {channel:d}",
+}
+#: Bounds of occurred_at, of an order or of a group, which repeats it.
+TIMES: Final = {
+    "since": "{}.occurred_at >= CAST(:since AS timestamptz)",
+    "until": "{}.occurred_at < CAST(:until AS timestamptz)",
+}
+#: What nearly all orders are, if they are sales at tills.
+COMMON: Final = {"state": int(domain.OrderState.COMPLETED), "channel": int(domain.Channel.POS)}
+#: Parts of which hardly more than one order has the same: their index alone is looked at.
+EXACT: Final = ("number", "reference", "customers")
+#: What the indexes by time, location, state and channel hold, so that no row is read for it (migration 0011).
+HELD: Final = frozenset({"location", "state", "channel"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,101 +57,67 @@ class Filter:
 
 
 async def find(
-    session: database.ReadSession, tenant: str, keep: Filter, *, after: reads.Position | None, limit: int
-) -> list[domain.Order]:
-    """Orders after a position, whole."""
-    rows = (await session.execute(query(tenant, keep, after=after, limit=limit))).all()
-    return await reads.with_parts(session, tenant, rows)
+    session: database.ReadSession, tenant: str, keep: Filter, *, after: looking.Position | None, limit: int
+) -> looking.Found:
+    """A page of orders after a position."""
+    ways, given = plan(tenant, keep)
+    page = await looking.page(session, ways, given, after=after, limit=limit)
+    return looking.Found(await reads.with_parts(session, tenant, page.rows), page.next)
 
 
-def query(tenant: str, keep: Filter, *, after: reads.Position | None, limit: int) -> sa.Select[Any]:
-    """Rows of sales_order. Who names a location has been asked whether it is one of theirs."""
-    conditions = _conditions(tenant, keep, after)
-    if keep.fulfillment_location_id is not None:
-        return _at_groups(tenant, keep.fulfillment_location_id, conditions, after, limit)
-    if keep.within is None or keep.location_id is not None:
-        return _newest(sa.select(sales_order).where(*conditions), limit)
-    return _covered(tenant, keep.within, conditions, after, limit)
+def plan(tenant: str, keep: Filter) -> tuple[list[looking.Way], Mapping[str, Any]]:
+    """The ways to what is asked, the best first, and their parameters.
+
+    Who names a location has been asked whether it is one of theirs, so `within` says nothing more then.
+    """
+    within = None if keep.location_id or keep.fulfillment_location_id else keep.within
+    given: dict[str, Any] = {
+        "number": keep.number or None,
+        "reference": keep.external_reference or None,
+        "customers": list(keep.customer_ids) or None,
+        "location": keep.location_id,
+        "served": keep.fulfillment_location_id,
+        "within": None if within is None else list(within),
+        "state": keep.state or None,
+        "channel": keep.channel or None,
+    }
+    asked = {name: value for name, value in given.items() if value is not None}
+    times = {"since": keep.since, "until": keep.until}
+    bounds = {name: value for name, value in times.items() if value is not None}
+    ways = [_way(asked, bounds, name) for name in _served(asked)]
+    return ways, {"tenant": tenant, **asked, **bounds}
 
 
-def _newest(found: sa.Select[Any], limit: int) -> sa.Select[Any]:
-    return found.order_by(ORDER.occurred_at.desc(), ORDER.id.desc()).limit(limit)
+def _served(asked: Mapping[str, Any]) -> list[str]:
+    """Parts of a filter whose indexes are looked at, the best first; "" for that of all orders."""
+    for name in EXACT:
+        if name in asked:
+            return [name]
+    places = [name for name in ("served", "location") if name in asked]
+    if "within" in asked and len(asked["within"]) <= LOCATIONS_MAX:
+        places = ["within"]
+    # Every order has a state and a channel: those of sales at tills have no index.
+    rare = [name for name, common in COMMON.items() if asked.get(name, common) != common]
+    return [*places, *rare] or [""]
 
 
-def _conditions(tenant: str, keep: Filter, after: reads.Position | None) -> list[sa.ColumnElement[bool]]:
-    conditions = [ORDER.tenant_id == tenant]
-    if keep.number:
-        conditions.append(ORDER.number == keep.number)
-    if len(keep.customer_ids) == 1:
-        conditions.append(ORDER.customer_id == keep.customer_ids[0])
-    elif keep.customer_ids:  # one who was merged: their orders are few, and sorted
-        conditions.append(ORDER.customer_id.in_(keep.customer_ids))
-    if keep.state:
-        conditions.append(ORDER.state == keep.state)
-        if keep.state != domain.OrderState.COMPLETED:
-            conditions.append(ORDER.state != int(domain.OrderState.COMPLETED))  # says that the partial index serves
-    if keep.location_id is not None:
-        conditions.append(ORDER.location_id == keep.location_id)
-    if keep.since is not None:
-        conditions.append(ORDER.occurred_at >= keep.since)
-    if keep.until is not None:
-        conditions.append(ORDER.occurred_at < keep.until)
-    if keep.channel:
-        conditions.append(ORDER.channel == keep.channel)
-    if keep.external_reference:
-        conditions += [ORDER.external_reference == keep.external_reference, ORDER.external_reference != ""]
-    if after is not None:
-        conditions.append(_before(ORDER.occurred_at, ORDER.id, after))
-    return conditions
-
-
-def _before(at: sa.Column[Any], order_id: sa.Column[Any], after: reads.Position) -> sa.ColumnElement[bool]:
-    there = sa.tuple_(sa.literal(after.occurred_at, at.type), sa.literal(after.order_id, order_id.type))
-    return sa.tuple_(at, order_id) < there
-
-
-def _group_ids(tenant: str, location: Any, after: reads.Position | None) -> tuple[sa.ColumnElement[bool], ...]:
-    conditions = (GROUP.tenant_id == tenant, GROUP.location_id == location)
-    if after is None:
-        return conditions
-    return (*conditions, _before(GROUP.occurred_at, GROUP.order_id, after))
-
-
-def _at_groups(
-    tenant: str,
-    location: uuid.UUID,
-    conditions: list[sa.ColumnElement[bool]],
-    after: reads.Position | None,
-    limit: int,
-) -> sa.Select[Any]:
-    """Orders that have a group at a location: walked in the groups' order, which is the orders'."""
-    joined = sa.select(sales_order).join(
-        order_group, sa.and_(GROUP.tenant_id == ORDER.tenant_id, GROUP.order_id == ORDER.id)
-    )
-    here = joined.where(*_group_ids(tenant, location, after), *conditions)
-    return here.order_by(GROUP.occurred_at.desc(), GROUP.order_id.desc()).limit(limit)
-
-
-def _covered(
-    tenant: str,
-    locations: Sequence[uuid.UUID],
-    conditions: list[sa.ColumnElement[bool]],
-    after: reads.Position | None,
-    limit: int,
-) -> sa.Select[Any]:
-    """Orders that are sold at one of the locations or have a group there: a page of each, of which the newest."""
-    wanted = sa.cast(sa.literal(list(locations), pg.ARRAY(GROUP.location_id.type)), pg.ARRAY(GROUP.location_id.type))
-    place = sa.func.unnest(wanted).table_valued(sa.column("id", GROUP.location_id.type)).render_derived(name="place")
-    own = sa.select(ORDER.id, ORDER.occurred_at).where(ORDER.location_id == place.c.id, *conditions)
-    sold = own.order_by(ORDER.occurred_at.desc(), ORDER.id.desc()).limit(limit).lateral("sold")
-    joined = sa.select(ORDER.id, ORDER.occurred_at).join(
-        order_group, sa.and_(GROUP.tenant_id == ORDER.tenant_id, GROUP.order_id == ORDER.id)
-    )
-    here = joined.where(*_group_ids(tenant, place.c.id, after), *conditions)
-    served = here.order_by(GROUP.occurred_at.desc(), GROUP.order_id.desc()).limit(limit).lateral("served")
-    both = sa.union(
-        sa.select(sold.c.id).select_from(place).join(sold, sa.true()),
-        sa.select(served.c.id).select_from(place).join(served, sa.true()),
-    ).subquery("both_ways")
-    found = sa.select(sales_order).where(ORDER.tenant_id == tenant, ORDER.id.in_(sa.select(both.c.id)))
-    return _newest(found, limit)
+def _way(asked: Mapping[str, Any], bounds: Mapping[str, Any], served: str) -> looking.Way:
+    kept = [condition.format_map(asked) for name, condition in CONDITIONS.items() if name in asked and name != served]
+    held = HELD.issuperset(asked.keys() - {served}) and served not in ("served", "customers")
+    most = looking.ENTRIES_MAX if held else looking.ROWS_MAX
+    orders = [TIMES[name].format("o") for name in bounds]
+    groups = [TIMES[name].format("g") for name in bounds]
+    match served:
+        case "customers":
+            return looking.Way([looking.Entries(["o.customer_id = p.id", *orders], kept)], served, most)
+        case "within":
+            sold = looking.Entries(["o.location_id = p.id", *orders], kept)
+            sent = looking.Entries(["g.location_id = p.id", *groups], kept, of_groups=True)
+            return looking.Way([sold, sent], served, most)
+        case "served":
+            here = ["g.location_id = CAST(:served AS uuid)", *groups]
+            return looking.Way([looking.Entries(here, kept, of_groups=True)], most=most)
+        case "":
+            return looking.Way([looking.Entries(orders, kept)], most=most)
+        case _:
+            return looking.Way([looking.Entries([CONDITIONS[served].format_map(asked), *orders], kept)], most=most)

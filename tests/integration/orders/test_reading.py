@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from services.kit import database, ids
 from services.orders import tables
 from services.orders.domain import sale as domain
-from services.orders.store import reads
+from services.orders.store import looking, reads
 from tests.integration.orders.world import NOON, World, line, sale
 
 DAY = dt.date(2026, 3, 4)
@@ -31,14 +31,15 @@ async def page(
     keep: reads.Filter | None = None,
     *,
     newest_first: bool = True,
-    after: reads.Position | None = None,
+    after: looking.Position | None = None,
     limit: int = 100,
 ) -> list[domain.Order]:
     tenant = str(world.tenant)
     async with world.db.read(tenant) as session:
-        return await reads.sold_at(
+        found = await reads.sold_at(
             session, tenant, shop, keep or reads.Filter(), newest_first=newest_first, after=after, limit=limit
         )
+    return list(found.orders)
 
 
 def names(orders: list[domain.Order]) -> list[str]:
@@ -56,7 +57,7 @@ async def test_pages_neither_miss_nor_repeat_while_sales_come_in(
     after = None
     while found := await page(world, shop, newest_first=newest_first, after=after, limit=7):
         seen += found
-        after = reads.Position(found[-1].occurred_at, found[-1].id)
+        after = looking.Position(found[-1].occurred_at, found[-1].id)
         for n, margin in enumerate((-dt.timedelta(hours=1), dt.timedelta(hours=1))):
             if len(seen) < 28:
                 await world.record(sale(shop, f"new-{len(seen)}-{n}", occurred_at=NOON + margin))
@@ -87,8 +88,38 @@ async def test_filters_keep_what_they_say(world: World, shop: uuid.UUID) -> None
     assert await kept(terminal_id="till-2") == {"till"}
     assert await kept(client_sale_id="plain") == {"plain"}
     assert await kept(customer_id=customer) == {"customer"}
+    assert await kept(client_sale_id="plain", terminal_id="till-1", since=DAY) == {"plain"}
+    assert await kept(client_sale_id="plain", terminal_id="till-2") == set()
+    assert await kept(customer_id=customer, campaign_id="spring") == set()
     assert await kept(campaign_id="spring", terminal_id="till-1") == {"campaign"}
     assert await kept(since=dt.date.min, until=dt.date.max) == await kept()
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_sales_that_are_few_come_in_pages_that_look_at_few(
+    world: World, shop: uuid.UUID, monkeypatch: pytest.MonkeyPatch, *, newest_first: bool
+) -> None:
+    """Two of 30 are of the campaign, and a page looks at seven: some have none of them, and all together have both."""
+    monkeypatch.setattr(looking, "ROWS_MAX", 7)
+    moments = [NOON + dt.timedelta(minutes=n) for n in range(30)]
+    sales = [
+        sale(shop, f"s-{n}", occurred_at=at, campaign_id="rare" if n in (4, 20) else "") for n, at in enumerate(moments)
+    ]
+    await asyncio.gather(*map(world.record, sales))
+    tenant, keep = str(world.tenant), reads.Filter(campaign_id="rare")
+    pages: list[looking.Found] = []
+    async with world.db.read(tenant) as session:
+        while not pages or pages[-1].next is not None:
+            after = pages[-1].next if pages else None
+            pages.append(
+                await reads.sold_at(session, tenant, shop, keep, newest_first=newest_first, after=after, limit=2)
+            )
+
+    assert names([order for found in pages for order in found.orders]) == (
+        ["s-20", "s-4"] if newest_first else ["s-4", "s-20"]
+    )
+    assert len(pages) == 5
+    assert sum(not found.orders for found in pages) == 3
 
 
 async def test_orders_come_with_their_own_lines_and_tenders(world: World, shop: uuid.UUID) -> None:
