@@ -12,7 +12,7 @@ import math
 import random
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -118,7 +118,7 @@ class OrderSearch:
         """Of each kind so many requests."""
         found: dict[str, list[Ask]] = {"get": self._gets(session), "history": self._histories()}
         found["history_heavy_deep"] = [self._history(0, deep=True)] * 4
-        for name, make in {
+        makers: dict[str, Callable[[], Ask]] = {
             "number": self._number,
             "customer": self._customer,
             "state_rare": lambda: self._search(state=orders_pb2.ORDER_STATE_PENDING),
@@ -151,9 +151,8 @@ class OrderSearch:
             "online_state_deep": lambda: self._search(
                 deep=True, location_id=self._place(-1), state=orders_pb2.ORDER_STATE_CANCELLED
             ),
-        }.items():
-            found[name] = [make() for _ in range(REQUESTS)]
-        return found
+        }
+        return found | {name: [make() for _ in range(REQUESTS)] for name, make in makers.items()}
 
     def _gets(self, session: psycopg.Connection[Any]) -> list[Ask]:
         query = "SELECT id FROM sales_order WHERE tenant_id = %s AND number = ANY (%s) AND state = 4"
@@ -217,14 +216,13 @@ class OrderSearch:
         return ids.encode("cus", orders_made.customer(number))
 
     def _kind(self, session: psycopg.Connection[Any], name: str, asks: Sequence[Ask]) -> Kind:
-        tenant = self._shop.stack.tenant_id(self._shop.brand.name)
         after = self._positions(session, asks[0]) if asks[0].deep else [None]
         asked, keys, messages = [], [], []
         for number, ask in enumerate(asks):
             begin = after[number % len(after)]
             message = ask.message
             if begin is not None:
-                message = type(message)(page_token=paging.next_token(tenant, message, _token(begin)))
+                message = type(message)(page_token=paging.next_token(self._tenant, message, _token(begin)))
                 message.MergeFrom(ask.message)
             rows = session.execute(
                 f"SELECT id, location_id, business_date FROM sales_order o WHERE {self._where(ask, begin)} {NEWEST} LIMIT {PAGE}",

@@ -113,11 +113,11 @@ def statement(
     shown = "\n UNION ALL ".join(f"({part})" for part in parts)
     if way.ranges:
         shown = f"SELECT e.* FROM unnest(CAST(:{way.ranges} AS uuid[])) p (id), LATERAL ({shown}) e"
-    # What two ranges have is shown once, and ends the page if it ends one of them. Every order is looked up by its key.
+    # What several entries have is one order, and ends the page if it ends one of their ranges. Orders are looked up by key.
     query = f"""
         SELECT o.*, s.kept, s.last FROM (
-            SELECT DISTINCT ON (at, id) at, id, kept, last FROM ({shown}) s
-            ORDER BY at {direction}, id {direction}, last DESC LIMIT {limit}
+            SELECT at, id, bool_or(kept) AS kept, bool_or(last) AS last FROM ({shown}) e
+            GROUP BY at, id ORDER BY at {direction}, id {direction} LIMIT {limit}
         ) s, LATERAL (SELECT * FROM sales_order WHERE tenant_id = CAST(:tenant AS uuid) AND id = s.id LIMIT 1) o
         ORDER BY s.at {direction}, s.id {direction}
     """
@@ -127,21 +127,19 @@ def statement(
 def _entries(of: Entries, *, goes_on: bool, limit: int, most: int, newest_first: bool) -> str:
     direction, side = ("DESC", "<") if newest_first else ("ASC", ">")
     key = "g.occurred_at, g.order_id" if of.of_groups else "o.occurred_at, o.id"
-    where = ["tenant_id = CAST(:tenant AS uuid)", *of.where]
+    where = [f"{key[0]}.tenant_id = CAST(:tenant AS uuid)", *of.where]
     if goes_on:
         where.append(f"({key}) {side} (CAST(:after_at AS timestamptz), CAST(:after_id AS uuid))")
-    source = f"sales_order o WHERE {' AND '.join(where)}"
-    if of.of_groups:  # of one order, a location may have several
-        groups = f"SELECT DISTINCT {key} FROM order_group g WHERE {' AND '.join(where)}"
-        orders = "SELECT * FROM sales_order WHERE tenant_id = CAST(:tenant AS uuid) AND id = g.order_id LIMIT 1"
-        source = f"({groups}) g" + (f", LATERAL ({orders}) o" if of.kept else "")
     at, order_id = key.split(", ")
-    order = f"{at} {direction}, {order_id} {direction}"
+    order, source, kept = f"{at} {direction}, {order_id} {direction}", "sales_order o", list(of.kept)
+    if of.of_groups:
+        kept.append(f"lag({order_id}) OVER w IS DISTINCT FROM {order_id}")  # a location may have several of one order
+        found = "SELECT * FROM sales_order WHERE tenant_id = CAST(:tenant AS uuid) AND id = g.order_id LIMIT 1"
+        source = "order_group g" + (f", LATERAL ({found}) o" if of.kept else "")
     return f"""
         SELECT at, id, kept, number = {most} AS last FROM (
-            SELECT {at} AS at, {order_id} AS id, {" AND ".join(of.kept) or "true"} AS kept,
-                row_number() OVER (ORDER BY {order}) AS number
-            FROM {source} ORDER BY {order} LIMIT {most}
+            SELECT {at} AS at, {order_id} AS id, {" AND ".join(kept) or "true"} AS kept, row_number() OVER w AS number
+            FROM {source} WHERE {" AND ".join(where)} WINDOW w AS (ORDER BY {order}) ORDER BY {order} LIMIT {most}
         ) looked WHERE kept OR number = {most} ORDER BY at {direction}, id {direction} LIMIT {limit}
     """
 

@@ -103,7 +103,7 @@ def _served(asked: Mapping[str, Any]) -> list[str]:
 
 def _way(asked: Mapping[str, Any], bounds: Mapping[str, Any], served: str) -> looking.Way:
     kept = [condition.format_map(asked) for name, condition in CONDITIONS.items() if name in asked and name != served]
-    held = HELD.issuperset(asked.keys() - {served}) and served not in ("served", "customers")
+    held = HELD.issuperset(asked.keys() - {served}) and served not in ("served", "customers", "within")
     most = looking.ENTRIES_MAX if held else looking.ROWS_MAX
     orders = [TIMES[name].format("o") for name in bounds]
     groups = [TIMES[name].format("g") for name in bounds]

@@ -167,7 +167,8 @@ class OrdersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSales(self, request, context):
-        """Lists orders sold at a location, newest business first.
+        """Lists orders sold at a location, newest business first. A page looks at no more than 20,000 orders, 5,000 with a filter,
+        so it may hold fewer than asked for, or none, though the list goes on: only an empty next_page_token is its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -266,7 +267,10 @@ class OrdersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListOrders(self, request, context):
-        """Lists orders of every channel, newest first. NOT_FOUND (location).
+        """Lists orders of every channel, newest first. NOT_FOUND (location). Any combination of filters costs a page at most 20,000
+        entries of each index that serves a part of it (by number, reference, customer, either location, state, channel or
+        time), 5,000 where the orders have to be read for the rest. So a page of a combination that hardly any order meets may
+        hold fewer orders than asked for, or none, though the list goes on: only an empty next_page_token is its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

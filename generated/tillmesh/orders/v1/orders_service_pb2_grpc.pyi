@@ -45,7 +45,9 @@ class OrdersServiceStub:
     bundles among its lines come to more than 2,000 components.
     """
     ListSales: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.ListSalesRequest, _orders_service_pb2.ListSalesResponse]
-    """Lists orders sold at a location, newest business first."""
+    """Lists orders sold at a location, newest business first. A page looks at no more than 20,000 orders, 5,000 with a filter,
+    so it may hold fewer than asked for, or none, though the list goes on: only an empty next_page_token is its end.
+    """
     SummarizeSales: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.SummarizeSalesRequest, _orders_service_pb2.SummarizeSalesResponse]
     """Sums sales of a location over business days, by up to three dimensions."""
     GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _orders_pb2.Order]
@@ -92,7 +94,11 @@ class OrdersServiceStub:
     LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
     """
     ListOrders: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListOrdersRequest, _placement_pb2.ListOrdersResponse]
-    """Lists orders of every channel, newest first. NOT_FOUND (location)."""
+    """Lists orders of every channel, newest first. NOT_FOUND (location). Any combination of filters costs a page at most 20,000
+    entries of each index that serves a part of it (by number, reference, customer, either location, state, channel or
+    time), 5,000 where the orders have to be read for the rest. So a page of a combination that hardly any order meets may
+    hold fewer orders than asked for, or none, though the list goes on: only an empty next_page_token is its end.
+    """
     ListCustomerOrders: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListCustomerOrdersRequest, _placement_pb2.ListCustomerOrdersResponse]
     """Lists a customer's orders, newest first."""
     ListLotOrders: _grpc.UnaryUnaryMultiCallable[_orders_service_pb2.ListLotOrdersRequest, _orders_service_pb2.ListLotOrdersResponse]
@@ -126,7 +132,9 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     bundles among its lines come to more than 2,000 components.
     """
     ListSales: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.ListSalesRequest, _orders_service_pb2.ListSalesResponse]  # type: ignore[assignment]
-    """Lists orders sold at a location, newest business first."""
+    """Lists orders sold at a location, newest business first. A page looks at no more than 20,000 orders, 5,000 with a filter,
+    so it may hold fewer than asked for, or none, though the list goes on: only an empty next_page_token is its end.
+    """
     SummarizeSales: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.SummarizeSalesRequest, _orders_service_pb2.SummarizeSalesResponse]  # type: ignore[assignment]
     """Sums sales of a location over business days, by up to three dimensions."""
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.GetOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
@@ -173,7 +181,11 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
     """
     ListOrders: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListOrdersRequest, _placement_pb2.ListOrdersResponse]  # type: ignore[assignment]
-    """Lists orders of every channel, newest first. NOT_FOUND (location)."""
+    """Lists orders of every channel, newest first. NOT_FOUND (location). Any combination of filters costs a page at most 20,000
+    entries of each index that serves a part of it (by number, reference, customer, either location, state, channel or
+    time), 5,000 where the orders have to be read for the rest. So a page of a combination that hardly any order meets may
+    hold fewer orders than asked for, or none, though the list goes on: only an empty next_page_token is its end.
+    """
     ListCustomerOrders: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListCustomerOrdersRequest, _placement_pb2.ListCustomerOrdersResponse]  # type: ignore[assignment]
     """Lists a customer's orders, newest first."""
     ListLotOrders: _aio.UnaryUnaryMultiCallable[_orders_service_pb2.ListLotOrdersRequest, _orders_service_pb2.ListLotOrdersResponse]  # type: ignore[assignment]
@@ -216,7 +228,9 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_service_pb2.ListSalesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_service_pb2.ListSalesResponse, _abc.Awaitable[_orders_service_pb2.ListSalesResponse]]:
-        """Lists orders sold at a location, newest business first."""
+        """Lists orders sold at a location, newest business first. A page looks at no more than 20,000 orders, 5,000 with a filter,
+        so it may hold fewer than asked for, or none, though the list goes on: only an empty next_page_token is its end.
+        """
 
     @_abc_1.abstractmethod
     def SummarizeSales(
@@ -335,7 +349,11 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.ListOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.ListOrdersResponse, _abc.Awaitable[_placement_pb2.ListOrdersResponse]]:
-        """Lists orders of every channel, newest first. NOT_FOUND (location)."""
+        """Lists orders of every channel, newest first. NOT_FOUND (location). Any combination of filters costs a page at most 20,000
+        entries of each index that serves a part of it (by number, reference, customer, either location, state, channel or
+        time), 5,000 where the orders have to be read for the rest. So a page of a combination that hardly any order meets may
+        hold fewer orders than asked for, or none, though the list goes on: only an empty next_page_token is its end.
+        """
 
     @_abc_1.abstractmethod
     def ListCustomerOrders(

@@ -775,10 +775,12 @@ class ListOrdersResponse(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty at the end."""
+    """Empty at the end, and only there."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_orders_pb2.Order]:
-        """Newest first, by occurred_at. Orders of locations that the token doesn't cover are left out."""
+        """Newest first, by occurred_at. Orders of locations that the token doesn't cover are left out. May be fewer than
+        page_size, or none, before the end.
+        """
 
     def __init__(
         self,
