@@ -13,10 +13,30 @@ from services.kit import database
 from services.orders.domain import machines
 from services.orders.domain import placed_order as domain
 from services.orders.store import placing
-from services.orders.tables_payments import payment
-from services.orders.tables_placing import order_group, order_group_line, order_history, order_parcel
+from services.orders.tables_placing import order_history
 
 Session = database.ReadSession | database.WriteSession
+
+
+def _of_each(select: str) -> sa.TextClause:
+    """Rows of each of some ids (`k.id`): one look-up by key each, whatever the planner knows, and one text for any number."""
+    return sa.text(f"SELECT p.* FROM unnest(CAST(:ids AS uuid[])) k (id), LATERAL ({select}) p")
+
+
+SUMS = _of_each("""
+    SELECT k.id, sum(authorised), sum(captured), sum(refunded), sum(voided) FROM payment
+    WHERE tenant_id = CAST(:tenant AS uuid) AND order_id = k.id HAVING count(*) > 0
+""")
+GROUPS = _of_each("""
+    SELECT * FROM order_group WHERE tenant_id = CAST(:tenant AS uuid) AND order_id = k.id ORDER BY id
+""")
+GROUP_LINES = _of_each("""
+    SELECT * FROM order_group_line WHERE tenant_id = CAST(:tenant AS uuid) AND group_id = k.id AND quantity > 0
+    ORDER BY line_number, sku
+""")
+PARCELS = _of_each("""
+    SELECT * FROM order_parcel WHERE tenant_id = CAST(:tenant AS uuid) AND group_id = k.id ORDER BY id
+""")
 
 
 async def parts(session: Session, tenant: str, rows: Sequence[sa.Row[Any]]) -> dict[uuid.UUID, domain.Placed]:
@@ -33,10 +53,8 @@ async def payment_sums(
     session: Session, tenant: str, orders: Sequence[uuid.UUID]
 ) -> Mapping[uuid.UUID, domain.PaymentSums]:
     """Sums over the payments of orders; what is not there has none."""
-    p = payment.c
-    amounts = [sa.func.sum(column) for column in (p.authorised, p.captured, p.refunded, p.voided)]
-    query = sa.select(p.order_id, *amounts).where(p.tenant_id == tenant, p.order_id.in_(orders)).group_by(p.order_id)
-    return {row[0]: domain.PaymentSums(*(int(each) for each in row[1:])) for row in await session.execute(query)}
+    rows = await session.execute(SUMS, {"tenant": tenant, "ids": list(orders)})
+    return {row[0]: domain.PaymentSums(*(int(each) for each in row[1:])) for row in rows}
 
 
 async def history(
@@ -54,21 +72,14 @@ async def history(
 async def _groups(
     session: Session, tenant: str, orders: Sequence[uuid.UUID]
 ) -> Mapping[uuid.UUID, Sequence[domain.Group]]:
-    g, line, p = order_group.c, order_group_line.c, order_parcel.c
-    found = (
-        await session.execute(
-            sa.select(order_group).where(g.tenant_id == tenant, g.order_id.in_(orders)).order_by(g.order_id, g.id)
-        )
-    ).all()
-    ids = [row.id for row in found]
+    found = (await session.execute(GROUPS, {"tenant": tenant, "ids": list(orders)})).all()
     lines: dict[uuid.UUID, list[domain.GroupLine]] = defaultdict(list)
     parcels: dict[uuid.UUID, list[domain.Parcel]] = defaultdict(list)
-    if ids:
-        query = sa.select(order_group_line).where(line.tenant_id == tenant, line.group_id.in_(ids), line.quantity > 0)
-        for row in await session.execute(query.order_by(line.group_id, line.line_number, line.sku)):
+    if found:
+        given = {"tenant": tenant, "ids": [row.id for row in found]}
+        for row in await session.execute(GROUP_LINES, given):
             lines[row.group_id].append(domain.GroupLine(row.line_number, row.sku, row.quantity, row.reservation_id))
-        sent = sa.select(order_parcel).where(p.tenant_id == tenant, p.group_id.in_(ids)).order_by(p.group_id, p.id)
-        for row in await session.execute(sent):
+        for row in await session.execute(PARCELS, given):
             parcels[row.group_id].append(domain.Parcel(row.id, machines.ParcelState(row.state), row.updated_at))
     groups: dict[uuid.UUID, list[domain.Group]] = defaultdict(list)
     for row in found:
