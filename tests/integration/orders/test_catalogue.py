@@ -297,3 +297,14 @@ async def test_without_an_answer_the_position_is_what_was_known() -> None:
     clock.now += 1
     inventory.error, inventory.seq = None, 1
     assert await applied.reached("t", "loc", 1) == 1
+
+
+async def test_a_list_asks_once_for_each_location_that_is_not_known_to_have_got_so_far() -> None:
+    inventory = Position()
+    inventory.seq = 5
+    applied = AppliedPositions(inventory)
+    assert await applied.reached("t", "known", 4) == 5
+
+    assert await applied.reached_all("t", {"known": 5, "behind": 9, "done": 5}) == {"known": 5, "behind": 5, "done": 5}
+
+    assert inventory.calls == 3

@@ -173,11 +173,11 @@ def expected(orders: list[sale.Order], keep: searching.Filter) -> list[uuid.UUID
     return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_pages_that_look_at_few_find_what_a_plain_search_finds(
     db: database.Database, tenant: uuid.UUID, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """50 filters over 60 orders, with bounds so low that most pages meet them; tokens of two locations and of more."""
+    """30 filters over 60 orders, with bounds so low that most pages meet them; tokens of two locations and of more."""
     walk = Walk(random.Random(seed))
     orders = walk.orders(60)
     await placed.keep(db, tenant, *orders)
@@ -185,7 +185,7 @@ async def test_pages_that_look_at_few_find_what_a_plain_search_finds(
     monkeypatch.setattr(looking, "ROWS_MAX", walk.chance.randint(2, 6))
     monkeypatch.setattr(searching, "LOCATIONS_MAX", walk.chance.randint(0, 2))
 
-    for _ in range(50):
+    for _ in range(30):
         keep, limit = walk.filter(), walk.chance.randint(1, 9)
         seen: list[uuid.UUID] = []
         after, pages = None, 0
