@@ -5,7 +5,7 @@ from alembic import op
 from services.kit import schema
 
 revision = "0013"
-down_revision = "0008"
+down_revision = "0009"
 
 STATEMENTS = [
     # The only personal data of an order. Sealed with the customer's key, and gone with it.
