@@ -23,6 +23,7 @@ SCOPES = (
     "reviews:moderate",
     "marketing:read",
     "marketing:write",
+    "audit:read",
     "admin",
 )
 
@@ -44,7 +45,7 @@ DEFAULT_SCOPES: dict[str, tuple[str, ...]] = {
     "storefront": _STOREFRONT,
     "customer": (*_STOREFRONT, "orders:read", "customers:read", "customers:write", "reviews:write"),
     "associate": _ASSOCIATE,
-    "store_manager": _ASSOCIATE,
+    "store_manager": (*_ASSOCIATE, "audit:read"),
     "marketer": (
         "catalog:read",
         "inventory:read",

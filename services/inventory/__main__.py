@@ -1,4 +1,4 @@
-"""`python -m services.inventory serve | relay | consume | all | migrate`; for operators `verify | rebuild | replay`."""
+"""`python -m services.inventory serve | relay | consume | all | migrate`; for operators `verify …`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from services.inventory import admin, bootstrap
 from services.kit import process
 
-OPERATORS = ("verify", "rebuild", "replay")
+OPERATORS = ("verify", "rebuild", "replay", "audit")
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in OPERATORS:

@@ -1,4 +1,4 @@
-"""What an operator runs: `python -m services.inventory verify | rebuild | replay`. Beside live processes, at any time.
+"""What an operator runs: `python -m services.inventory verify | rebuild | replay | audit …`. Beside live processes.
 
 Needs the service's two database URLs (app and worker) and nothing more; `replay` also asks the owner of the events, and
 so needs its address and the service's key, as `consume` does. Exit code 1: there are differences.
@@ -15,7 +15,8 @@ import typer
 
 from services.inventory import bootstrap, ledger
 from services.inventory.store import proof
-from services.kit import database, logs
+from services.kit import logs
+from services.kit.audit import operating
 from services.kit.inbox import replaying
 
 Tenant = Annotated[str, typer.Option(help="Only this tenant (ten_…)")]
@@ -23,6 +24,7 @@ Location = Annotated[str, typer.Option(help="Only this location (loc_…)")]
 Row = tuple[ledger.Where, proof.Difference]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(operating.Commands(bootstrap.SERVICE, bootstrap.database_of).app, name="audit")
 
 
 @app.command()
@@ -50,8 +52,7 @@ def replay(
 
 
 async def _prove(tenant: str, location: str, *, rebuild: bool) -> int:
-    config = bootstrap.Settings()
-    db = database.Database(config.database_url, config.worker_database_url, pool_size=2, lane_connections=1)
+    db = bootstrap.database_of()[1]
     await db.open()
     try:
         return await prove(ledger.Ledger(db), tenant, location, rebuild=rebuild)

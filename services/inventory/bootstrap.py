@@ -28,6 +28,7 @@ from services.inventory.servicer.replenishment import ReplenishmentServicer
 from services.inventory.servicer.stock import StockServicer
 from services.inventory.servicer.transfers import TransfersServicer
 from services.kit import database, dead_letters, inbox, lanes, process, reconcile, settings, watching
+from services.kit.audit import reading as audit_reading
 from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
 from tillmesh.inventory.v1 import bulk_data_service_pb2_grpc as bulk_rpc
 from tillmesh.inventory.v1 import catalog_service_pb2_grpc as catalog_rpc
@@ -50,6 +51,12 @@ class Settings(settings.ServiceSettings):
     files_url: str = ""
     """Where files of imports and exports are kept, e.g. `s3://bucket/prefix`; empty: a folder below `data`."""
     lane_batches: int = pydantic.Field(default=2, ge=1, validation_alias="TILLMESH_INVENTORY_LANE_BATCHES")
+
+
+def database_of() -> tuple[Settings, database.Database]:
+    """What an operator's command works with: the settings, and the database, not yet open."""
+    config = Settings()
+    return config, database.Database(config.database_url, config.worker_database_url, pool_size=2, lane_connections=1)
 
 
 class Inventory:
@@ -91,7 +98,8 @@ class Inventory:
         replenishment_messages.register_details()
         pings, server = self.process.pings, self.process.server
         letters = dead_letters.DeadLetters(self.db, SERVICE, [self.subscription])
-        servicer = StockServicer(self.stock, sourcing.SourcingHandlers(self.db, self.stock), self.watches, letters)
+        plans, audited = sourcing.SourcingHandlers(self.db, self.stock), audit_reading.Reading(self.db)
+        servicer = StockServicer(self.stock, plans, self.watches, letters, audited)
         server.add(watching.bytes_through(inventory_rpc.add_InventoryServiceServicer_to_server), servicer)
         server.add(catalog_rpc.add_CatalogServiceServicer_to_server, CatalogServicer(self.db, pings.send))
         replenishment = ReplenishmentServicer(self.db, self.effects)
@@ -100,6 +108,7 @@ class Inventory:
         server.add(transfers_rpc.add_TransfersServiceServicer_to_server, transfers)
         server.add(lots_rpc.add_LotsServiceServicer_to_server, LotsServicer(self.db, self.stock))
         self._add_bulk()
+        self.process.add_audit()
         self.process.add_events()
         pings.listen(self.watches.notify)
         self.watches.start()

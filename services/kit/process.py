@@ -9,6 +9,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -17,6 +18,7 @@ from services.kit import (
     broker,
     channels,
     database,
+    key_file,
     logs,
     maintenance,
     migrating,
@@ -28,6 +30,7 @@ from services.kit import (
     telemetry,
     tokens,
 )
+from services.kit.audit import anchors, sealing
 from services.kit.events_servicer import EventsServicer
 from tillmesh.common.v1 import events_service_pb2_grpc as events_rpc
 
@@ -37,6 +40,13 @@ PARTS = ("serve", "relay", "consume")
 
 class NotConfigured(Exception):
     """A setting is missing that the service can't do without; the message is for the operator."""
+
+
+def audit_files(config: settings.ServiceSettings) -> tuple[key_file.KeyFile, Path]:
+    """Keys of the audit log, and the folder of its anchors. NotConfigured."""
+    if config.audit_keys_file is None or config.audit_anchors is None:
+        raise NotConfigured("TILLMESH_AUDIT_KEYS_FILE and TILLMESH_AUDIT_ANCHORS are needed.")
+    return key_file.KeyFile(config.audit_keys_file), config.audit_anchors
 
 
 class Process:
@@ -80,6 +90,13 @@ class Process:
         self.server.add(events_rpc.add_EventsServiceServicer_to_server, EventsServicer(self.db))
         self.start(maintenance.run(self.db), "maintenance")
 
+    def add_audit(self) -> None:
+        """Part of `serve`: what was committed to the audit log is sealed. NotConfigured."""
+        keys, folder = audit_files(self._config)
+        self.before_doors(functools.partial(_check_key, keys))
+        sealer = sealing.Sealer(self.db, self._service, keys, anchors.Anchors(folder, self._service))
+        self.start(sealer.run(), "audit")
+
     def add_relay(self) -> None:
         """Part `relay`: outbox to JetStream."""
         publisher = streams.JetStreamPublisher(self.broker, self._service)
@@ -114,6 +131,13 @@ class Process:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _check_key(keys: key_file.KeyFile) -> None:
+    try:
+        keys.newest()
+    except key_file.NoKey as problem:
+        raise NotConfigured(str(problem)) from None
 
 
 async def serve(service: str, register: Callable[[Any, Any], None], servicer: object) -> None:

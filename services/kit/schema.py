@@ -5,6 +5,7 @@ Only migrations import this. Statements are idempotent where a later migration m
 
 from __future__ import annotations
 
+AUDIT_YEARS = 10  # as long as books have to be kept
 TENANT = "nullif(current_setting('app.tenant_id', true), '')::uuid"
 
 
@@ -140,4 +141,37 @@ def messaging(service: str) -> list[str]:
             name text PRIMARY KEY, holder text NOT NULL, fence bigint NOT NULL, expires_at timestamptz NOT NULL
         )""",
         f"GRANT SELECT, INSERT, UPDATE ON worker_lease TO {service}_worker",
+    ]
+
+
+def audit(service: str) -> list[str]:
+    """The audit log (services/kit/audit). Nobody but the owner can change or remove an entry or a seal.
+
+    The worker's part is to seal: it takes entries out of audit_pending, in the transaction that writes their seal.
+    """
+    return [
+        """CREATE TABLE audit_entry (
+            tenant_id uuid NOT NULL, id uuid NOT NULL, recorded_at timestamptz NOT NULL,
+            actor text NOT NULL, service text NOT NULL, method text NOT NULL, action text NOT NULL,
+            resource text NOT NULL, resource_id text NOT NULL, request_id text NOT NULL, traceparent text NOT NULL,
+            changes text NOT NULL,
+            PRIMARY KEY (tenant_id, recorded_at, id)
+        ) PARTITION BY RANGE (recorded_at)""",
+        "CREATE INDEX audit_entry_resource ON audit_entry (tenant_id, resource, resource_id, recorded_at, id)",
+        "CREATE INDEX audit_entry_actor ON audit_entry (tenant_id, actor, recorded_at, id)",
+        *partitioned("audit_entry", "month", f"{AUDIT_YEARS} years"),
+        *tenant_table(service, "audit_entry", app="SELECT, INSERT", worker="SELECT"),
+        """CREATE TABLE audit_pending (
+            tenant_id uuid NOT NULL, id uuid NOT NULL, recorded_at timestamptz NOT NULL, PRIMARY KEY (tenant_id, id)
+        )""",
+        *tenant_table(service, "audit_pending", app="SELECT, INSERT", worker="SELECT, DELETE"),
+        # Kept for ever: 48 bytes an entry. hashes: 32 bytes for each of entries.
+        """CREATE TABLE audit_seal (
+            tenant_id uuid NOT NULL, seq bigint NOT NULL CHECK (seq > 0), sealed_at timestamptz NOT NULL,
+            first_at timestamptz NOT NULL, last_at timestamptz NOT NULL, entries uuid[] NOT NULL, hashes bytea NOT NULL,
+            digest bytea NOT NULL, key_id text NOT NULL, mac bytea NOT NULL,
+            CHECK (octet_length(hashes) = 32 * cardinality(entries)),
+            PRIMARY KEY (tenant_id, seq)
+        )""",
+        *tenant_table(service, "audit_seal", app="SELECT", worker="SELECT, INSERT"),
     ]

@@ -24,6 +24,10 @@ class ServiceSettings(BaseSettings):
     nats_url: str = "nats://127.0.0.1:4280"
     nats_user: str = ""
     nats_password_file: Path | None = None
+    audit_keys_file: Path | None = None
+    """Keys that seal the audit logs of all services (kit/key_file.py). Needed by those with a database."""
+    audit_anchors: Path | None = None
+    """A folder outside of the databases, with a file of anchors for each service. All processes of one share it."""
     inventory_address: str = ""
     orders_address: str = ""
     otlp_endpoint: str = ""

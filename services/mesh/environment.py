@@ -35,6 +35,8 @@ class Environment:
             told.setdefault("TILLMESH_ORDERS_KEYS_FILE", str(self.place.root_keys))
             told.setdefault("TILLMESH_ORDERS_ERASURE_LOG", str(self.place.erasures))
         if part in parts.WITH_DATABASE:
+            told.setdefault("TILLMESH_AUDIT_KEYS_FILE", str(self.place.audit_keys))
+            told.setdefault("TILLMESH_AUDIT_ANCHORS", str(self.place.audit_anchors))
             told |= dict(zip(settings_module.variables(part), self.database(part), strict=True))
         return told
 

@@ -25,6 +25,7 @@ _FOLDERS: Final = {
     "envoy": 0o700,
     "nats": 0o700,
     "erasures": 0o700,
+    "audit": 0o700,
 }
 _OURS: Final = frozenset({*_FOLDERS, "format", "lock", "postgres", "postgres-location", "credentials.json", "media"})
 

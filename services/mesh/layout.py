@@ -50,6 +50,15 @@ class Layout:
         return self.data / "erasures" / "orders.jsonl"
 
     @property
+    def audit_keys(self) -> Path:
+        return self.secrets / "audit-keys.json"
+
+    @property
+    def audit_anchors(self) -> Path:
+        """Outside every database, and not among what is restored with one."""
+        return self.data / "audit"
+
+    @property
     def jwks(self) -> Path:
         return self.data / "jwks"
 

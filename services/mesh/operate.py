@@ -27,6 +27,8 @@ def environment(data: Path, service: str) -> dict[str, str]:
         "TILLMESH_JWKS_FILE": str(place.jwks / "edge.json"),
         "TILLMESH_SERVICE_JWKS_FILE": str(place.jwks / "services.json"),
         "TILLMESH_ISSUER": found["issuer"],
+        "TILLMESH_AUDIT_KEYS_FILE": str(place.audit_keys),
+        "TILLMESH_AUDIT_ANCHORS": str(place.audit_anchors),
     }
     if service == "orders":
         told |= {"TILLMESH_ORDERS_KEYS_FILE": str(place.root_keys), "TILLMESH_ORDERS_ERASURE_LOG": str(place.erasures)}

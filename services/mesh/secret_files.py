@@ -19,7 +19,7 @@ from services.mesh import files, layout, parts
 
 #: 24 random bytes: 192 bits, and no character that a passfile or a URL would need escaped.
 _PASSWORD_BYTES: Final = 24
-_ROOT_KEY_BYTES: Final = 32  # AES-256
+_KEY_BYTES: Final = 32
 
 
 def ensure_passfile(path: Path, roles: Iterable[str]) -> dict[str, str]:
@@ -44,14 +44,18 @@ def _ensure_password(path: Path) -> str:
     return path.read_text().strip()
 
 
-def ensure_root_keys(path: Path) -> None:
-    """The file of a service's root keys of personal data, with one key, as the service reads it. What is there stays.
+def ensure_keys(path: Path, purpose: str) -> None:
+    """A file of keys with one key, as services read it; its id begins with the purpose. What is there stays.
 
     A new file for data that was sealed with another is noticed by the service, which then refuses to start.
     """
     if not path.exists():
-        key = base64.b64encode(secrets.token_bytes(_ROOT_KEY_BYTES)).decode()
-        made = {"id": f"root-{secrets.token_hex(6)}", "created_at": dt.datetime.now(dt.UTC).isoformat(), "key": key}
+        key = base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+        made = {
+            "id": f"{purpose}-{secrets.token_hex(6)}",
+            "created_at": dt.datetime.now(dt.UTC).isoformat(),
+            "key": key,
+        }
         files.write_atomic(path, json.dumps({"keys": [made]}, indent=2) + "\n")
 
 

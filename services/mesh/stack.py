@@ -57,7 +57,8 @@ class Stack:
         self._chosen = ports.choose(settings)
         self.endpoints = endpoints.plan(place, settings, self._chosen)
         secret_files.ensure_service_keys(place)
-        secret_files.ensure_root_keys(place.root_keys)
+        secret_files.ensure_keys(place.root_keys, "root")
+        secret_files.ensure_keys(place.audit_keys, "audit")
         self._cluster = self._make_cluster() if self._embedded else None
         self._nats = self._make_nats(self._chosen.nats) if self._chosen.nats is not None else None
         told = environment.Environment(place, settings, self.endpoints, self._cluster, self._nats is not None)

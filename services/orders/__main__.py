@@ -1,4 +1,4 @@
-"""`python -m services.orders serve | relay | consume | all | migrate`; for operators `keys`."""
+"""`python -m services.orders serve | relay | consume | all | migrate`; for operators `keys | audit`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from services.kit import process
 from services.orders import admin, bootstrap
 
-OPERATORS = ("keys",)
+OPERATORS = ("keys", "audit")
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in OPERATORS:

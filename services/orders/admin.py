@@ -1,7 +1,8 @@
-"""What an operator does with the keys of personal data: `python -m services.orders keys …`. Beside live processes.
+"""What an operator does with keys of personal data, and the audit log: `python -m services.orders keys | audit …`.
 
-Needs the service's two database URLs (app and worker) and its file of root keys, which `rotate root` and `prune` write:
-where a secret store owns the file, add a key there and run `rewrap`. Each command goes on where it was stopped.
+Beside live processes. `keys` needs the service's two database URLs (app and worker) and its file of root keys, which
+`rotate root` and `prune` write: where a secret store owns the file, add a key there and run `rewrap`. Each command goes
+on where it was stopped.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Annotated, TypeVar
 import rich.console
 import typer
 
-from services.kit import clock, database, events, ids, logs, process
+from services.kit import clock, events, ids, key_file, logs, process
+from services.kit.audit import operating
 from services.orders import bootstrap
-from services.orders.customers import crypto, root_keys, rotation
+from services.orders.customers import crypto, rotation
 
 T = TypeVar("T")
 Tenant = Annotated[str, typer.Option(help="Only this tenant (ten_…)")]
@@ -28,6 +30,7 @@ keys = typer.Typer(no_args_is_help=True, help="Keys of personal data.")
 rotate = typer.Typer(no_args_is_help=True, help="New keys; what they protect stays readable throughout.")
 app.add_typer(keys, name="keys")
 keys.add_typer(rotate, name="rotate")
+app.add_typer(operating.Commands(bootstrap.SERVICE, bootstrap.database_of).app, name="audit")
 console = rich.console.Console(soft_wrap=True, highlight=False)
 
 
@@ -108,14 +111,13 @@ def _run(act: Callable[[rotation.Rotation], Awaitable[T]]) -> T:
     """Runs one act on an open database. Exits with 1 and a sentence when it can't be done (now)."""
     try:
         return asyncio.run(_with_database(act))
-    except (process.NotConfigured, root_keys.NoRootKey, rotation.Busy, crypto.Unreadable) as problem:
+    except (process.NotConfigured, key_file.NoKey, rotation.Busy, crypto.Unreadable) as problem:
         console.print(str(problem))
         raise typer.Exit(1) from None
 
 
 async def _with_database(act: Callable[[rotation.Rotation], Awaitable[T]]) -> T:
-    config = bootstrap.Settings()
-    db = database.Database(config.database_url, config.worker_database_url, pool_size=2, lane_connections=1)
+    config, db = bootstrap.database_of()
     await db.open()
     try:
         return await act(bootstrap.customers(config, db, lambda _tenant, _key: None).rotation)

@@ -9,6 +9,7 @@ from typing import Literal
 import pydantic
 
 from services.kit import database, dead_letters, lanes, process, settings
+from services.kit.audit import reading
 from services.orders import catalogue, handlers, lane, moving, positions, recalls, taxing
 from services.orders.customers import bundle
 from services.orders.customers.servicer import CustomersServicer
@@ -43,6 +44,12 @@ class Settings(settings.ServiceSettings):
     """Where card payments of tenants without a provider of their own go. `simulated` gives goods away: not for real."""
     providers_file: Path | None = pydantic.Field(default=None, validation_alias="TILLMESH_ORDERS_PROVIDERS_FILE")
     """Providers of single tenants (payments/providers/configured.py)."""
+
+
+def database_of() -> tuple[Settings, database.Database]:
+    """What an operator's command works with: the settings, and the database, not yet open."""
+    config = Settings()
+    return config, database.Database(config.database_url, config.worker_database_url, pool_size=2, lane_connections=1)
 
 
 def customers(config: Settings, db: database.Database, ping: Callable[[str, str], None]) -> bundle.Customers:
@@ -98,7 +105,8 @@ class Orders:
         letters = dead_letters.DeadLetters(self.db, SERVICE, [])
         moves = moving.Moves(self.db, self.process.pings.send)
         lots = recalls.Recalls(self.db, self._inventory)
-        servicer = OrdersServicer(self.orders, self.desk, moves, taxing.TaxPolicies(self.db), lots, letters)
+        policies, audited = taxing.TaxPolicies(self.db), reading.Reading(self.db, self.customers.opener)
+        servicer = OrdersServicer(self.orders, self.desk, moves, policies, lots, letters, audited)
         self.process.server.add(orders_rpc.add_OrdersServiceServicer_to_server, servicer)
         people = CustomersServicer(self.customers)
         self.process.server.add(customers_rpc.add_CustomersServiceServicer_to_server, people)
@@ -106,6 +114,7 @@ class Orders:
         self.process.start(self.customers.erasing.run(), "erasures")
         self.process.start(self.desk.run_due(), "sagas")
         self._add_payments()
+        self.process.add_audit()
         self.process.add_events()
 
     def _add_payments(self) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import grpc.aio
 
 from services.kit import dead_letters, events, paging, principal
+from services.kit.audit import reading
 from services.orders import handlers, moving, recalls, taxing
 from services.orders.customers import mapping as people
 from services.orders.domain import sale
 from services.orders.mapping import messages, placed_messages, placed_requests, placing_requests, requests
 from services.orders.placing import desk
 from services.orders.store import searching
-from tillmesh.common.v1 import event_pb2
+from tillmesh.common.v1 import audit_pb2, event_pb2
 from tillmesh.orders.v1 import orders_pb2, placement_pb2, recipients_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 from tillmesh.orders.v1 import orders_service_pb2_grpc as rpc
@@ -37,6 +38,7 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         policies: taxing.TaxPolicies,
         lots: recalls.Recalls,
         letters: dead_letters.DeadLetters,
+        audited: reading.Reading,
     ) -> None:
         self._orders = orders
         self._desk = placing
@@ -44,6 +46,7 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         self._policies = policies
         self._lots = lots
         self._letters = letters
+        self._audited = audited
 
     async def RecordSale(self, request: pb.RecordSaleRequest, context: Context) -> orders_pb2.Order:
         command = requests.record_sale(request, principal.current())
@@ -192,6 +195,11 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         after = placed_requests.policies_start(request, tenant)
         found = await self._policies.page(tenant, after=after, limit=limit + 1)
         return placed_messages.policies_page(request, tenant, found, limit)
+
+    async def ListAuditEntries(
+        self, request: audit_pb2.ListAuditEntriesRequest, context: Context
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        return await self._audited.list(principal.current(), request)
 
     async def ListDeadLetters(
         self, request: event_pb2.ListDeadLettersRequest, context: Context

@@ -163,6 +163,8 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ApproveCycleCount": {"count_id": "{count}"},
     "RejectCycleCount": {"count_id": "{count}", "reason": "x"},
     "CancelCycleCount": {"count_id": "{count}", "reason": "x"},
+    "InventoryService/ListAuditEntries": {},
+    "OrdersService/ListAuditEntries": {},
     "InventoryService/ListDeadLetters": {},
     "InventoryService/ReplayDeadLetter": {"consumer": "inventory", "event_id": "evt_none"},
     "OrdersService/ListDeadLetters": {},

@@ -20,6 +20,8 @@ from services.inventory.mapping import availability, lot_inputs
 from services.inventory.mapping import sourcing as sourcing_mapping
 from services.inventory.mapping import stock as mapping
 from services.kit import dead_letters, paging, principal, validation
+from services.kit.audit import reading
+from tillmesh.common.v1 import audit_pb2
 from tillmesh.common.v1 import event_pb2 as event_pb
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import inventory_service_pb2_grpc as rpc
@@ -38,11 +40,13 @@ class StockServicer(rpc.InventoryServiceServicer):
         sourcing: sourcing_handlers.SourcingHandlers,
         watches: watch.StockWatch,
         letters: dead_letters.DeadLetters,
+        audited: reading.Reading,
     ) -> None:
         self._stock = stock
         self._sourcing = sourcing
         self._watches = watches
         self._letters = letters
+        self._audited = audited
 
     async def GetStock(self, request: pb.GetStockRequest, context: Context) -> stock_pb.StockLevel:
         level = await self._stock.get_level(request.location_id, request.sku)
@@ -204,6 +208,11 @@ class StockServicer(rpc.InventoryServiceServicer):
     ) -> pb.GetAppliedPositionResponse:
         position = await self._stock.applied_position(request.location_id, SALES_CONSUMER)
         return pb.GetAppliedPositionResponse(sales_seq=position)
+
+    async def ListAuditEntries(
+        self, request: audit_pb2.ListAuditEntriesRequest, context: Context
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        return await self._audited.list(principal.current(), request)
 
     async def ListDeadLetters(
         self, request: event_pb.ListDeadLettersRequest, context: Context

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.kit import database, process
-from services.orders.customers import erasure_log, keyring, root_keys, rotation
-from services.orders.customers.handlers import consents, desk, erasing, exporting, merging, profiles, recipients
+from services.kit import chained_log, database, key_file, process
+from services.orders.customers import erasure_log, keyring, rotation
+from services.orders.customers.handlers import (
+    auditing,
+    consents,
+    desk,
+    erasing,
+    exporting,
+    merging,
+    profiles,
+    recipients,
+)
 
 
 class Customers:
     """Use cases of customers. Others in the process may ask `profiles` (guests), `recipients` and `consents.family`."""
 
     def __init__(self, db: database.Database, service: str, keys: Path, log: Path, ping: desk.Ping) -> None:
-        ring = keyring.Keyring(root_keys.RootKeys(keys))
+        ring = keyring.Keyring(key_file.KeyFile(keys))
         self.desk = at = desk.Desk(db, ring, ping)
         self.profiles = profiles.Profiles(at)
         self.recipients = recipients.Recipients(at)
@@ -21,6 +30,7 @@ class Customers:
         self.merging = merging.Merging(at)
         self.exporting = exporting.Exporting(at, self.recipients)
         self.erasing = erasing.Erasing(at, erasure_log.ErasureLog(log), service)
+        self.opener = auditing.Opener(at)
         self.rotation = rotation.Rotation(db, ring)
 
     async def check(self) -> None:
@@ -30,5 +40,5 @@ class Customers:
             if missing:
                 raise process.NotConfigured(f"the file of root keys lacks {', '.join(missing)}: put it back")
             await self.erasing.replay()
-        except (root_keys.NoRootKey, erasure_log.LogBroken, OSError) as problem:
+        except (key_file.NoKey, chained_log.LogBroken, OSError) as problem:
             raise process.NotConfigured(str(problem)) from problem

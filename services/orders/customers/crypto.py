@@ -74,5 +74,42 @@ class Vault:
     def _of(self, field: str) -> bytes:
         return bound("personal", self.tenant, self.customer, field, self.version)
 
+    # --- what the audit log says of the customer ---
+
+    def wrap(self, audit: AuditVault) -> bytes:
+        """The audit log's key under this one."""
+        return seal(self.key, audit.key, bound("audit key", self.tenant, self.customer))
+
+    def unwrap(self, wrapped: bytes) -> AuditVault:
+        """The audit log's key. Unreadable."""
+        key = unseal(self.key, wrapped, bound("audit key", self.tenant, self.customer))
+        return AuditVault(self.tenant, self.customer, key)
+
     def __repr__(self) -> str:
         return f"Vault({self.customer}, version {self.version})"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVault:
+    """The key that the audit log's values of a customer are sealed with: the same for good, as entries are.
+
+    It is wrapped with the customer's own key: that key's rotation wraps it anew, its deletion is the end of both.
+    """
+
+    tenant: str
+    customer: uuid.UUID
+    key: bytes
+
+    def seal(self, of: str, text: str) -> bytes:
+        """A text as it is kept. of: which value of which entry."""
+        return seal(self.key, text.encode(), self._of(of))
+
+    def unseal(self, of: str, sealed: bytes) -> str:
+        """The text. Unreadable."""
+        return unseal(self.key, sealed, self._of(of)).decode()
+
+    def _of(self, of: str) -> bytes:
+        return bound("audited", self.tenant, self.customer, of)
+
+    def __repr__(self) -> str:
+        return f"AuditVault({self.customer})"

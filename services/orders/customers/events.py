@@ -24,6 +24,16 @@ def _event(customer: uuid.UUID, version: int, at: dt.datetime, message: Message)
     )
 
 
+def channel_name(channel: int) -> str:
+    """Name of a consent's channel."""
+    return customers_pb2.ConsentChannel.Name(customers_pb2.ConsentChannel.ValueType(channel))
+
+
+def decision_name(decision: int) -> str:
+    """Name of a consent's decision."""
+    return customers_pb2.ConsentDecision.Name(customers_pb2.ConsentDecision.ValueType(decision))
+
+
 def created(customer: domain.Customer) -> events.Event:
     """A customer was made."""
     message = pb.CustomerCreated(customer_id=customer_text(customer.id), guest=customer.guest)

@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.kit import database
-from services.orders.customers import crypto, root_keys
+from services.kit import database, key_file
+from services.orders.customers import crypto
 from services.orders.customers.store import keys as key_store
 from services.orders.customers.store import people as store
 
@@ -58,12 +58,12 @@ def _customer(tenant: str, customer: uuid.UUID, version: int) -> bytes:
 class Keyring:
     """Finds and makes the keys of tenants."""
 
-    def __init__(self, roots: root_keys.RootKeys) -> None:
+    def __init__(self, roots: key_file.KeyFile) -> None:
         self.roots = roots
         self._unwrap = functools.lru_cache(maxsize=UNWRAPPED_MAX)(self._unwrapped)
 
     async def find(self, session: store.Session, tenant: str) -> TenantKeys | None:
-        """The tenant's keys; None: it has no customers yet. crypto.Unreadable, root_keys.NoRootKey."""
+        """The tenant's keys; None: it has no customers yet. crypto.Unreadable, key_file.NoKey."""
         return self._open(tenant, await key_store.tenant_keys(session))
 
     def _open(self, tenant: str, rows: list[key_store.KeyRow]) -> TenantKeys | None:

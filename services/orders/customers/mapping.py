@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from services.kit import clock, errors, events, idempotency, ids, paging, principal, validation
+from services.kit import access, audit, clock, errors, events, idempotency, ids, paging, principal, validation
 from services.orders.customers import domain, postal, records
 from services.orders.customers.events import customer_text
 from services.orders.customers.handlers import consents, desk, profiles
@@ -35,6 +35,12 @@ def write(method: str, request: Any) -> desk.Write:
     fingerprint = idempotency.fingerprint(request)
     key = idempotency.Key(tenant(), caller.subject, f"{_SERVICE}/{method}", request_id, fingerprint)
     return desk.Write(caller.tenant_id, key, caller.actor or caller.subject)
+
+
+def look() -> desk.Look:
+    """A read of personal data: noted for those who work for the tenant, whoever calls on their behalf."""
+    caller = principal.current()
+    return desk.Look(tenant(), None if caller.roles.isdisjoint(access.STAFF) else audit.caller())
 
 
 def customer_id(text: str) -> uuid.UUID:

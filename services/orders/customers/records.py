@@ -19,6 +19,7 @@ from services.orders.customers.store import recipients
 EMAIL, PHONE, FAMILY_NAME, POSTAL_CODE = 1, 2, 3, 4
 FOLDS = {EMAIL: folding.email, PHONE: folding.phone, FAMILY_NAME: folding.name, POSTAL_CODE: folding.postal_code}
 _KINDS = {"email": EMAIL, "phone": PHONE, "family_name": FAMILY_NAME}
+KIND_NAMES = {**{kind: name for name, kind in _KINDS.items()}, POSTAL_CODE: "postal_code"}
 
 
 class Moved(Exception):
@@ -27,11 +28,15 @@ class Moved(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """A customer with its addresses, and the vault that opened them; None: it is erased."""
+    """A customer with its addresses, and the vault that opened them; None: it is erased.
+
+    audit: of what the audit log says of it; None: nothing yet, or it is erased.
+    """
 
     customer: domain.Customer
     addresses: list[domain.Address]
     vault: crypto.Vault | None
+    audit: crypto.AuditVault | None = None
 
     def opened(self) -> crypto.Vault:
         """The vault. CustomerErased."""
@@ -93,7 +98,8 @@ class Records:
             version=row.version,
         )
         addresses = [_address(name, text) for name, text in sorted(opened.items()) if name.startswith(store.ADDRESS)]
-        return Record(customer, addresses, vault)
+        audit = None if vault is None or row.audit_wrapped is None else vault.unwrap(bytes(row.audit_wrapped))
+        return Record(customer, addresses, vault, audit)
 
 
 class WriteRecords(Records):
@@ -135,12 +141,35 @@ class WriteRecords(Records):
         found = await self.of(wanted, addresses=True, sealed=sealed)
         return {record.customer.id: record for record in found}
 
-    async def add(self, customer: domain.Customer) -> bool:
-        """A new customer with a new key. False: somebody else has the e-mail, and the transaction can't go on."""
+    async def add(self, customer: domain.Customer) -> Record | None:
+        """A new customer with new keys. None: somebody else has the e-mail, and the transaction can't go on."""
         vault = self.keys.new_vault(customer.id)
+        audit = self._new_audit_vault(customer.id)
         await store.insert(self._write, customer)
-        await store.put_key(self._write, customer.id, vault.version, self.keys.newest, self.keys.wrap(vault))
-        return await self._put_profile(vault, domain.Profile(), customer.profile)
+        await self._put_key(vault, audit)
+        added = await self._put_profile(vault, domain.Profile(), customer.profile)
+        return Record(customer, [], vault, audit) if added else None
+
+    async def audit_vault(self, record: Record) -> crypto.AuditVault:
+        """What seals the audit log's values of a customer that is locked, made if there is none. CustomerErased."""
+        if record.audit is not None:
+            return record.audit
+        made = self._new_audit_vault(record.customer.id)
+        await store.put_audit_key(self._write, record.customer.id, record.opened().wrap(made))
+        return made
+
+    def _new_audit_vault(self, customer: uuid.UUID) -> crypto.AuditVault:
+        return crypto.AuditVault(self._tenant, customer, crypto.new_key())
+
+    async def _put_key(self, vault: crypto.Vault, audit: crypto.AuditVault | None) -> None:
+        kept = store.Key(
+            customer=vault.customer,
+            version=vault.version,
+            tenant_key_version=self.keys.newest,
+            wrapped=self.keys.wrap(vault),
+            audit_wrapped=None if audit is None else vault.wrap(audit),
+        )
+        await store.put_key(self._write, kept)
 
     async def save(self, before: Record, customer: domain.Customer) -> bool:
         """The next version of a customer that is locked. False: as for `add`."""
@@ -182,7 +211,7 @@ class WriteRecords(Records):
         """A new key for a customer that is locked, and everything under it."""
         old = record.opened()
         vault = self.keys.new_vault(old.customer, old.version + 1)
-        await store.put_key(self._write, vault.customer, vault.version, self.keys.newest, self.keys.wrap(vault))
+        await self._put_key(vault, record.audit)
         profile = {name: text for name, text in dataclasses.asdict(record.customer.profile).items() if text}
         await self._put(vault, {**profile, **{_field(each): _text(each) for each in record.addresses}})
         resealed = {

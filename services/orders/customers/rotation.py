@@ -11,9 +11,10 @@ import datetime as dt
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from services.kit import database
-from services.orders.customers import keyring, records, root_keys
+from services.kit import audit, database, key_file
+from services.orders.customers import audited, keyring, records
 from services.orders.customers.store import keys as key_store
 from services.orders.customers.store import people as store
 
@@ -21,6 +22,10 @@ BATCH = 200
 # A transaction that took the old root key from the file before the new one was there has ended by then.
 SETTLED = dt.timedelta(seconds=2 * database.STATEMENT_SECONDS_MAX)
 Progress = Callable[[int], None]
+OPERATOR = audit.Source(actor="operator", method="scripts/keys")
+
+
+NAMES = {keyring.WRAPPING: "wrapping", keyring.DIGESTS: "digests"}
 
 
 class Busy(Exception):
@@ -63,7 +68,7 @@ class Rotation:
         """A new root key, unless some tenants' keys are not under the newest yet; then all under it: how many keys."""
         newest = self._ring.roots.newest().id
         if set((await self.roots()).tenants) <= {newest}:
-            self._ring.roots.add(root_keys.new(now))
+            self._ring.roots.add(key_file.new("root", now))
         return await self.rewrap_tenants()
 
     async def rewrap_tenants(self) -> int:
@@ -71,10 +76,12 @@ class Rotation:
         done, newest = 0, self._ring.roots.newest().id
         for tenant in await self.tenants():
             async with self._db.transaction(tenant) as session:
-                for row in await key_store.tenant_keys(session):
-                    if row.root != newest:
-                        await key_store.rewrap_tenant_key(session, row, self._ring.rewrapped(tenant, row))
-                        done += 1
+                old = [row for row in await key_store.tenant_keys(session) if row.root != newest]
+                for row in old:
+                    await key_store.rewrap_tenant_key(session, row, self._ring.rewrapped(tenant, row))
+                noted = [_noted("rewrapped", "tenant_key", _name(row), "root", row.root, newest) for row in old]
+                await audit.append(session, OPERATOR, noted)
+                done += len(old)
         return done
 
     async def prune_roots(self, now: dt.datetime) -> list[str]:
@@ -100,6 +107,8 @@ class Rotation:
             if len(keys.wrapping) == 1:
                 row = self._ring.new_tenant_key(tenant, keyring.WRAPPING, keys.newest + 1)
                 await key_store.put_tenant_key(session, row)
+                entry = _noted("rotated", "tenant_key", _name(row), "version", keys.newest, row.version)
+                await audit.append(session, OPERATOR, [entry])
         done = 0
         for _ in range(10):  # a transaction that began before the new key was there may use the old one once more
             while some := await self._rewrap_some(tenant):
@@ -127,7 +136,10 @@ class Rotation:
                 keys = await self._ring.find(session, tenant)
                 if keys is None:
                     return True
-                await key_store.drop_tenant_keys(session, keys.newest)
+                if await key_store.drop_tenant_keys(session, keys.newest):
+                    versions = min(keys.wrapping), None
+                    entry = _noted("removed", "tenant_key", NAMES[keyring.WRAPPING], "version", *versions)
+                    await audit.append(session, OPERATOR, [entry])
                 left = await self._ring.find(session, tenant)
                 return left is not None and len(left.wrapping) == 1
         except key_store.KeyInUse:
@@ -138,7 +150,8 @@ class Rotation:
     async def rotate_customers(self, tenant: str, progress: Progress = lambda _: None) -> int:
         """A new key for each customer of the tenant that had one when this began: how many."""
         async with self._db.transaction(tenant) as session:
-            await key_store.begin_rotation(session)
+            if await key_store.begin_rotation(session):
+                await audit.append(session, OPERATOR, [_noted("rotating", "customer_keys", "")])
         done = 0
         while True:
             async with self._db.read(tenant) as session:
@@ -152,6 +165,7 @@ class Rotation:
             if not found:
                 async with self._db.transaction(tenant) as session:
                     await key_store.end_rotation(session)
+                    await audit.append(session, OPERATOR, [_noted("rotated", "customer_keys", "")])
                 return done
             async with self._db.transaction(tenant) as session:
                 await key_store.reach(session, found[-1])
@@ -159,9 +173,10 @@ class Rotation:
 
     async def rotate_customer(self, tenant: str, customer: uuid.UUID) -> int:
         """A new key for one customer. 0: it has none, being erased, or isn't there."""
-        return await self._change_key(tenant, customer)
+        return await self._change_key(tenant, customer, alone=True)
 
-    async def _change_key(self, tenant: str, customer: uuid.UUID) -> int:
+    async def _change_key(self, tenant: str, customer: uuid.UUID, *, alone: bool = False) -> int:
+        """alone: not as one of all, which are noted together."""
         async with self._db.transaction(tenant) as session:
             kept = records.WriteRecords(session, self._ring, tenant)
             await store.lock(session, [customer])
@@ -170,4 +185,17 @@ class Rotation:
             if not found or found[0].vault is None:
                 return 0
             await kept.change_key(found[0])
+            if alone:
+                await audit.append(session, OPERATOR, [audited.noted("key_rotated", customer)])
             return 1
+
+
+def _noted(
+    action: str, resource: str, resource_id: str, field: str = "", before: str | int | None = None, after: Any = None
+) -> audit.Entry:
+    changes = {field: audit.Change(before, after)} if field else {}
+    return audit.Entry(action=action, resource=resource, resource_id=resource_id, changes=changes)
+
+
+def _name(row: key_store.KeyRow) -> str:
+    return NAMES[row.purpose]

@@ -36,15 +36,15 @@ class CustomersServicer(rpc.CustomersServiceServicer):
 
     async def GetCustomer(self, request: pb.GetCustomerRequest, context: Context) -> customers_pb2.Customer:
         wanted = mapping.customer_id(request.customer_id)
-        return mapping.customer_to_proto(await self._profiles.get(mapping.tenant(), wanted))
+        return mapping.customer_to_proto(await self._profiles.look_at(mapping.look(), wanted))
 
     async def ListCustomers(self, request: pb.ListCustomersRequest, context: Context) -> pb.ListCustomersResponse:
-        found = await self._profiles.page(mapping.tenant(), mapping.query(request))
+        found = await self._profiles.page(mapping.look(), mapping.query(request))
         rows, token = mapping.page(request, found, lambda last: last.id)
         return pb.ListCustomersResponse(customers=map(mapping.customer_to_proto, rows), next_page_token=token)
 
     async def SearchCustomers(self, request: pb.SearchCustomersRequest, context: Context) -> pb.SearchCustomersResponse:
-        found = await self._profiles.search(mapping.tenant(), mapping.search(request))
+        found = await self._profiles.search(mapping.look(), mapping.search(request))
         rows, token = mapping.page(request, found, lambda last: last.id)
         return pb.SearchCustomersResponse(customers=map(mapping.customer_to_proto, rows), next_page_token=token)
 
@@ -66,7 +66,7 @@ class CustomersServicer(rpc.CustomersServiceServicer):
         self, request: pb.ListCustomerAddressesRequest, context: Context
     ) -> pb.ListCustomerAddressesResponse:
         wanted = mapping.customer_id(request.customer_id)
-        found = await self._profiles.addresses(mapping.tenant(), wanted)
+        found = await self._profiles.look_at_addresses(mapping.look(), wanted)
         return pb.ListCustomerAddressesResponse(addresses=map(mapping.address_to_proto, found))
 
     async def UpdateCustomerAddress(

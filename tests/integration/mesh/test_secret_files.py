@@ -8,8 +8,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
+from services.kit import key_file
 from services.mesh import layout, parts, secret_files
-from services.orders.customers import root_keys
 
 
 @pytest.fixture(params=[0o000, 0o077, 0o777], ids=oct)
@@ -35,7 +35,7 @@ def test_secrets_are_readable_by_their_owner_only_whatever_the_umask(place, umas
     secret_files.ensure_passfile(place.passfile, ["a"])
     secret_files.ensure_nats_passwords(place.secrets)
     secret_files.ensure_service_keys(place)
-    secret_files.ensure_root_keys(place.root_keys)
+    secret_files.ensure_keys(place.root_keys, "root")
     files = [path for path in place.secrets.rglob("*") if path.is_file()]
     assert len(files) == 2 + 2 * len(parts.SERVICES)
     assert {mode(path) for path in files} == {0o600}
@@ -48,7 +48,7 @@ def test_a_second_start_finds_the_same_secrets(place):
         secret_files.ensure_passfile(place.passfile, ["a", "b"])
         secret_files.ensure_nats_passwords(place.secrets)
         secret_files.ensure_service_keys(place)
-        secret_files.ensure_root_keys(place.root_keys)
+        secret_files.ensure_keys(place.root_keys, "root")
         return {path: path.read_bytes() for path in place.data.rglob("*") if path.is_file()}
 
     assert make() == make()
@@ -78,5 +78,5 @@ def test_a_changed_key_is_published_beside_the_one_before(place):
 
 
 def test_the_service_reads_the_root_keys_that_the_stack_makes(place):
-    secret_files.ensure_root_keys(place.root_keys)
-    assert len(root_keys.RootKeys(place.root_keys).newest().key) == 32
+    secret_files.ensure_keys(place.root_keys, "root")
+    assert len(key_file.KeyFile(place.root_keys).newest().key) == 32

@@ -83,6 +83,8 @@ async def door(folder: Path, urls: tuple[str, str, str], keys_file: Path, erasur
         "TILLMESH_ORDERS_WORKER_DATABASE_URL": urls[1],
         "TILLMESH_ORDERS_KEYS_FILE": keys_file,
         "TILLMESH_ORDERS_ERASURE_LOG": erasure_log,
+        "audit_keys_file": keys_file,
+        "audit_anchors": folder / "audit",
     }
     orders = bootstrap.Orders(bootstrap.Settings(**given))
     running = asyncio.create_task(orders.run("serve", "relay", "consume"))

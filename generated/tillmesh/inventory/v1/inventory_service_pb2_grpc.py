@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.common.v1 import audit_pb2 as tillmesh_dot_common_dot_v1_dot_audit__pb2
 from tillmesh.common.v1 import event_pb2 as tillmesh_dot_common_dot_v1_dot_event__pb2
 from tillmesh.inventory.v1 import inventory_service_pb2 as tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2
 from tillmesh.inventory.v1 import stock_pb2 as tillmesh_dot_inventory_dot_v1_dot_stock__pb2
@@ -173,6 +174,11 @@ class InventoryServiceStub:
                 '/tillmesh.inventory.v1.InventoryService/GetAppliedPosition',
                 request_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.GetAppliedPositionRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.GetAppliedPositionResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/tillmesh.inventory.v1.InventoryService/ListAuditEntries',
+                request_serializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
                 _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/tillmesh.inventory.v1.InventoryService/ListDeadLetters',
@@ -422,6 +428,14 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEntries(self, request, context):
+        """Who changed what: stock policies, approved counts, suppliers, bundles, lots and recalls, locations, prices.
+        LOCATION_SCOPE unless the token covers all locations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Lists events that this service could not apply.
         """
@@ -568,6 +582,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.GetAppliedPosition,
                     request_deserializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.GetAppliedPositionRequest.FromString,
                     response_serializer=tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.GetAppliedPositionResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -1290,6 +1309,33 @@ class InventoryService:
             '/tillmesh.inventory.v1.InventoryService/GetAppliedPosition',
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.GetAppliedPositionRequest.SerializeToString,
             tillmesh_dot_inventory_dot_v1_dot_inventory__service__pb2.GetAppliedPositionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.inventory.v1.InventoryService/ListAuditEntries',
+            tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+            tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

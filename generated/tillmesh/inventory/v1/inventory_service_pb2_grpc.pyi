@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.common.v1 import audit_pb2 as _audit_pb2
 from tillmesh.common.v1 import event_pb2 as _event_pb2
 from tillmesh.inventory.v1 import inventory_service_pb2 as _inventory_service_pb2
 from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
@@ -154,6 +155,10 @@ class InventoryServiceStub:
     """Notes what was done about an exception. Resolving it twice is no error. NOT_FOUND."""
     GetAppliedPosition: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetAppliedPositionRequest, _inventory_service_pb2.GetAppliedPositionResponse]
     """How far the sales of a location have been applied to its stock. Internal: Orders answers stock_effect with it."""
+    ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]
+    """Who changed what: stock policies, approved counts, suppliers, bundles, lots and recalls, locations, prices.
+    LOCATION_SCOPE unless the token covers all locations.
+    """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_event_pb2.ListDeadLettersRequest, _event_pb2.ListDeadLettersResponse]
     """Lists events that this service could not apply."""
     ReplayDeadLetter: _grpc.UnaryUnaryMultiCallable[_event_pb2.ReplayDeadLetterRequest, _event_pb2.ReplayDeadLetterResponse]
@@ -283,6 +288,10 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Notes what was done about an exception. Resolving it twice is no error. NOT_FOUND."""
     GetAppliedPosition: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetAppliedPositionRequest, _inventory_service_pb2.GetAppliedPositionResponse]  # type: ignore[assignment]
     """How far the sales of a location have been applied to its stock. Internal: Orders answers stock_effect with it."""
+    ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
+    """Who changed what: stock policies, approved counts, suppliers, bundles, lots and recalls, locations, prices.
+    LOCATION_SCOPE unless the token covers all locations.
+    """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_event_pb2.ListDeadLettersRequest, _event_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists events that this service could not apply."""
     ReplayDeadLetter: _aio.UnaryUnaryMultiCallable[_event_pb2.ReplayDeadLetterRequest, _event_pb2.ReplayDeadLetterResponse]  # type: ignore[assignment]
@@ -565,6 +574,16 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.GetAppliedPositionResponse, _abc.Awaitable[_inventory_service_pb2.GetAppliedPositionResponse]]:
         """How far the sales of a location have been applied to its stock. Internal: Orders answers stock_effect with it."""
+
+    @_abc_1.abstractmethod
+    def ListAuditEntries(
+        self,
+        request: _audit_pb2.ListAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListAuditEntriesResponse, _abc.Awaitable[_audit_pb2.ListAuditEntriesResponse]]:
+        """Who changed what: stock policies, approved counts, suppliers, bundles, lots and recalls, locations, prices.
+        LOCATION_SCOPE unless the token covers all locations.
+        """
 
     @_abc_1.abstractmethod
     def ListDeadLetters(

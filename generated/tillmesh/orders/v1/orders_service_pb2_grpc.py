@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.common.v1 import audit_pb2 as tillmesh_dot_common_dot_v1_dot_audit__pb2
 from tillmesh.common.v1 import event_pb2 as tillmesh_dot_common_dot_v1_dot_event__pb2
 from tillmesh.orders.v1 import orders_pb2 as tillmesh_dot_orders_dot_v1_dot_orders__pb2
 from tillmesh.orders.v1 import orders_service_pb2 as tillmesh_dot_orders_dot_v1_dot_orders__service__pb2
@@ -138,6 +139,11 @@ class OrdersServiceStub:
                 '/tillmesh.orders.v1.OrdersService/ListTaxPolicies',
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/ListAuditEntries',
+                request_serializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
                 _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/ListDeadLetters',
@@ -320,6 +326,14 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEntries(self, request, context):
+        """Who changed what: customers, payments, gift cards, store credit, orders moved by hand, tax policies, keys.
+        LOCATION_SCOPE unless the token covers all locations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Lists events that this service could not apply.
         """
@@ -436,6 +450,11 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.ListTaxPolicies,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -989,6 +1008,33 @@ class OrdersService:
             '/tillmesh.orders.v1.OrdersService/ListTaxPolicies',
             tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_placement__pb2.ListTaxPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/ListAuditEntries',
+            tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+            tillmesh_dot_common_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

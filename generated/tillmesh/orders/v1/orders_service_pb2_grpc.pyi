@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.common.v1 import audit_pb2 as _audit_pb2
 from tillmesh.common.v1 import event_pb2 as _event_pb2
 from tillmesh.orders.v1 import orders_pb2 as _orders_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as _orders_service_pb2
@@ -114,6 +115,10 @@ class OrdersServiceStub:
     """Reads how orders are taxed in a country. NOT_FOUND."""
     ListTaxPolicies: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListTaxPoliciesRequest, _placement_pb2.ListTaxPoliciesResponse]
     """Lists how orders are taxed, by country."""
+    ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]
+    """Who changed what: customers, payments, gift cards, store credit, orders moved by hand, tax policies, keys.
+    LOCATION_SCOPE unless the token covers all locations.
+    """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_event_pb2.ListDeadLettersRequest, _event_pb2.ListDeadLettersResponse]
     """Lists events that this service could not apply."""
     ReplayDeadLetter: _grpc.UnaryUnaryMultiCallable[_event_pb2.ReplayDeadLetterRequest, _event_pb2.ReplayDeadLetterResponse]
@@ -201,6 +206,10 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Reads how orders are taxed in a country. NOT_FOUND."""
     ListTaxPolicies: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListTaxPoliciesRequest, _placement_pb2.ListTaxPoliciesResponse]  # type: ignore[assignment]
     """Lists how orders are taxed, by country."""
+    ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
+    """Who changed what: customers, payments, gift cards, store credit, orders moved by hand, tax policies, keys.
+    LOCATION_SCOPE unless the token covers all locations.
+    """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_event_pb2.ListDeadLettersRequest, _event_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists events that this service could not apply."""
     ReplayDeadLetter: _aio.UnaryUnaryMultiCallable[_event_pb2.ReplayDeadLetterRequest, _event_pb2.ReplayDeadLetterResponse]  # type: ignore[assignment]
@@ -405,6 +414,16 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.ListTaxPoliciesResponse, _abc.Awaitable[_placement_pb2.ListTaxPoliciesResponse]]:
         """Lists how orders are taxed, by country."""
+
+    @_abc_1.abstractmethod
+    def ListAuditEntries(
+        self,
+        request: _audit_pb2.ListAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListAuditEntriesResponse, _abc.Awaitable[_audit_pb2.ListAuditEntriesResponse]]:
+        """Who changed what: customers, payments, gift cards, store credit, orders moved by hand, tax policies, keys.
+        LOCATION_SCOPE unless the token covers all locations.
+        """
 
     @_abc_1.abstractmethod
     def ListDeadLetters(

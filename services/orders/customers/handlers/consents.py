@@ -7,9 +7,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.kit import database, errors, ids
-from services.kit import events as kit_events
-from services.orders.customers import domain, events, records
+from services.kit import audit, database, errors, ids
+from services.orders.customers import audited, domain, events, records
 from services.orders.customers.handlers import desk
 from services.orders.customers.store import facts
 from services.orders.customers.store import people as store
@@ -37,18 +36,18 @@ class Consents:
     async def record(self, write: desk.Write, decision: Decision) -> domain.Consent:
         """NotFound, CustomerErased, CustomerLimit."""
 
-        async def effect(
-            kept: records.WriteRecords, session: database.WriteSession
-        ) -> tuple[uuid.UUID, Sequence[kit_events.Event]]:
+        async def effect(kept: records.WriteRecords, session: database.WriteSession) -> desk.Happened:
             before = (await kept.locked(decision.customer_id)).customer
             domain.check_open(before)
             domain.check_consent(await facts.decided(session, before.family), decision.purpose, decision.channel)
+            current = await facts.current(session, before.family)
             now = await store.now(session)
             consent = _consent(before.id, decision, now, write.actor)
             customer = domain.touched(before, now)
             await facts.put_consent(session, consent)
             await store.update(session, customer)
-            return consent.id, [events.consented(customer, consent)]
+            entry = audited.noted("consented", customer.id, _change(current, consent))
+            return desk.Happened(consent.id, [events.consented(customer, consent)], [entry])
 
         consent_id = await self._desk.write(write, effect)
         async with self._desk.db.read(write.tenant) as session:
@@ -79,6 +78,25 @@ async def family(session: store.Session, customer_id: uuid.UUID) -> list[uuid.UU
     if found is None:
         raise errors.NotFound("customer")
     return await store.members(session, found)
+
+
+def _change(current: Sequence[domain.Consent], consent: domain.Consent) -> dict[str, audit.Change]:
+    """What was decided of this purpose and channel before, and now."""
+    pair = (consent.purpose, consent.channel)
+    before = next((each for each in current if (each.purpose, each.channel) == pair), None)
+    return {f"{consent.purpose}/{events.channel_name(consent.channel)}": audit.Change(_said(before), _said(consent))}
+
+
+def _said(consent: domain.Consent | None) -> object:
+    if consent is None:
+        return None
+    shown = {
+        "decision": events.decision_name(consent.decision),
+        "source": consent.source,
+        "text_version": consent.text_version,
+        "occurred_at": consent.occurred_at,
+    }
+    return audit.plain(shown)
 
 
 def _consent(customer: uuid.UUID, decision: Decision, now: dt.datetime, actor: str) -> domain.Consent:

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 
 from google.protobuf import wrappers_pb2
 
-from services.kit import database, errors, events, idempotency, outbox
-from services.orders.customers import crypto, keyring, records
+from services.kit import audit, database, errors, events, idempotency, outbox
+from services.orders.customers import audited, crypto, keyring, records
 
 Ping = Callable[[str, str], None]
 """Called after a commit with (tenant TypeID, key of an event)."""
-Effect = Callable[[records.WriteRecords, database.WriteSession], Awaitable[tuple[uuid.UUID, Sequence[events.Event]]]]
-"""What a write does: whom or what the answer is about, and what it has to tell the others."""
 TRIES = 5
 
 
@@ -40,6 +38,27 @@ class Write:
     def tenant(self) -> str:
         """The tenant as the database layer takes it."""
         return self.key.tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What a write did. about: whom or what the answer is about; told: to other services; noted: in the audit log."""
+
+    about: uuid.UUID
+    told: Sequence[events.Event] = ()
+    noted: Sequence[audit.Entry] = ()
+
+
+Effect = Callable[[records.WriteRecords, database.WriteSession], Awaitable[Happened]]
+"""What a write does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A caller's read of personal data. source None: they read their own, or are a service, and it isn't noted."""
+
+    tenant: str
+    source: audit.Source | None
 
 
 class Desk:
@@ -64,10 +83,11 @@ class Desk:
         async def remembered(session: database.WriteSession) -> wrappers_pb2.StringValue:
             kept = records.WriteRecords(session, self.ring, write.tenant)
             await kept.take_keys()
-            about, happened = await effect(kept, session)
-            await outbox.append(session, happened)
-            told[:] = happened
-            return wrappers_pb2.StringValue(value=str(about))
+            happened = await effect(kept, session)
+            await audit.append(session, audit.by(write.key), happened.noted)
+            await outbox.append(session, happened.told)
+            told[:] = happened.told
+            return wrappers_pb2.StringValue(value=str(happened.about))
 
         key = await self._keyed(write.key)
         refusal: errors.Error = errors.Conflict()
@@ -83,6 +103,16 @@ class Desk:
                     self._ping(write.tenant_id, event.key)
                 return uuid.UUID(answer.value)
         raise refusal
+
+    async def note_look(self, look: Look, seen: Sequence[uuid.UUID], searched: Sequence[str] = ()) -> None:
+        """Notes, before they are shown, whom somebody looked at. searched: what by; noted for nobody too."""
+        if look.source is None or not (seen or searched):
+            return
+        by = {"searched_by": audit.Change(None, list(searched))} if searched else {}
+        entries = [audited.noted("read", customer, by) for customer in seen]
+        nobody = audit.Entry(action="read", resource=audited.RESOURCE, resource_id="", changes=by)
+        async with self.db.transaction(look.tenant) as session:
+            await audit.append(session, look.source, entries or [nobody])
 
     async def _keyed(self, key: idempotency.Key) -> idempotency.Key:
         """The key with a fingerprint that can't be guessed from what somebody might have asked."""

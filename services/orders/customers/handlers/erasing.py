@@ -18,12 +18,13 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from services.kit import database, errors, ids, outbox
+from services.kit import audit, chained_log, database, errors, ids, outbox
 from services.kit import events as kit_events
-from services.orders.customers import domain, erasure_log, events, records
+from services.orders.customers import audited, domain, erasure_log, events, records
 from services.orders.customers.handlers import access, desk
 from services.orders.customers.store import facts
 from services.orders.customers.store import people as store
@@ -33,6 +34,7 @@ READ_MAX = 20_000  # entries in memory
 APPLY_MAX = 100  # entries in a transaction
 ANY_TENANT = str(uuid.UUID(int=0))
 REPLAYED_BY = "erasure-log"
+REPLAY = audit.Source(actor=REPLAYED_BY, method="")
 
 log = structlog.get_logger(__name__)
 
@@ -48,29 +50,27 @@ class Erasing:
     async def erase(self, write: desk.Write, customer_id: uuid.UUID) -> domain.Customer:
         """Erases a customer and those merged into it; again: nothing more. NotFound; Unavailable without the log."""
 
-        async def effect(
-            kept: records.WriteRecords, session: database.WriteSession
-        ) -> tuple[uuid.UUID, Sequence[kit_events.Event]]:
-            known = erasure_log.Position(*await facts.position(session, locked=True))  # first, as the replay does
+        async def effect(kept: records.WriteRecords, session: database.WriteSession) -> desk.Happened:
+            known = chained_log.Position(*await facts.position(session, locked=True))  # first, as the replay does
             family = await _family(kept, session, customer_id)
             open_ids = [each.id for each in family if each.state is not domain.State.ERASED]
             if not open_ids:
-                return customer_id, []
-            told = await _erase(kept, session, open_ids, write.actor)
+                return desk.Happened(customer_id)
+            erased = await _erase(kept, session, open_ids, write.actor)
             await self._note(session, known, write.tenant_id, open_ids)
-            return customer_id, told
+            return desk.Happened(customer_id, erased.told, erased.noted)
 
         await self._desk.write(write, effect)
         async with self._desk.reading(write.tenant) as (kept, _):
             return (await kept.get(customer_id)).customer
 
     async def _note(
-        self, session: database.WriteSession, known: erasure_log.Position, tenant_id: str, erased: Sequence[uuid.UUID]
+        self, session: database.WriteSession, known: chained_log.Position, tenant_id: str, erased: Sequence[uuid.UUID]
     ) -> None:
         texts, now = list(map(events.customer_text, erased)), await store.now(session)
         try:
             before, after = await asyncio.to_thread(self._log.append, tenant_id, texts, now)
-        except (OSError, erasure_log.LogBroken) as error:
+        except (OSError, chained_log.LogBroken) as error:
             log.error("erasure.log_failed", error=type(error).__qualname__)  # noqa: TRY400 - its text may be a path
             raise errors.Unavailable("the erasure can't be noted outside the database") from error
         if before == known:  # else entries before it are not applied yet: the replay does them, and then this one again
@@ -81,20 +81,20 @@ class Erasing:
         done = 0
         while True:
             async with self._desk.db.read(ANY_TENANT) as session:
-                known = erasure_log.Position(*await facts.position(session))
+                known = chained_log.Position(*await facts.position(session))
             entries = await asyncio.to_thread(self._read, known)
             if not entries:
                 return done
             for start in range(0, len(entries), APPLY_MAX):
                 done += await self._apply(entries[start : start + APPLY_MAX])
 
-    def _read(self, after: erasure_log.Position) -> list[erasure_log.Entry]:
+    def _read(self, after: chained_log.Position) -> list[erasure_log.Entry]:
         return list(itertools.islice(self._log.entries(after), READ_MAX))
 
     async def _is_behind(self) -> bool:
         """Whether the log has more than the database, by its last line: the chain is checked by a replay."""
         async with self._desk.db.read(ANY_TENANT) as session:
-            known = erasure_log.Position(*await facts.position(session))
+            known = chained_log.Position(*await facts.position(session))
         return await asyncio.to_thread(self._log.end) != known
 
     async def _apply(self, entries: Sequence[erasure_log.Entry]) -> int:
@@ -111,7 +111,9 @@ class Erasing:
                 wanted = await facts.not_erased(session, [ids.decode("cus", text) for text in entry.customers])
                 if wanted:
                     kept = records.Records(session, None)
-                    await outbox.append(session, await _erase(kept, session, wanted, REPLAYED_BY))
+                    erased = await _erase(kept, session, wanted, REPLAYED_BY)
+                    await audit.append(session, REPLAY, erased.noted)
+                    await outbox.append(session, erased.told)
                     done += len(wanted)
             last = entries[-1].position
             await facts.move_position(session, last.seq, last.hash)
@@ -143,14 +145,24 @@ async def _family(
     return [record.customer for record in family.values()]
 
 
+@dataclass(frozen=True, slots=True)
+class _Erased:
+    """What is to be told and noted of an erasure."""
+
+    told: Sequence[kit_events.Event]
+    noted: Sequence[audit.Entry]
+
+
 async def _erase(
     kept: records.Records, session: database.WriteSession, wanted: Collection[uuid.UUID], actor: str
-) -> list[kit_events.Event]:
+) -> _Erased:
     """Deletes keys, fields and digests of customers that are locked."""
     now = await store.now(session)
-    erased = [domain.erase(record.customer, now=now) for record in await kept.of(wanted, sealed=True)]
+    before = [record.customer for record in await kept.of(wanted, sealed=True)]
+    erased = [domain.erase(customer, now=now) for customer in before]
     await store.erase(session, wanted)
     for customer in erased:
         await store.update(session, customer)
     await facts.put_access(session, wanted, access.ERASED, actor)
-    return [events.erased(customer) for customer in erased]
+    noted = [audited.changed("erased", None, old, new) for old, new in zip(before, erased, strict=True)]
+    return _Erased([events.erased(customer) for customer in erased], noted)

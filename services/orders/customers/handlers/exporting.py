@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from services.kit import database
-from services.kit import events as kit_events
-from services.orders.customers import domain, records
+from services.orders.customers import audited, domain, records
 from services.orders.customers.handlers import access, consents, desk, recipients
 from services.orders.customers.store import facts
 from services.orders.domain import payments as payment_values
@@ -66,12 +65,10 @@ class Exporting:
     async def export(self, write: desk.Write, customer_id: uuid.UUID) -> AsyncIterator[Part]:
         """All parts, in pages: nothing is kept open for a slow reader. NotFound, before the first of them."""
 
-        async def effect(
-            _: records.WriteRecords, session: database.WriteSession
-        ) -> tuple[uuid.UUID, Sequence[kit_events.Event]]:
+        async def effect(_: records.WriteRecords, session: database.WriteSession) -> desk.Happened:
             family = await consents.family(session, customer_id)
             await facts.put_access(session, family[:1], access.EXPORTED, write.actor)
-            return customer_id, []
+            return desk.Happened(customer_id, noted=[audited.noted("exported", family[0])])
 
         await self._desk.write(write, effect)
         tenant = write.tenant

@@ -136,9 +136,9 @@ async def rotation(session: Session) -> tuple[dt.datetime, uuid.UUID | None] | N
     return None if row is None else (row.began_at, row.reached)
 
 
-async def begin_rotation(session: database.WriteSession) -> None:
-    """Begins one, unless one is under way."""
-    await session.execute(BEGIN_ROTATION)
+async def begin_rotation(session: database.WriteSession) -> bool:
+    """Begins one, unless one is under way: whether it has."""
+    return (await session.execute(BEGIN_ROTATION)).rowcount > 0
 
 
 async def reach(session: database.WriteSession, customer: uuid.UUID) -> None:

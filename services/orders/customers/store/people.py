@@ -22,7 +22,7 @@ ADDRESS = "address:"  # what the field of an address begins with
 # Customer, key and fields in one statement: a key that is changed meanwhile comes with the fields that it opens.
 _LOAD = f"""
 SELECT c.id, c.state, c.merged_into, c.guest, c.locale, c.created_at, c.updated_at, c.version,
-       k.version AS key_version, k.tenant_key_version, k.wrapped,
+       k.version AS key_version, k.tenant_key_version, k.wrapped, k.audit_wrapped,
        ARRAY(SELECT m.id FROM customer m WHERE m.merged_into = c.id ORDER BY m.id) AS merged_ids,
        p.fields, p.sealed
 FROM customer c
@@ -57,11 +57,12 @@ UPDATE customer SET state = :state, merged_into = :merged_into, guest = :guest, 
     updated_at = :updated_at, version = :version WHERE id = :id
 """)
 PUT_KEY = sa.text(f"""
-INSERT INTO customer_key (tenant_id, customer_id, version, tenant_key_version, wrapped)
-VALUES ({TENANT}, :customer, :version, :tenant_key_version, :wrapped)
-ON CONFLICT (tenant_id, customer_id) DO UPDATE SET version = excluded.version,
-    tenant_key_version = excluded.tenant_key_version, wrapped = excluded.wrapped, made_at = excluded.made_at
+INSERT INTO customer_key (tenant_id, customer_id, version, tenant_key_version, wrapped, audit_wrapped)
+VALUES ({TENANT}, :customer, :version, :tenant_key_version, :wrapped, :audit_wrapped)
+ON CONFLICT (tenant_id, customer_id) DO UPDATE SET version = excluded.version, tenant_key_version = excluded.tenant_key_version,
+    wrapped = excluded.wrapped, audit_wrapped = excluded.audit_wrapped, made_at = excluded.made_at
 """)
+PUT_AUDIT_KEY = sa.text("UPDATE customer_key SET audit_wrapped = :audit_wrapped WHERE customer_id = :customer")
 PUT_FIELDS = sa.text(f"""
 INSERT INTO customer_personal (tenant_id, customer_id, field, sealed)
 SELECT {TENANT}, :customer, f.field, f.sealed
@@ -165,12 +166,24 @@ def _columns(customer: domain.Customer) -> dict[str, Any]:
     return {**{name: getattr(customer, name) for name in names}, "state": int(customer.state)}
 
 
-async def put_key(
-    session: database.WriteSession, customer: uuid.UUID, version: int, tenant_key_version: int, wrapped: bytes
-) -> None:
+class Key(NamedTuple):
+    """A customer's key as it is kept. audit_wrapped: the audit log's, under this one."""
+
+    customer: uuid.UUID
+    version: int
+    tenant_key_version: int
+    wrapped: bytes
+    audit_wrapped: bytes | None
+
+
+async def put_key(session: database.WriteSession, key: Key) -> None:
     """Keeps a customer's key, in place of the one before."""
-    given = {"customer": customer, "version": version, "tenant_key_version": tenant_key_version, "wrapped": wrapped}
-    await session.execute(PUT_KEY, given)
+    await session.execute(PUT_KEY, key._asdict())
+
+
+async def put_audit_key(session: database.WriteSession, customer: uuid.UUID, audit_wrapped: bytes) -> None:
+    """Keeps the audit log's key of a customer that is locked and had none."""
+    await session.execute(PUT_AUDIT_KEY, {"customer": customer, "audit_wrapped": audit_wrapped})
 
 
 async def put_fields(session: database.WriteSession, customer: uuid.UUID, sealed: Mapping[str, bytes]) -> None:

@@ -41,7 +41,7 @@ class Shelf:
     def __init__(self, world: worlds.StockWorld) -> None:
         self.world = world
         self.lots = LotsServicer(world.db, world.handlers)
-        self.stock = StockServicer(world.handlers, None, None, None)  # type: ignore[arg-type]  # it sources and watches nothing
+        self.stock = StockServicer(world.handlers, None, None, None, None)  # type: ignore[arg-type]  # it sources and watches nothing
         self.sweeper = ExpirySweeper(world.db, world.lanes)
         writer = catalog_handlers.Writer(world.db, lambda *_: None)
         self.products = catalog_products.Products(world.db, writer)

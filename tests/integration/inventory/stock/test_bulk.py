@@ -24,7 +24,7 @@ async def bulk(world: worlds.StockWorld, *lines: Line, request_id: str = "") -> 
     """Calls as the interceptors let a call through: validated, as the principal of the world."""
     request = pb.BulkUpdateStockRequest(lines=lines, request_id=request_id)
     validation.check(request)
-    servicer = servicers.StockServicer(world.handlers, None, None, None)  # type: ignore[arg-type]  # it watches nothing
+    servicer = servicers.StockServicer(world.handlers, None, None, None, None)  # type: ignore[arg-type]  # it watches nothing
     return await servicer.BulkUpdateStock(request, None)  # type: ignore[arg-type]
 
 

@@ -54,7 +54,7 @@ async def door(shop: Shop) -> AsyncIterator[Door]:
         )
         running = server.Server(config, "inventory", server.verifier(config, "inventory"))
         watch = shop.watch(**FAST)
-        servicer = StockServicer(shop.handlers, None, watch, None)  # type: ignore[arg-type]  # dead letters aren't read here
+        servicer = StockServicer(shop.handlers, None, watch, None, None)  # type: ignore[arg-type]  # dead letters aren't read here
         running.add(watching.bytes_through(rpc.add_InventoryServiceServicer_to_server), servicer)
         running.on_drain(watch.drain)
         await running.start()

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.kit import database
+from services.kit import chained_log, database
 from services.orders.customers import erasure_log
 from services.orders.customers.handlers import erasing
 from tests.integration.orders.customers.world import World
@@ -27,7 +27,7 @@ class DyingLog(erasure_log.ErasureLog):
 
     def append(
         self, tenant: str, customers: Sequence[str], at: dt.datetime
-    ) -> tuple[erasure_log.Position, erasure_log.Position]:
+    ) -> tuple[chained_log.Position, chained_log.Position]:
         if self.dies == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         positions = super().append(tenant, customers, at)

@@ -135,6 +135,8 @@ class Service:
             "TILLMESH_ORDERS_WORKER_DATABASE_URL": url(cluster, "orders_worker"),
             "TILLMESH_ORDERS_KEYS_FILE": str(home.keys),
             "TILLMESH_ORDERS_ERASURE_LOG": str(log),
+            "TILLMESH_AUDIT_KEYS_FILE": str(home.keys),
+            "TILLMESH_AUDIT_ANCHORS": str(folder / "audit"),
         }
 
     async def start(self) -> asyncio.subprocess.Process:

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 import typer.testing
 
-from services.kit import clock, database, ids
+from services.kit import clock, database, ids, key_file
 from services.orders import admin
-from services.orders.customers import crypto, root_keys, rotation
+from services.orders.customers import crypto, rotation
 from tests.integration.orders.customers import world
 from tests.integration.orders.customers.world import PERSON, World, uuid_of
 
@@ -27,8 +27,8 @@ def people(db: database.Database, tmp_path: Path, keys_file: Path, erasure_log: 
     """With a file of root keys of its own: other tests' tenants must not be rotated along."""
     made = World(db, world.keys_file(tmp_path), erasure_log)
     yield made
-    for key in root_keys.parse(made.keys.read_text()).values():  # a process of another test needs all there are
-        root_keys.RootKeys(keys_file).add(key)
+    for key in key_file.parse(made.keys.read_text()).values():  # a process of another test needs all there are
+        key_file.KeyFile(keys_file).add(key)
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_the_commands_rotate_what_they_say(
     assert asyncio.run(with_people(lambda people: people.get(made.id))).email == PERSON["email"]
     code, said = run("show")
     assert code == 0
-    assert [line.partition(":")[0] for line in said.splitlines()] == root_keys.RootKeys(keys_file).ids()
+    assert [line.partition(":")[0] for line in said.splitlines()] == key_file.KeyFile(keys_file).ids()
     monkeypatch.setenv("TILLMESH_ORDERS_KEYS_FILE", str(tmp_path / "none"))
     code, said = run("rotate", "tenant", "--tenant", tenant_id)
     assert code == 1

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from google.protobuf import descriptor_pool, json_format
 
-from services.kit import access, clock, database, events, idempotency, ids, principal, validation
-from services.orders.customers import bundle, domain, root_keys
+from services.kit import access, clock, database, events, idempotency, ids, key_file, principal, validation
+from services.orders.customers import bundle, domain
 from services.orders.customers.handlers import desk
 from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import sale as sales
@@ -40,7 +40,7 @@ PERSON = {
 def keys_file(folder: Path) -> Path:
     """A file with one root key."""
     path = folder / "root-keys.json"
-    path.write_text(root_keys.render([root_keys.new(clock.now())]))
+    path.write_text(key_file.render([key_file.new("root", clock.now())]))
     return path
 
 

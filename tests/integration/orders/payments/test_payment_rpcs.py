@@ -95,6 +95,8 @@ def served(urls: tuple[str, str, str], keys_file: Path, erasure_log: Path) -> It
             "TILLMESH_ORDERS_KEYS_FILE": str(keys_file),
             "TILLMESH_ORDERS_ERASURE_LOG": str(erasure_log),
             "TILLMESH_ORDERS_PAYMENTS": "simulated",
+            "TILLMESH_AUDIT_KEYS_FILE": str(keys_file),
+            "TILLMESH_AUDIT_ANCHORS": str(folder / "audit"),
         }
         argv = [sys.executable, "-m", "services.orders", "serve"]
         with (folder / "log").open("wb") as log, subprocess.Popen(argv, env=os.environ | told, stderr=log) as process:

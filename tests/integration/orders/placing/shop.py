@@ -89,6 +89,8 @@ def inventory_process(place: Place) -> Iterator[keyring.Keyring]:
         "TILLMESH_NATS_URL": "nats://127.0.0.1:1",
         "TILLMESH_DATA": str(folder),
         "TILLMESH_DRAIN_SECONDS": "0",
+        "TILLMESH_AUDIT_KEYS_FILE": place.keys_file,
+        "TILLMESH_AUDIT_ANCHORS": str(folder / "audit"),
         "TILLMESH_INVENTORY_DATABASE_URL": app.replace("orders_app", "inventory_app"),
         "TILLMESH_INVENTORY_WORKER_DATABASE_URL": worker.replace("orders_worker", "inventory_worker"),
     }

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kit import clock
-from services.orders.customers import crypto, keyring, root_keys
+from services.kit import clock, key_file
+from services.orders.customers import crypto, keyring
 
 TENANT, OTHER = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 ANN, BOB = uuid.UUID(int=3), uuid.UUID(int=4)
@@ -74,7 +74,7 @@ def test_a_digest_depends_on_key_kind_and_value() -> None:
 
 
 def test_nothing_that_is_printed_shows_a_key() -> None:
-    root = root_keys.new(clock.now())
+    root = key_file.new("root", clock.now())
     tenant = keyring.TenantKeys(TENANT, b"digest key of 32 bytes, in clear", {1: b"wrapping key, 32 bytes, in clear"})
     shown = f"{vault()!r} {root!r} {tenant!r}"
     assert "kkkk" not in shown
@@ -82,13 +82,13 @@ def test_nothing_that_is_printed_shows_a_key() -> None:
     assert "in clear" not in shown
 
 
-def ring_on(path: Path, *keys: root_keys.RootKey) -> keyring.Keyring:
-    path.write_text(root_keys.render(list(keys)))
-    return keyring.Keyring(root_keys.RootKeys(path))
+def ring_on(path: Path, *keys: key_file.Key) -> keyring.Keyring:
+    path.write_text(key_file.render(list(keys)))
+    return keyring.Keyring(key_file.KeyFile(path))
 
 
 def test_a_tenants_key_opens_for_its_tenant_purpose_and_version_only(tmp_path: Path) -> None:
-    ring = ring_on(tmp_path / "keys", root_keys.new(clock.now()))
+    ring = ring_on(tmp_path / "keys", key_file.new("root", clock.now()))
     row = ring.new_tenant_key(TENANT, keyring.WRAPPING, 1)
     digests = ring.new_tenant_key(TENANT, keyring.DIGESTS, 1)
     opened = ring._open(TENANT, [row, digests])
@@ -104,23 +104,23 @@ def test_a_tenants_key_opens_for_its_tenant_purpose_and_version_only(tmp_path: P
 
 
 def test_without_its_root_key_a_tenants_key_is_named_and_not_opened(tmp_path: Path) -> None:
-    first, second = root_keys.new(clock.now()), root_keys.new(clock.now())
+    first, second = key_file.new("root", clock.now()), key_file.new("root", clock.now())
     row = ring_on(tmp_path / "one", first).new_tenant_key(TENANT, 1, 1)
-    with pytest.raises(root_keys.NoRootKey, match=first.id):
+    with pytest.raises(key_file.NoKey, match=first.id):
         ring_on(tmp_path / "two", second)._open(TENANT, [row])
 
 
 def test_the_file_of_root_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    first, second = root_keys.new(clock.now()), root_keys.new(clock.now())
-    path.write_text(root_keys.render([first]))
-    keys, writer = root_keys.RootKeys(path), root_keys.RootKeys(path)
+    first, second = key_file.new("root", clock.now()), key_file.new("root", clock.now())
+    path.write_text(key_file.render([first]))
+    keys, writer = key_file.KeyFile(path), key_file.KeyFile(path)
     assert keys.newest() == first
     writer.add(second)
     assert (keys.newest(), keys.get(first.id)) == (second, first)
     assert path.stat().st_mode & 0o777 == 0o600
     writer.remove(first.id)
-    with pytest.raises(root_keys.NoRootKey):
+    with pytest.raises(key_file.NoKey):
         keys.get(first.id)
 
 
@@ -132,6 +132,6 @@ def test_the_file_of_root_keys_is_read_again_when_it_changes(tmp_path: Path) -> 
 def test_a_file_that_is_none_of_keys_is_refused_without_being_quoted(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys"
     path.write_text(text)
-    with pytest.raises(root_keys.NoRootKey) as refusal:
-        root_keys.RootKeys(path).newest()
+    with pytest.raises(key_file.NoKey) as refusal:
+        key_file.KeyFile(path).newest()
     assert not text or text not in str(refusal.value)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from services.kit import chained_log
 from services.orders.customers import erasure_log
 
 AT = dt.datetime(2026, 5, 4, tzinfo=dt.UTC)
-START = erasure_log.START
+START = chained_log.START
 
 
 def written(path: Path, count: int) -> erasure_log.ErasureLog:
@@ -56,7 +57,7 @@ def test_an_altered_log_is_noticed(tmp_path: Path, damage: object) -> None:
     log = written(tmp_path / "log", 4)
     assert callable(damage)
     log.path.write_bytes(b"".join(damage(log.path.read_bytes().splitlines(keepends=True))))
-    with pytest.raises(erasure_log.LogBroken):
+    with pytest.raises(chained_log.LogBroken):
         list(log.entries())
 
 
@@ -65,10 +66,10 @@ def test_a_shorter_log_and_another_log_are_noticed(tmp_path: Path) -> None:
     known = log.end()
     for n in range(4):
         other.append("ten_2", [f"cus_{n}"], AT)
-    with pytest.raises(erasure_log.LogBroken, match="is not the log"):
+    with pytest.raises(chained_log.LogBroken, match="is not the log"):
         list(other.entries(known))
     log.path.write_bytes(b"".join(log.path.read_bytes().splitlines(keepends=True)[:2]))
-    with pytest.raises(erasure_log.LogBroken, match="2 entries"):
+    with pytest.raises(chained_log.LogBroken, match="2 entries"):
         list(log.entries(known))
 
 
