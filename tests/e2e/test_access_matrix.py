@@ -27,7 +27,7 @@ SCOPES = (
     "inventory:read inventory:write inventory:reserve catalog:read catalog:write sales:write orders:read orders:write"
     " customers:read customers:write"
 )
-ALL_SCOPES = SCOPES + " reviews:read reviews:write reviews:moderate marketing:read marketing:write admin"
+ALL_SCOPES = SCOPES + " reviews:read reviews:write reviews:moderate marketing:read marketing:write audit:read admin"
 _new = itertools.count()
 
 
