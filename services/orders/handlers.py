@@ -12,7 +12,7 @@ from services.kit import database, errors, ids, lanes, telemetry
 from services.kit import principal as principals
 from services.orders import catalogue, lane, positions, visible
 from services.orders.customers import domain as customers
-from services.orders.customers.handlers import recipients
+from services.orders.customers.handlers import desk, recipients
 from services.orders.customers.store import people
 from services.orders.domain import placed_order, summary
 from services.orders.domain import sale as domain
@@ -93,9 +93,10 @@ class Orders:
         return await self._show(tenant, order)
 
     async def recipient(
-        self, caller: principals.Principal, tenant: str, order_id: uuid.UUID
+        self, caller: principals.Principal, look: desk.Look, order_id: uuid.UUID
     ) -> tuple[uuid.UUID, customers.Recipient]:
         """Whom an order is for, and which customer that is. NotFound (order, recipient); LocationScope."""
+        tenant = look.tenant
         async with self._db.read(tenant, snapshot=True) as session:
             order = await reads.get(session, tenant, order_id)
             if order is None:
@@ -104,6 +105,7 @@ class Orders:
             found = (await self._recipients.of(session, tenant, [order_id])).get(order_id)
         if found is None:
             raise errors.NotFound("recipient")
+        await self._recipients.note_look(look, found[0])
         return found
 
     async def history(

@@ -82,7 +82,7 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         self, request: recipients_pb2.GetOrderRecipientRequest, context: Context
     ) -> recipients_pb2.OrderRecipient:
         caller, order_id = principal.current(), requests.order_uuid(request.order_id)
-        customer, recipient = await self._orders.recipient(caller, events.tenant_uuid(caller.tenant_id), order_id)
+        customer, recipient = await self._orders.recipient(caller, people.look(), order_id)
         return people.recipient_to_proto(order_id, customer, recipient)
 
     async def PlaceOrder(self, request: placement_pb2.PlaceOrderRequest, context: Context) -> orders_pb2.Order:

@@ -66,6 +66,10 @@ class Recipients:
         vault = keys.vault(customer_id, row.key_version, row.tenant_key_version, bytes(row.wrapped))
         await store.put(session, order_id, customer_id, vault.seal(store.field(order_id), _text(recipient)))
 
+    async def note_look(self, look: desk.Look, customer_id: uuid.UUID) -> None:
+        """Notes, before it is shown, that somebody looks at whom an order of a customer is for."""
+        await self._desk.note_look(look, [customer_id])
+
     @staticmethod
     async def drop(session: database.WriteSession, order_id: uuid.UUID) -> None:
         """Forgets whom an order was for that came to nothing, in the caller's transaction."""
