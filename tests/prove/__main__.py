@@ -17,7 +17,10 @@ import typer
 from tests.prove import checks, history, report, running, world
 
 CALLERS = 64
+BUYERS = 200
 SECONDS = 120.0
+#: A rush takes so long at least; beside other work there is one a minute.
+RUSH_SECONDS, CALM_SECONDS = 15.0, 60.0
 
 
 def main(
@@ -25,7 +28,9 @@ def main(
     seed: Annotated[
         int | None, typer.Option(help="What is killed when, and what callers do; default: the clock.")
     ] = None,
-    callers: Annotated[int, typer.Option(min=2, help="How many call at the same time.")] = CALLERS,
+    callers: Annotated[int, typer.Option(min=0, help="How many call at the same time.")] = CALLERS,
+    buyers: Annotated[int, typer.Option(min=8, help="How many come for the last units of something.")] = BUYERS,
+    rush: Annotated[bool, typer.Option("--rush", help="One rush after the other, and nothing beside them.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also writes the summary, one object a line.")
     ] = None,
@@ -39,7 +44,14 @@ def main(
     if again is not None:
         found, kept = history.read(again), again.parent
     else:
-        found, kept = _run(console, int(time.time()) if seed is None else seed, seconds, callers)
+        plan = running.Plan(
+            seed=int(time.time()) if seed is None else seed,
+            seconds=seconds,
+            callers=0 if rush else callers,
+            buyers=buyers,
+            rushes=1 + int(seconds // (RUSH_SECONDS if rush else CALM_SECONDS)),
+        )
+        found, kept = _run(console, plan)
     judged = checks.judge(found)
     report.show(console, found, judged)
     if json_file is not None:
@@ -53,14 +65,13 @@ def main(
         shutil.rmtree(kept)
 
 
-def _run(console: rich.console.Console, seed: int, seconds: float, callers: int) -> tuple[history.History, Path]:
+def _run(console: rich.console.Console, plan: running.Plan) -> tuple[history.History, Path]:
     """The history of a run, and a folder that keeps it and the logs of the parts."""
-    kept = Path(tempfile.mkdtemp(prefix=f"tillmesh-prove-{seed}-"))
-    console.print(f"seed {seed}; a stack starts")
+    kept = Path(tempfile.mkdtemp(prefix=f"tillmesh-prove-{plan.seed}-"))
+    console.print(f"seed {plan.seed}; a stack starts")
     with world.stack() as stack:
         try:
-            work = running.record(stack, seed=seed, seconds=seconds, count=callers, say=console.print)
-            found = asyncio.run(work)
+            found = asyncio.run(running.record(stack, plan, say=console.print))
         finally:
             shutil.copytree(world.logs(stack), kept / "logs")
     found.write(kept / "history.json")

@@ -8,16 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from tests.prove import clerks, world
-from tests.prove.history import AGAIN, Attempt, Call, History
+from tests.prove import asking, clerks, world
+from tests.prove.history import Call, History
 
-#: How long a caller asks what became of a call before it gives up, in seconds.
-PATIENCE_SECONDS: Final = 90.0
 SHORT_TTLS: Final = ("1s", "2s", "3s")
 LONG_TTL: Final = "900s"
 HOLDS_REMEMBERED: Final = 50
-REPEATED: Final = 0.06
-TWICE_AT_ONCE: Final = 0.03
 #: What becomes of a hold. Some are forgotten, and run out or stay.
 FATES: Final[Sequence[Sequence[str]]] = (
     ("confirm",),
@@ -59,12 +55,11 @@ class Caller:
         transfers: dict[str, clerks.Transfers],
         history: History,
     ) -> None:
-        self._name = f"c{number}"
         self._random = random.Random(f"{seed}/{number}")
-        self._brand, self._other, self._desks, self._history = brand, other, desks, history
-        self._made = 0
+        self._asker = asking.Asker(f"c{number}", self._random, brand, history)
+        self._brand, self._other, self._desks = brand, other, desks
         self._location = ""
-        self._clerk = clerks.Clerk(self._random, brand, transfers[brand.name], self._call, self._key)
+        self._clerk = clerks.Clerk(self._random, brand, transfers[brand.name], self._call, self._asker.key)
 
     async def run(self, until: float) -> None:
         """Works until a time of the monotonic clock; what is under way then is finished."""
@@ -102,7 +97,7 @@ class Caller:
 
     async def _source(self) -> None:
         """Takes all from whichever shop has it."""
-        lines, key = self._lines(self._random.choice((1, 2, 2))), self._key()
+        lines, key = self._lines(self._random.choice((1, 2, 2))), self._asker.key()
         body = {
             "ttl": self._random.choice(SHORT_TTLS),
             "order_ref": key,
@@ -114,7 +109,7 @@ class Caller:
 
     async def _reserve(self, lines: dict[str, int]) -> str | None:
         ttl = self._random.choice((*SHORT_TTLS, LONG_TTL, LONG_TTL))
-        key = self._key()
+        key = self._asker.key()
         body: dict[str, Any] = {"ttl": ttl, "order_ref": key}
         if len(lines) == 1 and self._random.random() < 0.7:
             ((sku, quantity),) = lines.items()
@@ -135,7 +130,7 @@ class Caller:
 
     async def _act(self, hold: str, action: str) -> None:
         body = {"ttl": self._random.choice(("2s", "5s", LONG_TTL))} if action == "extend" else {}
-        await self._call(action, self._key(), {"hold": hold}, f"/v1/reservations/{hold}/{action}", body)
+        await self._call(action, self._asker.key(), {"hold": hold}, f"/v1/reservations/{hold}/{action}", body)
 
     async def _sell(self) -> None:
         await self._sale(self._lines(self._random.choice((1, 1, 2, 3))), "")
@@ -144,7 +139,7 @@ class Caller:
         sold = {sku: max(1, quantity + self._random.choice((0, 0, 0, -1, 1))) for sku, quantity in lines.items()}
         if len(sold) > 1 and self._random.random() < 0.2:
             sold.popitem()
-        key = self._key()
+        key = self._asker.key()
         body = {
             "client_sale_id": key,
             "terminal_id": "till",
@@ -154,7 +149,7 @@ class Caller:
         await self._call("sale", key, {"lines": sold, "hold": hold}, f"/v1/locations/{self._location}/sales", body)
 
     async def _adjust(self) -> None:
-        sku, key = self._random.choice(world.SKUS), self._key()
+        sku, key = self._random.choice(world.SKUS), self._asker.key()
         delta = self._random.choice((-3, -1, -1, 1, 2, 5, 8, 10))
         body = {"delta": str(delta), "reason": "MOVEMENT_REASON_CORRECTION", "reference": key}
         path = f"/v1/locations/{self._location}/inventory/{sku}/adjust"
@@ -171,7 +166,7 @@ class Caller:
             counts[sku] = on_hand, max(0, on_hand + self._random.choice((-2, -1, 1, 3)))
         if any(expected == counted for expected, counted in counts.values()):
             return  # nothing would change, and no line of the ledger would tell of it
-        key = self._key()
+        key = self._asker.key()
         body = {
             "reference": key,
             "counts": [
@@ -182,7 +177,7 @@ class Caller:
         await self._call("count", key, {"counts": counts}, f"/v1/locations/{self._location}/inventory", body)
 
     async def _move(self) -> None:
-        sku, key = self._random.choice(world.SKUS), self._key()
+        sku, key = self._random.choice(world.SKUS), self._asker.key()
         states = ["SELLABLE", self._random.choice(UNSELLABLE)]
         self._random.shuffle(states)
         quantity = self._random.choice((1, 1, 2))
@@ -199,7 +194,7 @@ class Caller:
         )
 
     async def _bulk(self) -> None:
-        key = self._key()
+        key = self._asker.key()
         lines: list[dict[str, Any]] = []
         for number in range(self._random.randint(2, 6)):
             line = {
@@ -220,7 +215,7 @@ class Caller:
 
     async def _read_level(self, sku: str) -> dict[str, Any] | None:
         path = f"/v1/locations/{self._location}/inventory/{sku}"
-        call = await self._call("read", self._key(), {"sku": sku}, path, None)
+        call = await self._call("read", self._asker.key(), {"sku": sku}, path, None)
         return call.answers[0].body if call.answers else None
 
     async def _intrude(self) -> None:
@@ -241,53 +236,13 @@ class Caller:
             asked += [(f"/v1/reservations/{holds[-1][0]}", None), (f"/v1/reservations/{holds[-1][0]}/release", {})]
         path, body = self._random.choice(asked)
         self._location = location
-        await self._call("intrude", self._key(), {"path": path}, path, body)
+        await self._call("intrude", self._asker.key(), {"path": path}, path, body)
 
     # --- calling ---
 
     def _lines(self, count: int) -> dict[str, int]:
         return {sku: self._random.choice((1, 1, 2, 3, 5)) for sku in self._random.sample(SOLD, count)}
 
-    def _key(self) -> str:
-        self._made += 1
-        return f"{self._name}-{self._made}"
-
     async def _call(self, kind: str, key: str, facts: dict[str, Any], path: str, body: Any, at: str = "") -> Call:
-        """Calls until the answer is known; now and then it asks again all the same, or two do so at once.
-
-        at: the location that it is about, unless it is where the caller works.
-        """
-        call = Call(kind, self._brand.name, at or self._location, key, facts)
-        self._history.calls.append(call)
-        method = "GET" if body is None else "POST"
-        # A till's own number is key enough for a sale; a read has none.
-        sent = "" if body is None or (kind == "sale" and self._random.random() < 0.5) else key
-        chance = self._random.random()
-        twice = body is not None and chance < TWICE_AT_ONCE
-        asking = [self._until_known(call, method, path, body, sent) for _ in range(2 if twice else 1)]
-        await asyncio.gather(*asking)
-        if body is not None and call.answers and TWICE_AT_ONCE <= chance < TWICE_AT_ONCE + REPEATED:
-            await self._until_known(call, method, path, body, sent)
-        return call
-
-    async def _until_known(self, call: Call, method: str, path: str, body: Any, key: str) -> None:
-        until = time.monotonic() + PATIENCE_SECONDS
-        pause = 0.1
-        while True:
-            attempt = await self._brand.attempt(method, path, body, key)
-            if call.kind == "bulk" and attempt.ok:
-                attempt = _as_bulk(attempt)
-            call.attempts.append(attempt)
-            if attempt.final or time.monotonic() > until:
-                return
-            await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
-            pause = min(2 * pause, 2.0)
-
-
-def _as_bulk(attempt: Attempt) -> Attempt:
-    """A bulk update is known when each of its lines is."""
-    reasons = [world.reason_of(result["error"]) for result in attempt.body["results"] if result.get("error")]
-    again = [reason for reason in reasons if reason in AGAIN]
-    if again:
-        return Attempt(attempt.begun, attempt.ended, attempt.status, again[0], attempt.body)
-    return attempt
+        """at: the location that it is about, unless it is where the caller works."""
+        return await self._asker.call(kind, key, facts, path, body, at or self._location)

@@ -14,6 +14,8 @@ from tests.prove import model
 from tests.prove.history import Attempt, Call, History
 
 STORY_ATTEMPTS: Final = 6
+#: What the ledger says of stock that was there from the beginning.
+OPENING: Final = ("count", "opening forced: opening")
 
 
 @dataclass(slots=True)
@@ -54,6 +56,11 @@ def _attempt(attempt: Attempt) -> str:
     text = attempt.reason or "OK"
     body = str(attempt.body)
     return f"{attempt.begun:.3f} - {attempt.ended:.3f}: {attempt.status} {text} {body[:400]}"
+
+
+def is_order(order_ref: str) -> bool:
+    """Whether a hold is one of an order."""
+    return order_ref.startswith("ord_")
 
 
 class Evidence:
@@ -115,13 +122,45 @@ class Evidence:
         return found
 
     @functools.cached_property
+    def holds_of_orders(self) -> dict[str, list[dict[str, Any]]]:
+        """The reservations of orders that were placed, at each location that they are at, by the order's id."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for rows in self.history.end.reservations.values():
+            for row in rows:
+                if is_order(row["order_ref"]):
+                    found.setdefault(row["order_ref"], []).append(row)
+        return found
+
+    @functools.cached_property
+    def orders_by_key(self) -> dict[str, list[dict[str, Any]]]:
+        """Orders by the key that they were asked for with: also those that came to nothing."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for order in self.history.end.orders.values():
+            found.setdefault(order["external_reference"], []).append(order)
+        return found
+
+    @functools.cached_property
     def acknowledged(self) -> dict[str, model.Acknowledged]:
         """By location: which position callers knew to be there at a time."""
         pairs: dict[str, list[tuple[float, int]]] = {location: [] for location in self.ledgers}
         for call in self.history.of("adjust", "move", "count", "reserve", "source"):
             for step in self.effects(call)[:1]:
                 pairs[self.place_of(call)] += [(attempt.ended, step.seq) for attempt in call.answers]
+        for call in self.history.of("order", "order_cancel"):
+            for attempt in call.answers:
+                for place, seq in self._of_order(attempt.body["id"], call.kind):
+                    pairs[place].append((attempt.ended, seq))
+        for location, ledger in self.ledgers.items():  # before anybody called
+            pairs[location] += [(0.0, step.seq) for step in ledger.by_cause.get(OPENING, [])]
         return {location: model.Acknowledged(found) for location, found in pairs.items()}
+
+    def _of_order(self, order_id: str, kind: str) -> Iterator[tuple[str, int]]:
+        """The positions at which an order's units were allocated, or given back when it was cancelled."""
+        reason = "HOLD_CONFIRMED" if kind == "order" else "HOLD_RELEASED"
+        for hold in self.holds_of_orders.get(order_id, []):
+            for step in self.steps(hold["location_id"], "reservation", hold["id"]):
+                if step.units(reason) and hold["state"] != "RESERVATION_STATE_EXPIRED":
+                    yield hold["location_id"], step.seq
 
     def window(self, location: str, attempt: Attempt) -> tuple[int, int]:
         """The positions that an attempt may have seen: all that was acknowledged before it, nothing decided after it."""

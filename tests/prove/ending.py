@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tests.prove import model, watchers, world
+from tests.e2e import stack as stacks
+from tests.prove import books, model, watchers, world
 from tests.prove.history import History
 
 QUIET_SECONDS: Final = 90.0
@@ -19,20 +20,29 @@ READ_AT_ONCE: Final = 16
 
 
 async def collect(
-    brands: Sequence[world.Brand], tills: Sequence[tuple[str, watchers.Watcher]], history: History, seed: int
+    stack: stacks.Stack,
+    brands: Sequence[world.Brand],
+    tills: Sequence[tuple[str, watchers.Watcher]],
+    history: History,
 ) -> None:
     """Fills history.end."""
     until = time.monotonic() + QUIET_SECONDS
     while True:
         for brand in brands:
             await _read(brand, history)
-        history.end.quiet = _unquiet(tills, history)
+        history.end.sagas, history.end.read_at = await asyncio.to_thread(books.sagas, stack), time.time()
+        waiting = await asyncio.to_thread(books.unpublished, stack)
+        history.end.quiet = _unquiet(tills, history, waiting)
         if not history.end.quiet or time.monotonic() > until:
             break
         await asyncio.sleep(1)
+    history.end.bank = await asyncio.to_thread(books.bank, stack)
     for brand in brands:
-        await _read_again(brand, history, random.Random(seed))
+        await _read_again(brand, history, random.Random(history.seed))
         await _read_documents(brand, history)
+        await _read_bundles(brand, history)
+        await _read_orders(brand, history)
+        await _read_stored_value(brand, history)
         for service in ("inventory", "orders"):
             history.end.dead_letters += len((await brand.get(f"/v1/dead-letters/{service}")).get("dead_letters", []))
 
@@ -41,20 +51,34 @@ async def _read(brand: world.Brand, history: History) -> None:
     end = history.end
     for location in brand.locations:
         at = f"/v1/locations/{location}"
-        end.reservations[location] = await brand.pages(f"{at}/reservations", "reservations")
-        end.sales[location] = await brand.pages(f"{at}/sales", "sales")
+        held = await brand.pages(f"{at}/reservations", "reservations")
+        end.reservations[location] = [_as_held_at(location, hold) for hold in held]
+        sold = await brand.pages(f"{at}/sales", "sales")
+        end.sales[location] = [sale for sale in sold if sale["channel"] == "CHANNEL_POS"]
         end.movements[location] = await brand.pages(f"{at}/movements", "movements")
         levels = await brand.pages(f"{at}/inventory", "levels")
         end.levels[location] = {level["sku"]: level for level in levels}
-        sets = [await brand.get(f"{at}/inventory/{bundle}") for bundle in history.bundles]
-        end.bundles[location] = {level["sku"]: int(level["available"]) for level in sets}
+    listed = await brand.pages("/v1/orders", "orders", **{"filter.channel": "CHANNEL_WEB"})
+    end.orders |= {order["id"]: order for order in listed}
     end.transfers |= {each["id"]: each for each in await brand.pages("/v1/transfers", "transfers")}
     end.counts |= {each["id"]: each for each in await brand.pages("/v1/counts", "cycle_counts")}
 
 
-def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History) -> str:
-    """What still moves; empty: nothing."""
+def _as_held_at(location: str, hold: dict[str, Any]) -> dict[str, Any]:
+    """A reservation over several locations, as one of them has it."""
+    here = [line for line in hold["lines"] if (line.get("location_id") or location) == location]
+    return hold | {"lines": here, "location_id": hold.get("location_id") or (location if here else "")}
+
+
+def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History, waiting: Mapping[str, int]) -> str:
+    """What still moves; empty: nothing. waiting: events for the relay."""
     end, now = history.end, time.time()
+    if any(waiting.values()):
+        return f"events wait for the relay: {dict(waiting)}"
+    if live := [saga for saga in end.sagas if saga["live"]]:
+        return f"{len(live)} sagas run, the first is of {live[0]['order_id']}"
+    if unknown := [order for order in end.orders.values() if order["state"] == "ORDER_STATE_PENDING"]:
+        return f"{len(unknown)} orders are being placed, the first is {unknown[0]['id']}"
     pending = [s for sales in end.sales.values() for s in sales if s["stock_effect"] != "STOCK_EFFECT_APPLIED"]
     if pending:
         return f"{len(pending)} sales are not applied, the first is {pending[0]['id']}"
@@ -94,6 +118,47 @@ async def _read_again(brand: world.Brand, history: History, chance: random.Rando
             chosen, await asyncio.gather(*(_one(brand, path + one) for one in chosen)), strict=True
         ):
             history.end.read[found] = attempt
+
+
+async def _read_bundles(brand: world.Brand, history: History) -> None:
+    slots = asyncio.Semaphore(READ_AT_ONCE)
+
+    async def one(location: str, bundle: str) -> None:
+        async with slots:
+            level = await brand.get(f"/v1/locations/{location}/inventory/{bundle}")
+            history.end.bundles.setdefault(location, {})[level["sku"]] = int(level["available"])
+
+    await asyncio.gather(*(one(location, bundle) for location in brand.locations for bundle in history.bundles))
+
+
+async def _read_orders(brand: world.Brand, history: History) -> None:
+    """The payments of every order that isn't a sale."""
+    mine = set(brand.locations)
+    slots = asyncio.Semaphore(READ_AT_ONCE)
+
+    async def one(order: dict[str, Any]) -> None:
+        async with slots:
+            order["payments"] = await brand.pages(f"/v1/orders/{order['id']}/payments", "payments", size=100)
+
+    await asyncio.gather(*(one(order) for order in history.end.orders.values() if order["location_id"] in mine))
+
+
+async def _read_stored_value(brand: world.Brand, history: History) -> None:
+    """Every gift card and every customer's credit, with its ledger."""
+    slots = asyncio.Semaphore(READ_AT_ONCE)
+
+    async def one(account: dict[str, Any], path: str) -> None:
+        async with slots:
+            account["entries"] = await brand.pages(f"{path}/entries", "entries")
+            history.end.stored[account["id"]] = account
+
+    cards = await brand.pages("/v1/gift-cards", "gift_cards", size=100)
+    found = [(card, f"/v1/gift-cards/{card['id']}") for card in cards]
+    for customer in brand.customers:
+        path = f"/v1/customers/{customer}/store-credit"
+        found += [(credit, f"{path}/EUR") for credit in await brand.pages(path, "credits", size=100)]
+    await asyncio.gather(*(one(*each) for each in found))
+    history.end.liability[brand.name] = (await brand.get("/v1/stored-value/liability")).get("rows", [])
 
 
 async def _read_documents(brand: world.Brand, history: History) -> None:

@@ -24,6 +24,7 @@ AGAIN: Final = frozenset(
         "CANCELLED",
         "DRAINING",
         "IDEMPOTENCY_IN_FLIGHT",
+        "ORDER_BUSY",
         "EDGE_UNAVAILABLE",
         "EDGE_TIMEOUT",
     }
@@ -111,6 +112,17 @@ class End:
     """By id, each with its `events`."""
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Cycle counts by id, each with its `counted` lines."""
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Orders that are no sales, by id, each with its `payments`."""
+    stored: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Gift cards and store credit by id, each with its `entries`."""
+    liability: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of each tenant, what is owed on stored value."""
+    bank: list[dict[str, Any]] = field(default_factory=list)
+    """The simulated bank's books: a row for each payment that it knows."""
+    sagas: list[dict[str, Any]] = field(default_factory=list)
+    read_at: float = 0.0
+    """When sagas were read."""
     read: dict[str, Any] = field(default_factory=dict)
     """Single resources by id, read again: their body, or the reason of the refusal."""
     dead_letters: int = 0
@@ -130,6 +142,8 @@ class History:
     calls: list[Call] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     kills: list[dict[str, Any]] = field(default_factory=list)
+    rushes: list[dict[str, Any]] = field(default_factory=list)
+    """What each rush was about, and whether the last unit was sold in it: rush.py."""
     end: End = field(default_factory=End)
 
     def of(self, *kinds: str) -> list[Call]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
 from typing import Any, Final
 
-from tests.prove import model
+from tests.prove import made_orders, model
+from tests.prove.by_hand import HERE, START, at, attempt, call, level, movements, refusal
 from tests.prove.history import Attempt, Call, End, History, Stream
 
-HERE, THERE = "loc_here", "loc_there"
+THERE = "loc_there"
 AWAY, NEAR = "loc_away", "loc_near"
-START: Final = 1_800_000_000.0
 #: What the bundle S consists of.
 BUNDLE: Final = {"A": 2, "B": 1}
 
@@ -54,25 +52,6 @@ _NEAR: Final = [
 ]  # fmt: skip
 
 
-def at(second: float) -> str:
-    """A timestamp of the history."""
-    return dt.datetime.fromtimestamp(START + second, dt.UTC).isoformat()
-
-
-def attempt(second: float, body: Any = None, reason: str = "", status: int = 200) -> Attempt:
-    """Sent shortly before a second, answered shortly after."""
-    return Attempt(START + second - 0.4, START + second + 0.4, status, reason, body)
-
-
-def call(kind: str, key: str, facts: dict[str, Any], *attempts: Attempt) -> Call:
-    return Call(kind, "beauty", HERE, key, facts, list(attempts))
-
-
-def refusal(second: float, reason: str, metadata: dict[str, str] | None = None, lines: Any = ()) -> Attempt:
-    details = [{"reason": reason, "metadata": metadata or {}}, {"lines": list(lines)}]
-    return attempt(second, {"details": details}, reason, 409)
-
-
 def history() -> History:
     """A new one each time: tests change it."""
     end = End(
@@ -92,10 +71,10 @@ def history() -> History:
             },
         },
         movements={
-            HERE: _movements(HERE, _LEDGER),
+            HERE: movements(HERE, _LEDGER),
             THERE: [],
-            AWAY: _movements(AWAY, _AWAY),
-            NEAR: _movements(NEAR, _NEAR),
+            AWAY: movements(AWAY, _AWAY),
+            NEAR: movements(NEAR, _NEAR),
         },
         reservations={HERE: [hold(n) for n in _CALLED], THERE: [], AWAY: [hold(n) for n in _SENT], NEAR: []},
         sales={HERE: [order(), order_of_sets()], THERE: [], AWAY: [], NEAR: []},
@@ -104,31 +83,11 @@ def history() -> History:
         bundles={HERE: {"S": 3}, THERE: {"S": 0}},
     )
     end.read = {"rsv_1": hold(1), "ord_1": order()}
-    made = History(1, 14, 2, {"beauty": [HERE, AWAY, NEAR], "furniture": [THERE]}, {"S": BUNDLE}, _calls(), [], [], end)
+    places = {"beauty": [HERE, AWAY, NEAR], "furniture": [THERE]}
+    made = History(1, 14, 2, places, {"S": BUNDLE}, _calls(), end=end)
+    made_orders.add(made)
     made.streams.append(_stream(made))
     return made
-
-
-def _movements(
-    location: str, ledger: Sequence[tuple[int, str, str, list[tuple[str, str, str, int, str]]]]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "location_id": location, "seq": str(seq), "line": number, "sku": sku, "quantity": str(quantity),
-            "from_state": f"STOCK_STATE_{source}", "to_state": f"STOCK_STATE_{target}",
-            "reason": f"MOVEMENT_REASON_{reason}", "reference_type": kind, "reference_id": name, "recorded_at": at(seq),
-            "occurred_at": at(seq),
-        }
-        for seq, kind, name, lines in ledger
-        for number, (sku, source, target, quantity, reason) in enumerate(lines, 1)
-    ]  # fmt: skip
-
-
-def level(sku: str, *, version: int, **counters: int) -> dict[str, Any]:
-    """A level as the API tells it."""
-    state = model.State(**counters)
-    counts = {name: str(value) for name, value in state._asdict().items()}
-    return {"location_id": HERE, "sku": sku, **counts, "available": str(state.available), "version": str(version)}
 
 
 #: state, lines, position, end of the hold in seconds, key.

@@ -6,21 +6,33 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from tests.e2e import stack as stacks
-from tests.prove import callers, clerks, ending, nemesis, watchers, world
+from tests.prove import callers, clerks, ending, nemesis, rush, watchers, world
 from tests.prove.history import History
 
 DOORS: Final = ("grpc", "sse")
 Say = Callable[[str], None]
 
 
-async def record(stack: stacks.Stack, *, seed: int, seconds: float, count: int, say: Say = lambda _: None) -> History:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run consists of. callers: beside the rushes; buyers: in each of these."""
+
+    seed: int
+    seconds: float
+    callers: int = 64
+    buyers: int = 200
+    rushes: int = 1
+
+
+async def record(stack: stacks.Stack, plan: Plan, say: Say = lambda _: None) -> History:
     """Runs it on a stack; when the nemesis is done, everything comes back and the end is read."""
-    async with world.brands(stack) as brands:
-        bundles = {bundle: dict(units) for bundle, units in world.BUNDLES.items()}
-        history = History(seed, seconds, count, {brand.name: brand.locations for brand in brands}, bundles)
+    async with world.brands(stack, plan.rushes) as brands:
+        locations = {brand.name: brand.locations for brand in brands}
+        history = History(plan.seed, plan.seconds, plan.callers, locations, world.bundles(plan.rushes))
         tills = [
             (location, watchers.Watcher(door, brand, location, history))
             for brand in brands
@@ -29,11 +41,12 @@ async def record(stack: stacks.Stack, *, seed: int, seconds: float, count: int, 
         ]
         following = [asyncio.create_task(till.run()) for _, till in tills]
         try:
-            say(f"{count} callers and {len(tills)} tills work for {seconds:g} s; processes are killed meanwhile")
-            await _work(stack, brands, history, time.monotonic() + seconds)
+            told = f"{plan.callers} callers, {len(tills)} tills and rushes of {plan.buyers} buyers"
+            say(f"{told} for {plan.seconds:g} s; processes are killed meanwhile")
+            await _work(stack, brands, history, plan)
             say("all goes quiet; reading what the product says now")
             await asyncio.to_thread(stack.wait_ready)
-            await ending.collect(brands, tills, history, seed)
+            await ending.collect(stack, brands, tills, history)
         finally:
             for task in following:
                 task.cancel()
@@ -43,11 +56,13 @@ async def record(stack: stacks.Stack, *, seed: int, seconds: float, count: int, 
     return history
 
 
-async def _work(stack: stacks.Stack, brands: list[world.Brand], history: History, until: float) -> None:
+async def _work(stack: stacks.Stack, brands: list[world.Brand], history: History, plan: Plan) -> None:
+    until = time.monotonic() + plan.seconds
     desks = {location: callers.Desk() for brand in brands for location in brand.locations}
     transfers = {brand.name: clerks.Transfers() for brand in brands}
     async with asyncio.TaskGroup() as group:
         group.create_task(nemesis.Nemesis(stack, history.seed, history).run(until))
+        group.create_task(rush.rushes(plan.rushes, plan.seed, brands, history, plan.buyers, until))
         for number in range(history.callers):
             brand, other = brands[number % 2], brands[1 - number % 2]
             caller = callers.Caller(number, history.seed, brand, other, desks, transfers, history)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.prove import checks, history, made
-from tests.prove.history import Call, History
-from tests.prove.made import AWAY, HERE, NEAR, THERE, attempt, call, refusal
+from tests.prove import broken_orders, checks, history, made
+from tests.prove.broken import Break, again, movement, named, told, without
+from tests.prove.by_hand import HERE, START, at, attempt, call, level, refusal
+from tests.prove.history import History
+from tests.prove.made import AWAY, NEAR, THERE
 
-Break = Callable[[History], None]
 DECLARED = "answers are declared, none is INTERNAL"
 ONE_ANSWER = "a key has one answer"
 TRUE = "refusals were true"
@@ -50,10 +51,6 @@ def test_a_history_that_was_kept_is_judged_as_it_was(tmp_path: Path) -> None:
     assert history.read(tmp_path / "history.json") == kept
 
 
-def named(of: History, key: str) -> Call:
-    return next(found for found in of.calls if found.key == key)
-
-
 def rows(of: History, seq: int) -> list[dict[str, Any]]:
     return [row for row in of.end.movements[HERE] if row["seq"] == str(seq)]
 
@@ -75,23 +72,12 @@ def _another_answer_of_a_line(of: History) -> None:
     named(of, "many").attempts.append(again)
 
 
-def _told(key: str, part: str, value: str) -> Break:
-    """A refusal that tells another number than there ever was."""
-
-    def broken(of: History) -> None:
-        details = named(of, key).attempts[-1].body["details"]
-        target = details[1]["lines"][0] if details[1]["lines"] else details[0]["metadata"]
-        target[part] = value
-
-    return broken
-
-
 def _an_old_read(of: History) -> None:
-    named(of, "reading").attempts[0].body = made.level("A", on_hand=10, version=1)
+    named(of, "reading").attempts[0].body = level("A", on_hand=10, version=1)
 
 
 def _a_read_of_the_future(of: History) -> None:
-    named(of, "reading").attempts = [attempt(3, made.level("A", on_hand=13, reserved=1, version=9))]
+    named(of, "reading").attempts = [attempt(3, level("A", on_hand=13, reserved=1, version=9))]
 
 
 def _a_wrong_level(of: History) -> None:
@@ -121,13 +107,11 @@ def _a_lost_change(of: History) -> None:
 
 
 def _a_change_twice(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "17", "recorded_at": made.at(17)})
+    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "17", "recorded_at": at(17)})
 
 
 def _a_refused_change(of: History) -> None:
-    of.end.movements[HERE].append(
-        rows(of, 3)[0] | {"seq": "17", "recorded_at": made.at(17), "reference_id": "too little"}
-    )
+    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "17", "recorded_at": at(17), "reference_id": "too little"})
 
 
 def _half_a_hold(of: History) -> None:
@@ -139,15 +123,15 @@ def _another_quantity(of: History) -> None:
 
 
 def _a_line_of_a_bulk_twice(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "17", "recorded_at": made.at(17)})
+    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "17", "recorded_at": at(17)})
 
 
 def _a_refused_line_of_a_bulk(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "17", "recorded_at": made.at(17), "reference_id": "many#1"})
+    of.end.movements[HERE].append(rows(of, 10)[0] | {"seq": "17", "recorded_at": at(17), "reference_id": "many#1"})
 
 
 def _unasked(of: History) -> None:
-    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "17", "recorded_at": made.at(17), "reference_id": "nobody"})
+    of.end.movements[HERE].append(rows(of, 3)[0] | {"seq": "17", "recorded_at": at(17), "reference_id": "nobody"})
 
 
 def _a_gap(of: History) -> None:
@@ -192,11 +176,11 @@ def _a_dead_letter(of: History) -> None:
 
 
 def _confirmed_twice(of: History) -> None:
-    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": made.at(17)} for row in rows(of, 7)]
+    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": at(17)} for row in rows(of, 7)]
 
 
 def _given_back_early(of: History) -> None:
-    of.end.reservations[HERE][1]["expires_at"] = made.at(60)
+    of.end.reservations[HERE][1]["expires_at"] = at(60)
 
 
 def _never_given_back(of: History) -> None:
@@ -204,7 +188,7 @@ def _never_given_back(of: History) -> None:
 
 
 def _less_time_than_promised(of: History) -> None:
-    named(of, "extending").attempts[0].body["expires_at"] = made.at(5_000)
+    named(of, "extending").attempts[0].body["expires_at"] = at(5_000)
 
 
 def _released_without_effect(of: History) -> None:
@@ -212,7 +196,7 @@ def _released_without_effect(of: History) -> None:
 
 
 def _sold_twice(of: History) -> None:
-    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": made.at(17)} for row in rows(of, 9)]
+    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": at(17)} for row in rows(of, 9)]
 
 
 def _sold_without_effect(of: History) -> None:
@@ -229,31 +213,6 @@ def _sold_beside_its_hold(of: History) -> None:
 
 def _a_sale_of_nobody(of: History) -> None:
     of.calls.remove(named(of, "selling"))
-
-
-def _movement(location: str, seq: int, **changes: str) -> Break:
-    """Another first line of a position at another location."""
-
-    def broken(of: History) -> None:
-        row = next(row for row in of.end.movements[location] if row["seq"] == str(seq))
-        row.update(changes)
-
-    return broken
-
-
-def _without(location: str, seq: int) -> Break:
-    def broken(of: History) -> None:
-        of.end.movements[location] = [row for row in of.end.movements[location] if row["seq"] != str(seq)]
-
-    return broken
-
-
-def _again(location: str, seq: int) -> Break:
-    def broken(of: History) -> None:
-        found = of.end.movements[location]
-        found += [row | {"seq": "20", "recorded_at": made.at(20)} for row in found if row["seq"] == str(seq)]
-
-    return broken
 
 
 def _transfer(change: Callable[[dict[str, Any]], None], name: str = "trf_1") -> Break:
@@ -302,7 +261,7 @@ def _a_set_that_was_not_there(of: History) -> None:
 
 
 def _sourced_twice(of: History) -> None:
-    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": made.at(17)} for row in rows(of, 15)]
+    of.end.movements[HERE] += [row | {"seq": "17", "recorded_at": at(17)} for row in rows(of, 15)]
 
 
 def _sourced_nowhere(of: History) -> None:
@@ -329,10 +288,10 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a valid token was refused": (DECLARED, _answered("reading", "EDGE_UNAUTHENTICATED")),
     "a key has two reservations": (ONE_ANSWER, _another_answer),
     "a line of a bulk update has two answers": (ONE_ANSWER, _another_answer_of_a_line),
-    "short of what was there": (TRUE, _told("too much", "available", "98")),
-    "stale against what never was": (TRUE, _told("too late", "on_hand", "77")),
-    "below what was there": (TRUE, _told("too little", "quantity", "51")),
-    "ended in a way it did not": (TRUE, _told("in vain", "state", "RELEASED")),
+    "short of what was there": (TRUE, told("too much", "available", "98")),
+    "stale against what never was": (TRUE, told("too late", "on_hand", "77")),
+    "below what was there": (TRUE, told("too little", "quantity", "51")),
+    "ended in a way it did not": (TRUE, told("in vain", "state", "RELEASED")),
     "a read of what is past": (STRONG, _an_old_read),
     "a read of what is to come": (STRONG, _a_read_of_the_future),
     "an answer with another level": (OWN, _a_wrong_level),
@@ -368,14 +327,14 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a sale stays pending": (SOLD, _never_applied),
     "a sale leaves its hold": (SOLD, _sold_beside_its_hold),
     "a sale that nobody rang up": (SOLD, _a_sale_of_nobody),
-    "an arrival is applied twice": (TRANSFERRED, _again(NEAR, 2)),
-    "an arrival is lost": (TRANSFERRED, _without(NEAR, 2)),
-    "units leave and don't set out": (TRANSFERRED, _without(NEAR, 1)),
-    "units set out that never left": (TRANSFERRED, _without(AWAY, 4)),
-    "more sets out than left": (TRANSFERRED, _movement(NEAR, 1, quantity="5")),
-    "units arrive in another state": (TRANSFERRED, _movement(NEAR, 2, to_state="STOCK_STATE_EXPIRED")),
-    "what is ready isn't allocated": (TRANSFERRED, _without(AWAY, 3)),
-    "what is cancelled isn't given back": (TRANSFERRED, _without(AWAY, 7)),
+    "an arrival is applied twice": (TRANSFERRED, again(NEAR, 2)),
+    "an arrival is lost": (TRANSFERRED, without(NEAR, 2)),
+    "units leave and don't set out": (TRANSFERRED, without(NEAR, 1)),
+    "units set out that never left": (TRANSFERRED, without(AWAY, 4)),
+    "more sets out than left": (TRANSFERRED, movement(NEAR, 1, quantity="5")),
+    "units arrive in another state": (TRANSFERRED, movement(NEAR, 2, to_state="STOCK_STATE_EXPIRED")),
+    "what is ready isn't allocated": (TRANSFERRED, without(AWAY, 3)),
+    "what is cancelled isn't given back": (TRANSFERRED, without(AWAY, 7)),
     "a transfer tells other units than came": (TRANSFERRED, _transfer(lambda t: t["lines"][0].update(received="3"))),
     "a transfer forgets what is on the road": (TRANSFERRED, _transfer(lambda t: t["lines"][0].update(outstanding="0"))),
     "a transfer is in another state": (TRANSFERRED, _transfer(lambda t: t.update(state="TRANSFER_STATE_RECEIVED"))),
@@ -393,12 +352,12 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "an accepted transfer is gone": (STEPPED, lambda of: of.end.transfers.pop("trf_2")),
     "a transfer has other lines": (STEPPED, _transfer(lambda t: t["lines"][0].update(quantity="6"))),
     "two transfers of one key": (STEPPED, lambda of: of.end.transfers["trf_2"].update(reference="sending")),
-    "an illegal step that was legal": (TRUE, _told("too late to cancel", "from", "READY")),
-    "an illegal step in a state that never was": (TRUE, _told("too late to cancel", "from", "RECEIVED")),
+    "an illegal step that was legal": (TRUE, told("too late to cancel", "from", "READY")),
+    "an illegal step in a state that never was": (TRUE, told("too late to cancel", "from", "RECEIVED")),
     "too much is lost though it was there": (TRUE, lambda of: named(of, "losing").facts.update(lines={"A": {"lost": 0}})),
-    "a count is applied twice": (RECOUNTED, _again(AWAY, 8)),
-    "a count is never applied": (RECOUNTED, _without(AWAY, 8)),
-    "a count corrects by another number": (RECOUNTED, _movement(AWAY, 8, quantity="2")),
+    "a count is applied twice": (RECOUNTED, again(AWAY, 8)),
+    "a count is never applied": (RECOUNTED, without(AWAY, 8)),
+    "a count corrects by another number": (RECOUNTED, movement(AWAY, 8, quantity="2")),
     "a count stays pending": (RECOUNTED, _count(lambda c: c.update(stock_effect="DOCUMENT_EFFECT_PENDING"))),
     "a rejected count is applied": (RECOUNTED, _count(lambda c: c.update(state="CYCLE_COUNT_STATE_REJECTED"))),
     "a superseded line is applied": (RECOUNTED, _count(lambda c: c["counted"][0].update(superseded=True))),
@@ -421,11 +380,12 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "what was sourced is held twice": (ONCE, _sourced_twice),
     "part of a bundle is sold": (SOLD, _part_of_a_set_sold),
     "a bundle is read that could not be had": (STRONG, _a_set_that_was_not_there),
-    "short of bundles that were there": (TRUE, _told("too many", "available", "2")),
+    "short of bundles that were there": (TRUE, told("too many", "available", "2")),
     "sourced from nowhere though there was enough": (TRUE, _sourced_nowhere),
     "a bundle is not what its components are": (BALANCED, _a_wrong_number_of_sets),
     "a stream tells a component without its bundle": (STREAMS, _stream(_without_its_set)),
     "a stream tells another bundle": (STREAMS, _stream(_another_set)),
+    **broken_orders.BROKEN,
     "it never goes quiet": (QUIET, lambda of: setattr(of.end, "quiet", "a till is at 3 of 9")),
 }  # fmt: skip
 
@@ -447,7 +407,7 @@ def test_every_promise_is_broken_by_a_test() -> None:
 
 def test_a_call_of_unknown_outcome_may_have_happened_or_not() -> None:
     of = made.history()
-    named(of, "adjusting").attempts = [history.Attempt(made.START + 2, made.START + 4, 0, "NO_ANSWER")]
+    named(of, "adjusting").attempts = [history.Attempt(START + 2, START + 4, 0, "NO_ANSWER")]
     of.calls.append(call("adjust", "never heard of", {"sku": "A", "delta": 1}, attempt(5, None, "UNAVAILABLE", 503)))
 
     assert [check.violations for check in checks.judge(of) if check.violations] == []

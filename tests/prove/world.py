@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,8 @@ from tests.prove.history import Attempt
 
 TENANTS: Final = ("beauty", "furniture")
 SHOPS: Final = 3
+#: Who have store credit.
+CUSTOMERS: Final = 2
 #: The same names in both brands: a tenant that saw the other's would hardly notice.
 SKUS: Final = tuple(f"SKU-{number:02d}" for number in range(1, 9))
 #: A set of them, two that share a SKU, and a set of a set.
@@ -28,6 +31,15 @@ BUNDLES: Final[Mapping[str, Mapping[str, int]]] = {
     "SET-02": {"SKU-02": 1, "SKU-03": 1},
     "SET-03": {"SET-01": 1, "SKU-02": 1, "SKU-04": 1},
 }
+#: What a rush is about: a SKU of which there are few, and a bundle of it and of something that is there in plenty.
+RUSH: Final = "RUSH-{:02d}"
+RUSH_SET: Final = "RUSH-SET-{:02d}"
+PLENTY: Final = "GIFT-BOX"
+PLENTIFUL: Final = 1_000
+RUSH_UNITS: Final = 7
+#: Smallest units of the currency.
+RUSH_PRICE: Final = 700
+RUSH_SET_PRICE: Final = 1_300
 #: Little enough that shortages are common, since what is sold comes back only bit by bit.
 OPENING: Final = 25
 TOKEN_SECONDS: Final = 480.0  # of 15 minutes
@@ -43,6 +55,7 @@ class Brand:
     stack: stacks.Stack
     http: httpx.AsyncClient
     locations: list[str] = field(default_factory=list)
+    customers: list[str] = field(default_factory=list)
     _token: str = ""
     _until: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -94,12 +107,12 @@ class Brand:
                 raise RuntimeError(f"GET {path}: {attempt.status} {attempt.reason}")
             await asyncio.sleep(0.5)
 
-    async def pages(self, path: str, name: str, **query: Any) -> list[dict[str, Any]]:
-        """Every row of a list."""
+    async def pages(self, path: str, name: str, size: int = 500, **query: Any) -> list[dict[str, Any]]:
+        """Every row of a list. size: of a page."""
         rows: list[dict[str, Any]] = []
         token = ""
         while True:
-            page = await self.get(path, page_size=500, page_token=token, **query)
+            page = await self.get(path, page_size=size, page_token=token, **query)
             rows += page.get(name, [])
             token = page.get("next_page_token", "")
             if not token:
@@ -135,32 +148,70 @@ def stack() -> Iterator[stacks.Stack]:
             running.stop()
 
 
+def bundles(rushes: int) -> dict[str, dict[str, int]]:
+    """All bundles of a brand that has so many rushes before it."""
+    sets = {RUSH_SET.format(n): {RUSH.format(n): 1, PLENTY: 1} for n in range(1, rushes + 1)}
+    return {bundle: dict(units) for bundle, units in BUNDLES.items()} | sets
+
+
 @contextlib.asynccontextmanager
-async def brands(running: stacks.Stack) -> AsyncIterator[list[Brand]]:
-    """Both brands, with shops and opening stock."""
+async def brands(running: stacks.Stack, rushes: int) -> AsyncIterator[list[Brand]]:
+    """Both brands, with shops and opening stock, and what so many rushes need: each is one brand's, in turn."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with contextlib.AsyncExitStack() as clients:
         made = []
-        for name in TENANTS:
+        for number, name in enumerate(TENANTS):
             client = httpx.AsyncClient(base_url=running.endpoints["http"], timeout=CALL_SECONDS, limits=limits)
             made.append(Brand(name, running, await clients.enter_async_context(client)))
-            await _furnish(made[-1])
+            mine = [n for n in range(1, rushes + 1) if (n - 1) % len(TENANTS) == number]
+            await _furnish(made[-1], rushes, mine)
         yield made
 
 
-async def _furnish(brand: Brand) -> None:
-    products = [{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in (*SKUS, *BUNDLES)]
+async def _furnish(brand: Brand, rushes: int, mine: Sequence[int]) -> None:
+    sets = bundles(rushes)
+    few = [RUSH.format(n) for n in range(1, rushes + 1)]
+    products = [{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in (*SKUS, PLENTY, *few, *sets)]
     await _made(brand, "/v1/products/batch-create", {"products": products})
-    for bundle, units in BUNDLES.items():
+    for bundle, units in sets.items():
         components = [{"sku": sku, "quantity": str(quantity)} for sku, quantity in units.items()]
         await _made(brand, f"/v1/variants/{bundle}/bundle", {"components": components}, method="PUT")
+    for number in mine:
+        await _price(brand, RUSH.format(number), RUSH_PRICE)
+        await _price(brand, RUSH_SET.format(number), RUSH_SET_PRICE)
     for number in range(SHOPS):
         fields = {"name": "Shop", "type": "LOCATION_TYPE_STORE", "timezone": "Europe/Vienna", "currency_code": "EUR"}
-        shop_made = await _made(brand, "/v1/locations", {"location": fields | {"code": f"SHOP-{number}"}})
+        capabilities = [f"LOCATION_CAPABILITY_{name}" for name in ("SELL", "SHIP_FROM")]
+        body = {"location": fields | {"code": f"SHOP-{number}", "capabilities": capabilities}}
+        shop_made = await _made(brand, "/v1/locations", body)
         brand.locations.append(shop_made["id"])
-        counts = [{"sku": sku, "on_hand": str(OPENING), "force_reason": "opening"} for sku in SKUS]
-        body = {"counts": counts, "reason": "MOVEMENT_REASON_OPENING", "reference": "opening"}
-        await _made(brand, f"/v1/locations/{shop_made['id']}/inventory", body)
+        units = dict.fromkeys(SKUS, OPENING) | {PLENTY: PLENTIFUL}
+        units |= {RUSH.format(n): share for n in mine if (share := _shares(n)[number])}
+        counts = [{"sku": sku, "on_hand": str(count), "force_reason": "opening"} for sku, count in units.items()]
+        opening = {"counts": counts, "reason": "MOVEMENT_REASON_OPENING", "reference": "opening"}
+        await _made(brand, f"/v1/locations/{shop_made['id']}/inventory", opening)
+    for number in range(CUSTOMERS):
+        customer = {"given_name": "Ann", "family_name": f"Buyer {number}"}
+        brand.customers.append((await _made(brand, "/v1/customers", {"customer": customer}))["id"])
+
+
+def _shares(number: int) -> list[int]:
+    """How a rush's units lie over the shops: in all ways, one after the other."""
+    ways = [
+        [first, second, RUSH_UNITS - first - second]
+        for first in range(RUSH_UNITS + 1)
+        for second in range(RUSH_UNITS + 1 - first)
+    ]
+    return random.Random(number).choice(ways)
+
+
+async def _price(brand: Brand, sku: str, minor_units: int) -> None:
+    await _made(brand, f"/v1/variants/{sku}/prices", {"price": {"amount": money(minor_units)}})
+
+
+def money(minor_units: int) -> dict[str, str]:
+    """As the API has it."""
+    return {"currency_code": "EUR", "minor_units": str(minor_units)}
 
 
 async def _made(brand: Brand, path: str, body: Any, method: str = "POST") -> Any:
