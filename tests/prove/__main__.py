@@ -19,6 +19,7 @@ from tests.prove import checks, history, report, running, world
 CALLERS = 64
 BUYERS = 200
 SECONDS = 120.0
+RELAY_STOPPED_SECONDS = 15.0
 #: A rush takes so long at least; beside other work there is one a minute.
 RUSH_SECONDS, CALM_SECONDS = 15.0, 60.0
 
@@ -31,6 +32,9 @@ def main(
     callers: Annotated[int, typer.Option(min=0, help="How many call at the same time.")] = CALLERS,
     buyers: Annotated[int, typer.Option(min=8, help="How many come for the last units of something.")] = BUYERS,
     rush: Annotated[bool, typer.Option("--rush", help="One rush after the other, and nothing beside them.")] = False,
+    relay_stopped: Annotated[
+        float, typer.Option(min=0, help="Seconds near the end in which the relays publish nothing.")
+    ] = RELAY_STOPPED_SECONDS,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also writes the summary, one object a line.")
     ] = None,
@@ -46,7 +50,8 @@ def main(
     else:
         plan = running.Plan(
             seed=int(time.time()) if seed is None else seed,
-            seconds=seconds,
+            seconds=max(seconds, relay_stopped + 2 * RELAY_STOPPED_SECONDS),
+            relay_stopped=relay_stopped,
             callers=0 if rush else callers,
             buyers=buyers,
             rushes=1 + int(seconds // (RUSH_SECONDS if rush else CALM_SECONDS)),

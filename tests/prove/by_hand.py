@@ -11,8 +11,8 @@ from tests.prove.history import Attempt, Call
 
 HERE: Final = "loc_here"
 START: Final = 1_800_000_000.0
-Ledger = Sequence[tuple[int, str, str, list[tuple[str, str, str, int, str]]]]
-"""Position (and second), type and id of what it refers to, lines: SKU, from, to, units, reason."""
+Ledger = Sequence[tuple[int, str, str, Sequence[tuple[Any, ...]]]]
+"""Position (and second), type and id of what it refers to, lines: SKU, from, to, units, reason, lot if there is one."""
 
 
 def at(second: float) -> str:
@@ -41,10 +41,10 @@ def movements(location: str, ledger: Ledger) -> list[dict[str, Any]]:
             "location_id": location, "seq": str(seq), "line": number, "sku": sku, "quantity": str(quantity),
             "from_state": f"STOCK_STATE_{source}", "to_state": f"STOCK_STATE_{target}",
             "reason": f"MOVEMENT_REASON_{reason}", "reference_type": kind, "reference_id": name, "recorded_at": at(seq),
-            "occurred_at": at(seq),
+            "occurred_at": at(seq), "lot": "".join(lot),
         }
         for seq, kind, name, lines in ledger
-        for number, (sku, source, target, quantity, reason) in enumerate(lines, 1)
+        for number, (sku, source, target, quantity, reason, *lot) in enumerate(lines, 1)
     ]  # fmt: skip
 
 

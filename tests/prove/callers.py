@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from tests.prove import asking, clerks, world
+from tests.prove import asking, clerks, shelves, world
 from tests.prove.history import Call, History
 
 SHORT_TTLS: Final = ("1s", "2s", "3s")
@@ -53,6 +53,7 @@ class Caller:
         other: world.Brand,
         desks: dict[str, Desk],
         transfers: dict[str, clerks.Transfers],
+        lots: dict[str, shelves.Lots],
         history: History,
     ) -> None:
         self._random = random.Random(f"{seed}/{number}")
@@ -60,6 +61,7 @@ class Caller:
         self._brand, self._other, self._desks = brand, other, desks
         self._location = ""
         self._clerk = clerks.Clerk(self._random, brand, transfers[brand.name], self._call, self._asker.key)
+        self._shelf = shelves.Shelf(self._random, brand, lots[brand.name], self._call, self._asker.key)
 
     async def run(self, until: float) -> None:
         """Works until a time of the monotonic clock; what is under way then is finished."""
@@ -77,6 +79,10 @@ class Caller:
             (self._clerk.transfer, 7),
             (self._clerk.act_on_anothers_transfer, 4),
             (self._clerk.count, 3),
+            (self._shelf.bring, 14),
+            (self._shelf.hold, 10),
+            (self._shelf.sell, 8),
+            (self._shelf.end, 2),
         ]
         while time.monotonic() < until:
             self._location = self._random.choice(self._brand.locations)
@@ -243,6 +249,8 @@ class Caller:
     def _lines(self, count: int) -> dict[str, int]:
         return {sku: self._random.choice((1, 1, 2, 3, 5)) for sku in self._random.sample(SOLD, count)}
 
-    async def _call(self, kind: str, key: str, facts: dict[str, Any], path: str, body: Any, at: str = "") -> Call:
+    async def _call(
+        self, kind: str, key: str, facts: dict[str, Any], path: str, body: Any, at: str = "", method: str = ""
+    ) -> Call:
         """at: the location that it is about, unless it is where the caller works."""
-        return await self._asker.call(kind, key, facts, path, body, at or self._location)
+        return await self._asker.call(kind, key, facts, path, body, at or self._location, method)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.prove import model
+from tests.prove import lots, model
 from tests.prove.history import Attempt, Call, History
 
 STORY_ATTEMPTS: Final = 6
@@ -69,6 +69,7 @@ class Evidence:
     def __init__(self, history: History) -> None:
         self.history = history
         self.bundles = model.Bundles(history.bundles)
+        self.lots = {tenant: lots.known(history, tenant) for tenant in history.locations}
         self.ledgers = {location: model.Ledger(rows) for location, rows in history.end.movements.items()}
         self.holds = {row["id"]: row for rows in history.end.reservations.values() for row in rows}
         self._holds_by_key = {
@@ -138,6 +139,11 @@ class Evidence:
         for order in self.history.end.orders.values():
             found.setdefault(order["external_reference"], []).append(order)
         return found
+
+    @functools.cached_property
+    def sales_by_key(self) -> dict[tuple[str, str], Call]:
+        """The calls that rang up sales, by location and key."""
+        return {(call.location, call.key): call for call in self.history.of("sale")}
 
     @functools.cached_property
     def acknowledged(self) -> dict[str, model.Acknowledged]:

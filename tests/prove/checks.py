@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.prove import checks_answers, checks_documents, checks_orders, checks_stock, checks_streams
+from tests.prove import (
+    checks_answers,
+    checks_documents,
+    checks_events,
+    checks_lots,
+    checks_orders,
+    checks_stock,
+    checks_streams,
+)
 from tests.prove.checking import Check, Evidence
 from tests.prove.history import History
 
@@ -12,5 +20,8 @@ def judge(history: History) -> list[Check]:
     evidence = Evidence(history)
     quiet = Check("all goes quiet in the end")
     quiet.that(not history.end.quiet, history.end.quiet)
-    every = (*checks_answers.ALL, *checks_stock.ALL, *checks_documents.ALL, *checks_orders.ALL, *checks_streams.ALL)
+    modules = (
+        checks_answers, checks_stock, checks_documents, checks_lots, checks_orders, checks_events, checks_streams,
+    )  # fmt: skip
+    every = [check for module in modules for check in module.ALL]
     return [*(check(evidence) for check in every), quiet]

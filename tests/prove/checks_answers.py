@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.prove import checks_orders, documents, model, world
+from tests.prove import checks_lots, checks_orders, documents, model, world
 from tests.prove.checking import Check, Evidence, call_name
 from tests.prove.history import AGAIN, Attempt, Call
 
@@ -30,6 +30,9 @@ REFUSALS: Final[Mapping[str, frozenset[str]]] = {
     "transfer_receive": frozenset({"ILLEGAL_TRANSITION", "INVALID_REQUEST"}),
     "transfer_close": frozenset({"ILLEGAL_TRANSITION"}),
     "transfer_cancel": frozenset({"ILLEGAL_TRANSITION"}),
+    "lot_create": frozenset(),
+    "lot_recall": frozenset(),
+    "lot_date": frozenset(),
     "order": frozenset({"INSUFFICIENT_STOCK", "PAYMENT_DECLINED", "PLACEMENT_EXPIRED"}),
     "order_cancel": frozenset(),
     "gift_card": frozenset(),
@@ -125,6 +128,8 @@ def _was_short(evidence: Evidence, call: Call, attempt: Attempt) -> bool:
     if call.kind == "order":
         return checks_orders.was_short(evidence, call, attempt)
     told = {line["sku"]: int(line.get("available", 0)) for line in world.detail_lines(attempt.body)}
+    if "channel" in call.facts:
+        return checks_lots.was_short(evidence, call, attempt, told)
     asked = evidence.bundles.apart(call.facts["lines"])
     if call.kind == "source":  # each place by itself: they are not looked at under one lock
         return bool(told) and all(

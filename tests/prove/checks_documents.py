@@ -22,8 +22,8 @@ def transferred(evidence: Evidence) -> Check:
             check.that(last.legal and last.fine, f"{name} is {last.kind}, which can't be: {transfer}")
             for location, moves in (("from_location_id", last.here), ("to_location_id", last.there)):
                 steps = evidence.steps(transfer[location], "transfer", name)
-                told = sorted(tuple(line) for step in steps for line in step.lines)
-                fine = told == sorted(tuple(move) for move in moves) and len(steps) == bool(moves)
+                told = model.summed(line for step in steps for line in step.own)
+                fine = told == model.summed(moves) and len(steps) == bool(moves)
                 check.that(fine, f"{name} at {transfer[location]} should have moved {moves}", *steps)
         if last is not None:
             _stands(check, transfer, last)
@@ -78,7 +78,9 @@ def _on_the_road(check: Check, evidence: Evidence) -> None:
         for location in locations:
             for step in evidence.ledgers[location].steps:
                 left.update(step.units("TRANSFER_OUT"))
-                set_out.update({line.sku: line.quantity for line in step.lines if line.target == "IN_TRANSIT"})
+                for line in step.lines:
+                    set_out[line.sku] += line.quantity if line.target == "IN_TRANSIT" else 0
+        set_out = +set_out
         check.that(left == set_out, f"{brand}: {left} left, {set_out} set out")
 
 

@@ -22,7 +22,8 @@ def once(evidence: Evidence) -> Check:
             wanted = 1 if call.outcome == "OK" else 0
             check.that(len(steps) == wanted, f"{call_name(call)} has {len(steps)} effects", call, *steps)
         for step in steps:
-            fine = sorted(step.lines) == sorted(_lines(evidence, call, step))
+            fine = model.summed(step.own) == model.summed(_lines(evidence, call, step))
+            fine &= {line.lot for line in step.own} == {call.facts["lot"]} if call.facts.get("lot") else True
             check.that(fine, f"{call_name(call)} had another effect", call, step)
     for call in evidence.history.of("bulk"):
         _bulk_once(check, evidence, call)
@@ -84,7 +85,7 @@ def nothing_else(evidence: Evidence) -> Check:
         missing = sorted(set(range(1, ledger.head + 1)) - set(seqs))
         check.that(not missing, f"{location} has no position {missing[:5]}")
         for step in ledger.steps:
-            known = step.cause in (("expiry", ""), OPENING)
+            known = step.cause in (("expiry", ""), OPENING) or step.cause[0] == "lot"  # checks_lots.py says of which
             check.that(known or (location, step.cause[1]) in asked, f"nobody asked {location} for this", step)
     return check
 
@@ -136,6 +137,14 @@ def balanced(evidence: Evidence) -> Check:
             fine = available == evidence.bundles.within(bundle, free)
             check.that(fine, f"{available} of {bundle} at {location}, its components have {free}")
     return check
+
+
+def held_units(row: dict[str, Any]) -> dict[str, int]:
+    """Units of a reservation by SKU; of one that is kept by lots it may have several lines."""
+    units: dict[str, int] = {}
+    for line in row["lines"]:
+        units[line["sku"]] = units.get(line["sku"], 0) + int(line["quantity"])
+    return units
 
 
 def _held(evidence: Evidence, location: str, state: str) -> dict[str, int]:
@@ -216,8 +225,8 @@ _LIVES: Final[dict[str, tuple[list[str], ...]]] = {
 
 def _ends(check: Check, evidence: Evidence, location: str, row: dict[str, Any]) -> None:
     steps = evidence.steps(location, "reservation", row["id"])
-    units = {line["sku"]: int(line["quantity"]) for line in row["lines"]}
-    told = [next(iter({line.reason for line in step.lines})) for step in steps]
+    units = held_units(row)
+    told = [next(iter({line.reason for line in step.own})) for step in steps]
     state = row["state"].removeprefix("RESERVATION_STATE_")
     whole = all(step.units(reason) == units for step, reason in zip(steps, told, strict=True))
     check.that(whole and told in _LIVES[state], f"{row['id']} is {state} with {told}", *steps)
@@ -249,13 +258,12 @@ def _expired(check: Check, evidence: Evidence, location: str, rows: list[dict[st
 def sold_once(evidence: Evidence) -> Check:
     """Every sale reduces stock exactly once, from its own hold first, and is APPLIED."""
     check = Check("every sale takes its stock once")
-    calls = {(call.location, call.key): call for call in evidence.history.of("sale")}
     sent = documents.shipped_holds(evidence.history.end)
     for location, rows in evidence.history.end.sales.items():
         used: set[str] = set()
         by_seq = functools.partial(_first_seq, evidence, location)
         for row in sorted(rows, key=by_seq):
-            call = calls.get((location, row["client_sale_id"]))
+            call = evidence.sales_by_key.get((location, row["client_sale_id"]))
             check.that(call is not None, f"nobody rang up {row['id']}")
             applied = row["stock_effect"] == "STOCK_EFFECT_APPLIED"
             steps = evidence.steps(location, "sale", row["id"])
@@ -264,7 +272,7 @@ def sold_once(evidence: Evidence) -> Check:
                 applied and len(steps) == 1, f"{row['id']}: {row['stock_effect']}, {len(steps)} effects", *told, *steps
             )
             if call is not None and len(steps) == 1:
-                fine = _summed(steps[0].lines) == _summed(_sold(evidence, call, steps[0], used))
+                fine = model.summed(_taken(call, steps[0])) == model.summed(_sold(evidence, call, steps[0], used))
                 check.that(fine, f"{row['id']} had another effect", call, steps[0])
         for row in evidence.history.end.reservations.get(location, []):
             consumed = row["state"].endswith("_CONSUMED")
@@ -275,17 +283,16 @@ def sold_once(evidence: Evidence) -> Check:
     return check
 
 
-def _summed(lines: Iterable[model.Line]) -> dict[tuple[str, str, str, str], int]:
-    """Units by what happened to them: two bundles of a sale may share a SKU."""
-    units: dict[tuple[str, str, str, str], int] = {}
-    for sku, source, target, quantity, reason in lines:
-        what = sku, source, target, reason
-        units[what] = units.get(what, 0) + quantity
-    return units
-
-
 def _first_seq(evidence: Evidence, location: str, row: dict[str, Any]) -> int:
     return min((step.seq for step in evidence.steps(location, "sale", row["id"])), default=0)
+
+
+def _taken(call: Call, step: model.Step) -> list[model.Line]:
+    """What a sale took. Of a lot that was scanned also units that were put aside: they were in a basket."""
+    if not call.facts.get("lot"):
+        return step.own
+    aside = set(model.RETIRED.values())
+    return [line._replace(source="SELLABLE") if line.source in aside else line for line in step.own]
 
 
 def _sold(evidence: Evidence, call: Call, step: model.Step, used: set[str]) -> list[model.Line]:
@@ -295,7 +302,7 @@ def _sold(evidence: Evidence, call: Call, step: model.Step, used: set[str]) -> l
     source = "RESERVED"
     if row is not None and row["state"].endswith("_CONSUMED") and row["id"] not in used:
         used.add(row["id"])
-        held = {line["sku"]: int(line["quantity"]) for line in row["lines"]}
+        held = held_units(row)
         before = [s for s in evidence.steps(call.location, "reservation", row["id"]) if s.seq < step.seq]
         source = "ALLOCATED" if any(s.units("HOLD_CONFIRMED") for s in before) else "RESERVED"
     lines = []

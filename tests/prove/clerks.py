@@ -24,6 +24,7 @@ FATES: Final[Sequence[Sequence[str]]] = (
     ("ready", "ship", "receive", "receive", "close"),
     ("ready", "ship", "close"),
 )
+TRANSFERRED: Final = (*world.SKUS, *world.LOT_SKUS)
 #: What becomes of a count; none is left open, for a SKU is in one count at a time.
 VERDICTS: Final = ("approve", "approve", "approve", "reject", "cancel")
 
@@ -62,7 +63,7 @@ class Clerk:
         origin, destination = self._random.sample(self._brand.locations, 2)
         lines = {
             s: self._random.choice((1, 2, 3, 4))
-            for s in self._random.sample(world.SKUS, self._random.choice((1, 1, 2)))
+            for s in self._random.sample(TRANSFERRED, self._random.choice((1, 1, 2)))
         }
         key = self._key()
         rows = [{"sku": sku, "quantity": str(quantity)} for sku, quantity in lines.items()]

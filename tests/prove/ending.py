@@ -36,11 +36,14 @@ async def collect(
         if not history.end.quiet or time.monotonic() > until:
             break
         await asyncio.sleep(1)
+    if history.outage:
+        await _read_events(stack, history)
     history.end.bank = await asyncio.to_thread(books.bank, stack)
     for brand in brands:
         await _read_again(brand, history, random.Random(history.seed))
         await _read_documents(brand, history)
         await _read_bundles(brand, history)
+        await _read_lots(brand, history)
         await _read_orders(brand, history)
         await _read_stored_value(brand, history)
         for service in ("inventory", "orders"):
@@ -70,11 +73,11 @@ def _as_held_at(location: str, hold: dict[str, Any]) -> dict[str, Any]:
     return hold | {"lines": here, "location_id": hold.get("location_id") or (location if here else "")}
 
 
-def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History, waiting: Mapping[str, int]) -> str:
-    """What still moves; empty: nothing. waiting: events for the relay."""
+def _unquiet(tills: Sequence[tuple[str, watchers.Watcher]], history: History, unpublished: Mapping[str, int]) -> str:
+    """What still moves; empty: nothing. unpublished: events by service."""
     end, now = history.end, time.time()
-    if any(waiting.values()):
-        return f"events wait for the relay: {dict(waiting)}"
+    if any(unpublished.values()):
+        return f"events wait for the relay: {dict(unpublished)}"
     if live := [saga for saga in end.sagas if saga["live"]]:
         return f"{len(live)} sagas run, the first is of {live[0]['order_id']}"
     if unknown := [order for order in end.orders.values() if order["state"] == "ORDER_STATE_PENDING"]:
@@ -129,6 +132,24 @@ async def _read_bundles(brand: world.Brand, history: History) -> None:
             history.end.bundles.setdefault(location, {})[level["sku"]] = int(level["available"])
 
     await asyncio.gather(*(one(location, bundle) for location in brand.locations for bundle in history.bundles))
+
+
+async def _read_events(stack: stacks.Stack, history: History) -> None:
+    """A little more of the streams than is asked for: what was in flight when the relays were stopped."""
+    since = history.outage["stopped_at"]
+    for service in books.SERVICES:
+        history.end.events[service] = await asyncio.to_thread(books.events, stack, service, since)
+        history.end.published[service] = await books.published(stack, service, since)
+    history.end.cursors = await asyncio.to_thread(books.cursors, stack)
+
+
+async def _read_lots(brand: world.Brand, history: History) -> None:
+    for location in brand.locations:
+        at = f"/v1/locations/{location}"
+        of = {sku: await brand.pages(f"{at}/inventory/{sku}/lots", "lots") for sku in world.LOT_SKUS}
+        history.end.lots[location] = of
+        told = await brand.pages(f"{at}/exceptions", "exceptions")
+        history.end.exceptions[location] = [each for each in told if each.get("lot")]
 
 
 async def _read_orders(brand: world.Brand, history: History) -> None:

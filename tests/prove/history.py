@@ -112,6 +112,10 @@ class End:
     """By id, each with its `events`."""
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Cycle counts by id, each with its `counted` lines."""
+    lots: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    """Of each SKU that is kept by lots, what there is of each lot and of none."""
+    exceptions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """What a person is told of: of lots only."""
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Orders that are no sales, by id, each with its `payments`."""
     stored: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -120,6 +124,12 @@ class End:
     """Of each tenant, what is owed on stored value."""
     bank: list[dict[str, Any]] = field(default_factory=list)
     """The simulated bank's books: a row for each payment that it knows."""
+    events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of each service, events since the relays stood still."""
+    published: dict[str, list[str]] = field(default_factory=dict)
+    """Of each service, ids of the messages in its stream since then."""
+    cursors: dict[str, int] = field(default_factory=dict)
+    """How far Inventory has applied each key of Orders' events."""
     sagas: list[dict[str, Any]] = field(default_factory=list)
     read_at: float = 0.0
     """When sagas were read."""
@@ -132,18 +142,21 @@ class End:
 
 @dataclass(slots=True)
 class History:
-    """A whole run. locations: of each tenant. bundles: what each consists of, in every tenant. kills: {at, how, process}."""
+    """A whole run. locations: of each tenant, in a zone. bundles: what each consists of, in every tenant. kills: {at, how, process}."""
 
     seed: int
     seconds: float
     callers: int
     locations: dict[str, list[str]]
     bundles: dict[str, dict[str, int]] = field(default_factory=dict)
+    zone: str = "UTC"
     calls: list[Call] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     kills: list[dict[str, Any]] = field(default_factory=list)
     rushes: list[dict[str, Any]] = field(default_factory=list)
     """What each rush was about, and whether the last unit was sold in it: rush.py."""
+    outage: dict[str, Any] = field(default_factory=dict)
+    """When the relays stood still, how much waited, and how long it took to catch up: outage.py."""
     end: End = field(default_factory=End)
 
     def of(self, *kinds: str) -> list[Call]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.prove import made_orders, model
+from tests.prove import made_events, made_lots, made_orders, model
 from tests.prove.by_hand import HERE, START, at, attempt, call, level, movements, refusal
 from tests.prove.history import Attempt, Call, End, History, Stream
 
@@ -84,8 +84,10 @@ def history() -> History:
     )
     end.read = {"rsv_1": hold(1), "ord_1": order()}
     places = {"beauty": [HERE, AWAY, NEAR], "furniture": [THERE]}
-    made = History(1, 14, 2, places, {"S": BUNDLE}, _calls(), end=end)
+    made = History(1, 14, 2, places, {"S": BUNDLE}, calls=_calls(), end=end)
     made_orders.add(made)
+    made_lots.add(made)
+    made_events.add(made)
     made.streams.append(_stream(made))
     return made
 

@@ -105,6 +105,20 @@ class Line(NamedTuple):
     target: str
     quantity: int
     reason: str
+    lot: str = ""
+
+
+#: Why units of a lot are put aside that may not be sold any more, and where.
+RETIRED: Final = {"EXPIRED": "EXPIRED", "RECALL": "QUALITY_CONTROL"}
+
+
+def summed(lines: Iterable[Sequence[Any]]) -> dict[tuple[Any, ...], int]:
+    """Units by what happened to them, of whichever lot: SKU, from, to, reason. For lines, and whatever begins like one."""
+    units: dict[tuple[Any, ...], int] = {}
+    for sku, source, target, quantity, reason, *_ in lines:
+        what = sku, source, target, reason
+        units[what] = units.get(what, 0) + quantity
+    return units
 
 
 @dataclass(slots=True)
@@ -118,6 +132,11 @@ class Step:
     lines: list[Line] = field(default_factory=list)
     happened: list[float] = field(default_factory=list)
     """When each line happened, by whoever told of it."""
+
+    @property
+    def own(self) -> list[Line]:
+        """Without what was put aside at once as it came back: that follows from the lot."""
+        return [line for line in self.lines if line.reason not in RETIRED]
 
     def units(self, reason: str) -> dict[str, int]:
         """Units by SKU that moved for a reason."""
@@ -145,6 +164,14 @@ class Ledger:
                         state = state.moved(line.source, line.target, line.quantity)
                 self._seqs.setdefault(sku, []).append(step.seq)
                 self._states.setdefault(sku, []).append(state)
+        self._lots: dict[tuple[str, str], tuple[list[int], list[State]]] = {}
+        for step in self.steps:
+            for line in step.lines:
+                if line.lot:
+                    seqs, states = self._lots.setdefault((line.sku, line.lot), ([], []))
+                    seqs.append(step.seq)
+                    last = states[-1] if states else State()
+                    states.append(last.moved(line.source, line.target, line.quantity))
         self._times = list(itertools.accumulate((step.at for step in self.steps), max))
 
     @property
@@ -160,6 +187,16 @@ class Ledger:
         """The stock of a SKU after a position."""
         index = bisect.bisect_right(self._seqs.get(sku, []), seq)
         return self._states[sku][index - 1] if index else State()
+
+    def lots(self, sku: str) -> list[str]:
+        """Lots of a SKU that there ever was something of."""
+        return [lot for of, lot in self._lots if of == sku]
+
+    def lot_at(self, sku: str, lot: str, seq: int) -> State:
+        """The stock of a lot after a position."""
+        seqs, states = self._lots.get((sku, lot), ([], []))
+        index = bisect.bisect_right(seqs, seq)
+        return states[index - 1] if index else State()
 
     def last_until(self, time: float) -> int:
         """The last position that may have been seen at a time: it was decided by then."""
@@ -182,7 +219,7 @@ def _steps(movements: Iterable[Mapping[str, Any]]) -> list[Step]:
         step = steps.setdefault(int(row["seq"]), Step(int(row["seq"]), seconds(row["recorded_at"]), cause))
         names = (row[name].removeprefix("STOCK_STATE_") for name in ("from_state", "to_state"))
         reason = row["reason"].removeprefix("MOVEMENT_REASON_")
-        step.lines.append(Line(row["sku"], *names, int(row["quantity"]), reason))
+        step.lines.append(Line(row["sku"], *names, int(row["quantity"]), reason, row.get("lot", "")))
         step.happened.append(seconds(row["occurred_at"]))
     return list(steps.values())
 

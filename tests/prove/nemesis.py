@@ -28,6 +28,8 @@ class Nemesis:
         self._random = random.Random(f"{seed}/nemesis")
         self._history = history
         self._order: list[str] = []
+        self.spared: set[str] = set()
+        """Who is left alone for now."""
 
     async def run(self, until: float) -> None:
         """Until a time of the monotonic clock."""
@@ -38,9 +40,13 @@ class Nemesis:
             await asyncio.sleep(pause)
             await self._strike()
 
+    def kill(self, victim: str) -> None:
+        """Now."""
+        self._send(victim, signal.SIGKILL)
+
     async def _strike(self) -> None:
         count = self._random.choices((1, 2, 3), (70, 22, 8))[0]
-        victims = list(dict.fromkeys(self._next() for _ in range(count)))
+        victims = [each for each in dict.fromkeys(self._next() for _ in range(count)) if each not in self.spared]
         if self._random.random() < 0.2:
             await asyncio.gather(*(self._freeze(victim) for victim in victims))
             return

@@ -21,7 +21,9 @@ PATIENCE_SECONDS: Final = 150.0
 SOLD_OUT_SECONDS: Final = 180.0
 #: How many of a rush come one after the other, once the others have been.
 PATIENT: Final = 4
-CHANGES_MIND: Final = 0.3
+CHANGES_MIND: Final = 0.5
+#: How often somebody who was refused comes again: some others may have changed their mind.
+COMES_AGAIN: Final = (0, 0, 0, 3)
 #: Within so many seconds all come.
 COME_SECONDS: Final = 2.0
 #: How the bank treats a card, by weight. All but those that decline come to money in the end.
@@ -65,11 +67,15 @@ class Rush:
         lines = {sku: quantity for sku, quantity in zip((self._sku, self._set), basket, strict=True) if quantity}
         total = basket[0] * world.RUSH_PRICE + basket[1] * world.RUSH_SET_PRICE
         customer = self._random.randrange(len(self._credit))
-        tenders, doubtful = await self._tenders(total, customer)
-        order = await self._order(lines, tenders, doubtful=doubtful, customer=customer)
-        if order.answers and self._random.random() < CHANGES_MIND:
-            await asyncio.sleep(self._random.choice((0, 0.5, 2)))
-            await self._cancel(order.answers[0].body["id"])
+        for _ in range(1 + self._random.choice(COMES_AGAIN)):
+            tenders, doubtful = await self._tenders(total, customer)
+            order = await self._order(lines, tenders, doubtful=doubtful, customer=customer)
+            if order.answers:
+                if self._random.random() < CHANGES_MIND:
+                    await asyncio.sleep(self._random.choice((0, 0.5, 2)))
+                    await self._cancel(order.answers[0].body["id"])
+                return
+            await asyncio.sleep(self._random.uniform(0.5, 4))
 
     async def _sell_the_rest(self) -> bool:
         """Whether it came to the last unit, and nobody has one in hand who may put it back."""

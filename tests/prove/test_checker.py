@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.prove import broken_orders, checks, history, made
+from tests.prove import broken_events, broken_lots, broken_orders, checks, history, made
 from tests.prove.broken import Break, again, movement, named, told, without
 from tests.prove.by_hand import HERE, START, at, attempt, call, level, refusal
 from tests.prove.history import History
@@ -385,6 +385,8 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a bundle is not what its components are": (BALANCED, _a_wrong_number_of_sets),
     "a stream tells a component without its bundle": (STREAMS, _stream(_without_its_set)),
     "a stream tells another bundle": (STREAMS, _stream(_another_set)),
+    **broken_events.BROKEN,
+    **broken_lots.BROKEN,
     **broken_orders.BROKEN,
     "it never goes quiet": (QUIET, lambda of: setattr(of.end, "quiet", "a till is at 3 of 9")),
 }  # fmt: skip

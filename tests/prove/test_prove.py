@@ -8,14 +8,14 @@ import pytest
 
 from tests.prove import checks, nemesis, running, world
 
-SEED, SECONDS, CALLERS = 7, 100.0, 32
+PLAN = running.Plan(seed=7, seconds=100.0, callers=32, buyers=100, rushes=1)
 
 pytestmark = pytest.mark.timeout(420)
 
 
 def test_no_promise_is_broken_while_processes_are_killed() -> None:
     with world.stack() as stack:
-        history = asyncio.run(running.record(stack, seed=SEED, seconds=SECONDS, count=CALLERS))
+        history = asyncio.run(running.record(stack, PLAN))
     judged = checks.judge(history)
 
     assert [f"{check.name}: {check.violations[0]}" for check in judged if check.violations] == []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
+import functools
 import json
 import random
 import time
+import zoneinfo
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +34,10 @@ BUNDLES: Final[Mapping[str, Mapping[str, int]]] = {
     "SET-02": {"SKU-02": 1, "SKU-03": 1},
     "SET-03": {"SET-01": 1, "SKU-02": 1, "SKU-04": 1},
 }
+#: SKUs that are kept by lots, and the channel that is only given what lives for a month yet.
+LOT_SKUS: Final = ("LOT-01", "LOT-02")
+LONG_LIVED: Final = "web"
+LONG_LIVED_DAYS: Final = 30
 #: What a rush is about: a SKU of which there are few, and a bundle of it and of something that is there in plenty.
 RUSH: Final = "RUSH-{:02d}"
 RUSH_SET: Final = "RUSH-SET-{:02d}"
@@ -56,9 +63,16 @@ class Brand:
     http: httpx.AsyncClient
     locations: list[str] = field(default_factory=list)
     customers: list[str] = field(default_factory=list)
+    zone: str = field(default_factory=lambda: zone_near_midnight(dt.datetime.now(dt.UTC)))
+    """Of its shops."""
     _token: str = ""
     _until: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @functools.cached_property
+    def today(self) -> dt.date:
+        """The date in its shops when the run began."""
+        return dt.datetime.now(zoneinfo.ZoneInfo(self.zone)).date()
 
     async def token(self) -> str:
         """A token of the brand's admin, good for some minutes; asked for again until the edge answers."""
@@ -119,6 +133,12 @@ class Brand:
                 return rows
 
 
+def zone_near_midnight(now: dt.datetime) -> str:
+    """Where it is between 23 and 24 o'clock at a time in UTC: there the next midnight is less than an hour away."""
+    east = 23 - now.hour if now.hour >= 9 else -1 - now.hour
+    return f"Etc/GMT{-east:+d}" if east else "Etc/GMT"
+
+
 def reason_of(error: Any) -> str:
     """The declared reason in an error's details; UNDECLARED when there is none."""
     details = error.get("details", []) if isinstance(error, dict) else []
@@ -172,6 +192,8 @@ async def _furnish(brand: Brand, rushes: int, mine: Sequence[int]) -> None:
     sets = bundles(rushes)
     few = [RUSH.format(n) for n in range(1, rushes + 1)]
     products = [{"name": f"Thing {sku}", "variants": [{"sku": sku}]} for sku in (*SKUS, PLENTY, *few, *sets)]
+    policy = {"minimum_life_days": {LONG_LIVED: LONG_LIVED_DAYS}}
+    products += [{"name": f"Thing {sku}", "variants": [{"sku": sku, "lot_policy": policy}]} for sku in LOT_SKUS]
     await _made(brand, "/v1/products/batch-create", {"products": products})
     for bundle, units in sets.items():
         components = [{"sku": sku, "quantity": str(quantity)} for sku, quantity in units.items()]
@@ -180,7 +202,7 @@ async def _furnish(brand: Brand, rushes: int, mine: Sequence[int]) -> None:
         await _price(brand, RUSH.format(number), RUSH_PRICE)
         await _price(brand, RUSH_SET.format(number), RUSH_SET_PRICE)
     for number in range(SHOPS):
-        fields = {"name": "Shop", "type": "LOCATION_TYPE_STORE", "timezone": "Europe/Vienna", "currency_code": "EUR"}
+        fields = {"name": "Shop", "type": "LOCATION_TYPE_STORE", "timezone": brand.zone, "currency_code": "EUR"}
         capabilities = [f"LOCATION_CAPABILITY_{name}" for name in ("SELL", "SHIP_FROM")]
         body = {"location": fields | {"code": f"SHOP-{number}", "capabilities": capabilities}}
         shop_made = await _made(brand, "/v1/locations", body)
