@@ -8,7 +8,7 @@ import pytest
 
 from tests.prove import checks, nemesis, running, world
 
-PLAN = running.Plan(seed=7, seconds=100.0, callers=32, buyers=100, rushes=1)
+PLAN = running.Plan(seed=7, seconds=100.0, callers=32, buyers=100, rushes=1, relay_stopped=10.0)
 
 pytestmark = pytest.mark.timeout(420)
 
