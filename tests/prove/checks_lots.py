@@ -118,8 +118,9 @@ def put_aside(evidence: Evidence) -> Check:
             sold.setdefault((line.step.cause[1], line.lot), []).append(line)
     for (order, code), (line, *_) in sold.items():
         if line.call is not None:
-            begun, ended = line.call.attempts[0].begun, max(attempt.ended for attempt in line.call.attempts)
-            if line.lots[code].surely_unfit(begun):
+            # A date that is corrected after a sale and before it reaches the stock was over when the sale was rung up.
+            ended = max(line.step.at, *(attempt.ended for attempt in line.call.attempts))
+            if line.lots[code].surely_unfit(line.call.attempts[0].begun):
                 check.that(told[order, code] > 0, f"nobody is told that {order} sold {code}", line.call, line.step)
             elif line.lots[code].surely_fit(ended):
                 check.that(not told[order, code], f"a person is told that {order} sold {code}", line.call, line.step)
