@@ -1,6 +1,6 @@
 """Connections and transactions of a service. Every transaction has a tenant, a time limit and one way to end.
 
-`transaction` and `read` are for use cases (SQLAlchemy Core); lanes and what else is hot borrow connections with
+`transaction` and `read` are for use cases (SQLAlchemy Core), `together` is for those of which many come at once; lanes and what else is hot borrow connections with
 `lane_connection`, whose unit of work ends in `commit_with` (services/kit/pipeline.py). Worker sessions have no tenant
 until they take one with `become_app`.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import NewType
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from typing import NewType, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -18,12 +18,13 @@ import psycopg_pool
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
 
-from services.kit import deadline, errors, pipeline
+from services.kit import deadline, errors, grouping, pipeline
 
 ReadSession = NewType("ReadSession", sa_asyncio.AsyncConnection)
 WriteSession = NewType("WriteSession", sa_asyncio.AsyncConnection)
 WorkerSession = NewType("WorkerSession", sa_asyncio.AsyncConnection)
 LaneConnection = pipeline.LaneConnection
+T = TypeVar("T")
 Pool = psycopg_pool.AsyncConnectionPool[LaneConnection]
 
 SERVER_VERSION_MIN = 170006  # CVE-2025-8713: before it, statistics leak rows past row-level security
@@ -72,6 +73,7 @@ class Database:
         self._worker = sa_asyncio.create_async_engine(sqlalchemy_url(worker_url), **options)
         self._lanes = _pool(app_url, lane_connections, LANE_OPTIONS)
         self._worker_lanes = _pool(worker_url, WORKER_LANE_CONNECTIONS, WORKER_LANE_OPTIONS)
+        self._groups = grouping.Groups(self.lane_connection, "group")
         self._renewing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -84,9 +86,11 @@ class Database:
             raise UnsafeRole("PostgreSQL 17.6 or newer is needed: older ones leak rows past row-level security")
         if row[1] or row[2]:
             raise UnsafeRole("the service's role owns tables or bypasses row-level security: give it the _app role")
+        self._groups.start()
 
     async def close(self) -> None:
-        """Closes all pools."""
+        """Lets what is queued finish, and closes all pools."""
+        await self._groups.stop()
         await self._lanes.close(timeout=5)
         await self._worker_lanes.close(timeout=5)
         await self._app.dispose()
@@ -98,6 +102,13 @@ class Database:
         async with self._app.begin() as connection:
             await connection.execute(ENTER, {"tenant": tenant, "timeout": _timeout()})
             yield WriteSession(connection)
+
+    async def together(self, tenant: str, key: Hashable, work: Callable[[WriteSession], Awaitable[T]]) -> T:
+        """A unit of work that shares its transaction with others of the tenant: services/kit/grouping.py says how.
+
+        key: of what it locks.
+        """
+        return await self._groups.run(tenant, key, work)
 
     @contextlib.asynccontextmanager
     async def read(self, tenant: str, *, snapshot: bool = False) -> AsyncIterator[ReadSession]:

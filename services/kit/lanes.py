@@ -49,7 +49,7 @@ COMPANY = 1.5
 #: From here on twice as long pays: who waits would else wait for the process, which is busy with small batches.
 CROWD = 8.0
 SLOW_SECONDS = 0.025  # a batch that waits for another process's lock, or for a disk, holds up its tenant no longer
-LANES_MAX = 16  # of a batch: each has statements of its own in its trips
+LANES_MAX = 16  # of a batch
 BATCH_SIZE = prometheus_client.Histogram(
     "tillmesh_lane_batch_size", "Requests a batch.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
@@ -120,12 +120,14 @@ class Lanes(Generic[K, C, R]):
         batch_max: int = 128,
         queue_max: int = 2000,
         linger_seconds: float = LINGER_SECONDS,
+        lanes_max: int = LANES_MAX,
     ) -> None:
-        """in_flight: batches at once, 1 or 2 a core. queue_max: requests that may wait in a lane."""
+        """in_flight: batches at once, 1 or 2 a core. queue_max: requests that may wait in a lane. lanes_max: of a batch."""
         self._linger_seconds = linger_seconds
         self._company = 1.0
         self._runner = runner
         self._batch_max = batch_max
+        self._lanes_max = lanes_max
         self._queue_max = queue_max
         self._in_flight = in_flight
         self._lanes: dict[K, _Lane[K, C, R]] = {}
@@ -204,7 +206,7 @@ class Lanes(Generic[K, C, R]):
         lanes = ready.lanes
         taken, room = [lanes.popleft()], self._batch_max
         room -= len(taken[0].entries)
-        while lanes and room > 0 and len(taken) < LANES_MAX:
+        while lanes and room > 0 and len(taken) < self._lanes_max:
             taken.append(lanes.popleft())
             room -= len(taken[-1].entries)
         if lanes:
