@@ -1,8 +1,8 @@
 """Connections and transactions of a service. Every transaction has a tenant, a time limit and one way to end.
 
-`transaction` and `read` are for use cases (SQLAlchemy Core), `together` is for those of which many come at once; lanes and what else is hot borrow connections with
-`lane_connection`, whose unit of work ends in `commit_with` (services/kit/pipeline.py). Worker sessions have no tenant
-until they take one with `become_app`.
+`transaction` and `read` are for use cases (SQLAlchemy Core), `together` is for those of which many come at once; lanes
+and what else is hot borrow connections with `lane_connection`, whose unit of work ends in `commit_with`
+(services/kit/pipeline.py). Worker sessions have no tenant until they take one with `become_app`.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Database:
         self._lanes = _pool(app_url, lane_connections, LANE_OPTIONS)
         self._worker_lanes = _pool(worker_url, WORKER_LANE_CONNECTIONS, WORKER_LANE_OPTIONS)
         self._groups = grouping.Groups(self.lane_connection, "group")
+        self._read_groups = grouping.Groups(self.lane_connection, "read group", reads=True)
         self._renewing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -87,10 +88,12 @@ class Database:
         if row[1] or row[2]:
             raise UnsafeRole("the service's role owns tables or bypasses row-level security: give it the _app role")
         self._groups.start()
+        self._read_groups.start()
 
     async def close(self) -> None:
         """Lets what is queued finish, and closes all pools."""
         await self._groups.stop()
+        await self._read_groups.stop()
         await self._lanes.close(timeout=5)
         await self._worker_lanes.close(timeout=5)
         await self._app.dispose()
@@ -109,6 +112,10 @@ class Database:
         key: of what it locks.
         """
         return await self._groups.run(tenant, key, work)
+
+    async def read_together(self, tenant: str, work: Callable[[ReadSession], Awaitable[T]]) -> T:
+        """Reads that share their transaction with others of the tenant."""
+        return await self._read_groups.run(tenant, object(), work)
 
     @contextlib.asynccontextmanager
     async def read(self, tenant: str, *, snapshot: bool = False) -> AsyncIterator[ReadSession]:

@@ -5,9 +5,8 @@ of one tenant that are there at the same time begin together, send what each ask
 together. What only writes waits for the next question, or for the commit. Each has its own answer: one that raises
 leaves no trace, whatever becomes of the others, and one that PostgreSQL refuses is tried again by itself.
 
-Within a transaction locks keep nobody apart: units that may lock the same row have the same key, and are never together.
-Work that can't name what it locks before it has read asks for `alone`. Work waits for nothing but its session, and may be
-run more than once: what it does elsewhere it does after `run`.
+Locks keep nobody apart within a transaction: units that may lock the same row have one key, and are never together.
+Work waits for nothing but its session, and may be run more than once: what it does elsewhere it does after `run`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
+import psycopg_pool
 import sqlalchemy as sa
 
 from services.kit import errors, lanes, pipeline, statements, telemetry
@@ -27,19 +27,14 @@ T = TypeVar("T")
 Connection = Callable[[], contextlib.AbstractAsyncContextManager[pipeline.LaneConnection]]
 Work = Callable[[Any], Coroutine[Any, Any, Any]]
 TOGETHER_MAX: Final = 64
-_NO_PARAMETERS: Final[frozenset[str]] = frozenset()
-
-
-class Alone(Exception):
-    """Raised by work that has written nothing yet and must not share its transaction: it is run again, by itself."""
 
 
 class Session:
     """What a unit executes on: the part of SQLAlchemy's AsyncConnection that stores use (statements.Result)."""
 
-    def __init__(self, *, shared: bool) -> None:
-        """shared: with other units. wrote: something that it wrote may have been sent."""
-        self.shared = shared
+    def __init__(self, *, reads: bool) -> None:
+        """reads: only. wrote: something that it wrote may have been sent."""
+        self._reads = reads
         self.wrote = False
         self._writes = False
         self._unsent: list[pipeline.Query] = []
@@ -49,14 +44,16 @@ class Session:
 
         parameters: of one execution, or of several.
         """
-        several: Sequence[Mapping[str, Any]] = parameters if isinstance(parameters, list | tuple) else [parameters or {}]
-        made = statements.compiled(statement, frozenset(several[0]) if several[0] else _NO_PARAMETERS)
+        several: Sequence[Mapping[str, Any]] = parameters if isinstance(parameters, list) else [parameters or {}]
+        made = statements.compiled(statement, frozenset(several[0]))
+        if self._reads and not made.reads:
+            raise TypeError("this session is for reading")
         self._unsent += [made.bind(each) for each in several]
         self._writes = self._writes or not made.reads
         if made.silent:
             return statements.Result(())
         self.wrote = self._writes
-        return statements.Result(list(map(made.row, await _Trip())))
+        return made.result(await _Trip())
 
     def take(self) -> list[pipeline.Query]:
         """What is to be sent now."""
@@ -69,12 +66,6 @@ class _Trip:
 
     def __await__(self) -> Generator[_Trip, pipeline.Rows, pipeline.Rows]:
         return (yield self)
-
-
-def alone(session: object) -> None:
-    """Leaves a transaction that others share. Alone."""
-    if isinstance(session, Session) and session.shared:
-        raise Alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +87,19 @@ class _Raised:
 
 
 class _Spoiled(Exception):
-    """A unit raised after something of it had been sent."""
+    """A unit raised after something of it had been sent. error: what it raised."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class Groups:
     """Runs units of work, for one process."""
 
-    def __init__(self, connection: Connection, name: str, *, together_max: int = TOGETHER_MAX) -> None:
-        """connection: borrows one (Database.lane_connection). name: in metrics."""
+    def __init__(self, connection: Connection, name: str, *, reads: bool = False) -> None:
+        """connection: borrows one (Database.lane_connection). name: in metrics. reads: units write nothing."""
         self._lanes: lanes.Lanes[_Key, _Submission, Any] = lanes.Lanes(
-            name, _Runner(connection), batch_max=together_max, lanes_max=together_max
+            name, _Runner(connection, reads=reads), batch_max=TOGETHER_MAX, lanes_max=TOGETHER_MAX
         )
 
     def start(self) -> None:
@@ -119,8 +113,8 @@ class Groups:
     async def run(self, tenant: str, key: Hashable, work: Callable[[Any], Awaitable[T]]) -> T:
         """What work answers, once it is committed. tenant: uuid text.
 
-        What work raises; OVERLOADED; DEADLINE_EXCEEDED before it began; OUTCOME_UNKNOWN when the connection broke at the
-        commit; CONFLICT; UNAVAILABLE.
+        What work raises; OVERLOADED; DEADLINE_EXCEEDED before it began; CONFLICT; UNAVAILABLE; OUTCOME_UNKNOWN when the
+        connection broke at the commit.
         """
         submission = _Submission(cast("Work", work), contextvars.copy_context(), telemetry.traceparent())
         outcome = await self._lanes.submit(_Key(tenant, key), submission)
@@ -132,51 +126,54 @@ class Groups:
 class _Runner:
     """lanes.Runner of units."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, reads: bool) -> None:
         self._connection = connection
+        self._reads = reads
 
     async def run(self, work: Sequence[tuple[_Key, _Submission]]) -> list[Any]:
-        """What becomes of each. Those of one key are run one after the other."""
-        outcomes: list[Any] = [None] * len(work)
-        left = list(range(len(work)))
+        """What becomes of each: one transaction for the first of each key, and after it one for each of the others."""
+        tenant = work[0][0].tenant
+        first = set({key.of: n for n, (key, _) in reversed(list(enumerate(work)))}.values())
         with lanes.span("group", [submission.traceparent for _, submission in work]):
-            while left:
-                first = {work[n][0].of: n for n in reversed(left)}
-                wave = sorted(first.values())
-                found = await self._together(work[0][0].tenant, [work[n][1] for n in wave])
-                for n, outcome in zip(wave, found, strict=True):
-                    outcomes[n] = outcome
-                left = [n for n in left if n not in wave]
-        return outcomes
+            found = await self._together(tenant, [work[n][1] for n in sorted(first)])
+            outcomes = dict(zip(sorted(first), found, strict=True))
+            for n, (_, submission) in enumerate(work):
+                if n not in first:
+                    outcomes[n] = await self._by_itself(tenant, submission)
+        return [outcomes[n] for n in range(len(work))]
 
     async def resolve(self, work: Sequence[tuple[_Key, _Submission]]) -> list[Any]:
         """What was to be done is known to its callers only; they find out by its keys."""
         return [errors.OutcomeUnknown() for _ in work]
 
     async def _together(self, tenant: str, work: Sequence[_Submission]) -> list[Any]:
+        """OperationalError, CommitLost: as a whole, and before anything else was committed."""
         try:
-            outcomes = await self._transact(tenant, work, shared=len(work) > 1)
+            return await self._transact(tenant, work)
         except psycopg.OperationalError:
             raise
         except (psycopg.Error, _Spoiled):
-            outcomes = [_Raised(Alone())] * len(work)
-        for n, outcome in enumerate(outcomes):
-            if isinstance(outcome, _Raised) and isinstance(outcome.error, Alone):
-                outcomes[n] = await self._by_itself(tenant, work[n])
-        return outcomes
+            return [await self._by_itself(tenant, each) for each in work]
 
     async def _by_itself(self, tenant: str, work: _Submission) -> Any:
+        """What becomes of one. Nothing is raised: others of its batch may be committed already."""
         try:
-            return (await self._transact(tenant, [work], shared=False))[0]
-        except psycopg.OperationalError:
-            raise
+            return (await self._transact(tenant, [work]))[0]
+        except _Spoiled as spoiled:
+            return _Raised(spoiled.error)
+        except lanes.CommitLost:
+            return errors.OutcomeUnknown()
+        except psycopg.errors.TransactionRollback:
+            return errors.Conflict()
+        except (psycopg.OperationalError, psycopg_pool.PoolTimeout):
+            return errors.Unavailable()
         except psycopg.Error as error:
             return _Raised(error)
 
-    async def _transact(self, tenant: str, work: Sequence[_Submission], *, shared: bool) -> list[Any]:
+    async def _transact(self, tenant: str, work: Sequence[_Submission]) -> list[Any]:
         """One transaction. CommitLost."""
         async with self._connection() as connection:
-            units = [_Unit(each, shared=shared) for each in work]
+            units = [_Unit(each, reads=self._reads) for each in work]
             try:
                 await self._drive(connection, tenant, units)
                 writes = [query for unit in units if not unit.failed for query in unit.session.take()]
@@ -200,15 +197,16 @@ class _Runner:
                 if unit.go_on(found[at - 1]):
                     still.append(unit)
             asking = still
-            if any(unit.failed and unit.session.wrote for unit in units) and len(units) > 1:
-                raise _Spoiled
+            for unit in units:
+                if isinstance(unit.outcome, _Raised) and unit.session.wrote:
+                    raise _Spoiled(unit.outcome.error)
 
 
 class _Unit:
     """A unit that is run, step by step, in the context of who asked for it."""
 
-    def __init__(self, submission: _Submission, *, shared: bool) -> None:
-        self.session = Session(shared=shared)
+    def __init__(self, submission: _Submission, *, reads: bool) -> None:
+        self.session = Session(reads=reads)
         self.outcome: Any = None
         self._context = submission.context.copy()
         self._coroutine = submission.work(self.session)

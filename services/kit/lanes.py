@@ -122,7 +122,7 @@ class Lanes(Generic[K, C, R]):
         linger_seconds: float = LINGER_SECONDS,
         lanes_max: int = LANES_MAX,
     ) -> None:
-        """in_flight: batches at once, 1 or 2 a core. queue_max: requests that may wait in a lane. lanes_max: of a batch."""
+        """in_flight: batches at once, 1 or 2 a core. queue_max: requests that wait in a lane. lanes_max: of a batch."""
         self._linger_seconds = linger_seconds
         self._company = 1.0
         self._runner = runner

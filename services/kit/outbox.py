@@ -25,7 +25,7 @@ SELECT current_setting('app.tenant_id')::uuid, n.key, n.seq_from, n.seq_to, n.ep
        n.occurred_at, coalesce(CAST(:recorded_at AS timestamptz), (SELECT clock_timestamp())),
        n.traceparent, n.causation_id, n.data
 FROM unnest(CAST(:keys AS text[]), CAST(:seq_froms AS bigint[]), CAST(:seq_tos AS bigint[]), CAST(:epochs AS bigint[]),
-            CAST(:ids AS uuid[]), CAST(:shards AS smallint[]), CAST(:types AS text[]), CAST(:occurred AS timestamptz[]),
+            CAST(:ids AS uuid[]), CAST(:shards AS bigint[]), CAST(:types AS text[]), CAST(:occurred AS timestamptz[]),
             CAST(:traceparents AS text[]), CAST(:causations AS text[]), CAST(:datas AS bytea[]))
      AS n (key, seq_from, seq_to, epoch, id, shard, type, occurred_at, traceparent, causation_id, data)
 """)

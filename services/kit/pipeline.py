@@ -32,11 +32,15 @@ _BINARY: Final = pq.Format.BINARY
 
 
 class Statement:
-    """SQL with parameters $1, $2, …, each of the type of its cast or its column."""
+    """SQL with parameters $1, $2, …, each of the type of its cast or its column.
 
-    __slots__ = ("name", "sql")
+    columns: names of what it answers, once it has answered a row.
+    """
+
+    __slots__ = ("columns", "name", "sql")
 
     def __init__(self, sql: str) -> None:
+        self.columns: tuple[str, ...] = ()
         self.sql = sql.encode()
         self.name = b"p" + hashlib.blake2s(self.sql, digest_size=10).hexdigest().encode()
 
@@ -111,7 +115,7 @@ class LaneConnection(psycopg.AsyncConnection[Any]):
             # Cancelled, late or broken: what is still on its way would be taken for the next trip's answers.
             pgconn.finish()
             raise
-        return self._read(results, new)
+        return self._read(queries, results, new)
 
     def _send(self, queries: Sequence[Query]) -> dict[int, bytes]:
         """Sends all. Answers position in the results -> name, of what is prepared on the way."""
@@ -129,7 +133,7 @@ class LaneConnection(psycopg.AsyncConnection[Any]):
         pgconn.pipeline_sync()
         return new
 
-    def _read(self, results: Sequence[pq.abc.PGresult], new: dict[int, bytes]) -> list[Rows]:
+    def _read(self, queries: Sequence[Query], results: Sequence[pq.abc.PGresult], new: dict[int, bytes]) -> list[Rows]:
         answers: list[Rows] = []
         for position, result in enumerate(results):
             if result.status not in _OK:
@@ -137,6 +141,10 @@ class LaneConnection(psycopg.AsyncConnection[Any]):
             if position in new:
                 self._known.add(new[position])
             elif result.status == _ROWS and result.ntuples:
+                statement = queries[len(answers)][0]
+                if not statement.columns:
+                    names = [result.fname(number) or b"" for number in range(result.nfields)]
+                    statement.columns = tuple(name.decode() for name in names)
                 transformer = adapt.Transformer.from_context(self)
                 transformer.set_pgresult(result)
                 answers.append(transformer.load_rows(0, result.ntuples, tuple))

@@ -1,4 +1,4 @@
-"""SQLAlchemy Core statements as queries of a pipelined connection: the same text, parameters in binary, rows with names.
+"""SQLAlchemy Core statements as queries of a pipelined connection: parameters in binary, rows with names.
 
 A statement that is made once, at the top of a module, is compiled once for each set of parameters; what is put together
 for a call is compiled for that call, which costs as much as ten executions. `IN` has no text of its own until it is
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import functools
 import json
 import re
 import struct
@@ -28,6 +29,7 @@ from services.kit import binary, pipeline
 # Its parameters are numbered and cast, which is what pipelined statements need; the driver itself isn't used.
 _DIALECT: Final = asyncpg.dialect()  # type: ignore[no-untyped-call]
 _CAST: Final = re.compile(r"CAST\(:(\w+) AS ([\w\[\] ]+)\)")
+_UNCAST: Final = re.compile(r"(?<![:\w]):[a-z]\w*")
 _SILENT: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b(?!.*\bRETURNING\b)", re.IGNORECASE | re.DOTALL)
 _READS: Final = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 _SMALL: Final = struct.Struct(">h").pack
@@ -110,9 +112,12 @@ class Compiled:
 
     statement: pipeline.Statement
     parameters: Sequence[tuple[str, Any, Encoder]]
-    row: Callable[[Sequence[Any]], Any]
     silent: bool
     reads: bool
+
+    def result(self, rows: pipeline.Rows) -> Result:
+        """Its answer."""
+        return Result([_row(self.statement.columns)(row) for row in rows])
 
     def bind(self, values: Mapping[str, Any]) -> pipeline.Query:
         """With its parameters. KeyError when one is missing."""
@@ -123,6 +128,13 @@ class Compiled:
                 raise KeyError(name)
             bound.append(None if value is None else encode(value))
         return self.statement, bound
+
+
+@functools.lru_cache(maxsize=1000)
+def _row(columns: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
+    named: Any = collections.namedtuple("Row", columns, rename=True)  # type: ignore[misc]  # noqa: PYI024  # one a query
+    make: Callable[[Sequence[Any]], Any] = named._make
+    return make
 
 
 _compiled: weakref.WeakKeyDictionary[Any, dict[frozenset[str], Compiled]] = weakref.WeakKeyDictionary()
@@ -147,23 +159,22 @@ def _of_core(statement: Any, names: frozenset[str]) -> Compiled:
         (name, _MISSING if kinds[name].required else defaults[name], _encoder(kinds[name].type))
         for name in as_text.positiontup or ()
     ]
-    columns = getattr(statement, "exported_columns", None)
-    return _made(as_text.string, parameters, columns.keys() if columns is not None else ())
+    return _made(as_text.string, parameters)
 
 
 def _of_text(statement: sa.TextClause) -> Compiled:
     kinds = dict(_CAST.findall(statement.text))
     numbers = {name: f"${number}::{kind}" for number, (name, kind) in enumerate(kinds.items(), 1)}
-    parameters = [(name, _MISSING, binary.ENCODERS[kind]) for name, kind in kinds.items()]
-    return _made(_CAST.sub(lambda found: numbers[found[1]], statement.text), parameters, ())
+    parameters = [(name, _MISSING, _uuid if kind == "uuid" else binary.ENCODERS[kind]) for name, kind in kinds.items()]
+    sql = _CAST.sub(lambda found: numbers[found[1]], statement.text)
+    if (uncast := _UNCAST.search(sql)) is not None:
+        raise TypeError(f"a text has to cast its parameters, as in CAST({uncast[0]} AS text)")
+    return _made(sql, parameters)
 
 
-def _made(sql: str, parameters: Sequence[tuple[str, Any, Encoder]], columns: Sequence[str]) -> Compiled:
-    row: Callable[[Sequence[Any]], Any] = tuple
-    if columns:
-        row = collections.namedtuple("Row", columns, rename=True)._make  # type: ignore[misc]  # as its columns are
+def _made(sql: str, parameters: Sequence[tuple[str, Any, Encoder]]) -> Compiled:
     silent, reads = _SILENT.match(sql) is not None, _READS.match(sql) is not None
-    return Compiled(pipeline.Statement(sql), parameters, row, silent, reads)
+    return Compiled(pipeline.Statement(sql), parameters, silent, reads)
 
 
 def _encoder(kind: sa.types.TypeEngine[Any]) -> Encoder:

@@ -63,9 +63,9 @@ class Orders:
     """One process of the service. Its parts can run alone: rpcs, relay, consumers."""
 
     def __init__(self, config: Settings) -> None:
-        # One connection more than batches, so that a lost commit can be resolved while others run.
+        # Of sales' batches, of groups, and one more, so that a lost commit can be resolved while others run.
         self.db = database.Database(
-            config.database_url, config.worker_database_url, lane_connections=config.lane_batches + 1
+            config.database_url, config.worker_database_url, lane_connections=2 * config.lane_batches + 1
         )
         self.process = process.Process(config, SERVICE, self.db)
         channel = self.process.channel("inventory", config.inventory_address)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 metadata = sa.MetaData()
+JSON = pg.JSONB(none_as_null=True)
 
 
 def _columns(kind: type[sa.types.TypeEngine[Any]] | sa.types.TypeEngine[Any], *names: str) -> list[sa.Column[Any]]:
@@ -41,7 +42,7 @@ sales_order = sa.Table(
     *_columns(sa.Text, "address_id", "country_code", "delivery_method", "tax_country", "price_list", "cancel_note"),
     *_columns(sa.Text, "external_reference", "marketplace", "note"),
     *_columns(sa.Boolean, "prices_held"),
-    *_columns(pg.JSONB, "content"),
+    *_columns(JSON, "content"),
 )
 
 
@@ -70,7 +71,7 @@ order_line = _part(
     *_columns(sa.BigInteger, "quantity", "unit_price", "net_amount", "tax_amount", "discount_amount"),
     *_columns(sa.BigInteger, "canceled_quantity"),
     *_columns(sa.Text, "sku", "name", "category", "price_id", "tax_category", "lot"),
-    *_columns(pg.JSONB, "taxes", "discounts", "components"),
+    *_columns(JSON, "taxes", "discounts", "components"),
 )
 
 order_tender = _part(

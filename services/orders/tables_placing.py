@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.orders.tables import _at, _columns, metadata
+from services.orders.tables import JSON, _at, _columns, metadata
 
 order_group = sa.Table(
     "order_group",
@@ -64,7 +64,7 @@ order_saga = sa.Table(
     *_columns(sa.Integer, "attempts"),
     *_columns(sa.Text, "principal", "method", "request_key", "failure", "failure_code"),
     *_columns(sa.LargeBinary, "fingerprint"),
-    *_columns(pg.JSONB, "plan"),
+    *_columns(JSON, "plan"),
     _at("due_at"),
     _at("deadline_at"),
     _at("created_at"),

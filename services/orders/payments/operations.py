@@ -13,18 +13,20 @@ import asyncio
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 import structlog
 
 from services.kit import database, deadline, errors, ids, outbox
+from services.kit import events as kit_events
 from services.orders.domain import payments as domain
 from services.orders.payments import drafts, ledgers, port, units
 from services.orders.payments.providers import registry
 from services.orders.store import payments as store
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 10.0
 """A provider is waited for so long; less than store.DUE_SECONDS, so that nobody else looks while we wait."""
@@ -33,6 +35,11 @@ Heard = Callable[[str, str], None]
 """Called after a commit with (tenant TypeID, key of an event)."""
 Guard = Callable[[database.WriteSession], Awaitable[None]]
 """Refuses a new payment, in the transaction that makes it; a repeat isn't asked about again."""
+Work = Callable[[units.Unit], Awaitable[T]]
+
+
+class _OwnBooks(Exception):
+    """The payment's books are ours: its account is locked as well, which others may have locked in the same group."""
 
 
 class Operations:
@@ -49,8 +56,12 @@ class Operations:
         self, tenant: str, order: port.OrderRef, tender: port.Tender, key: str, *, guard: Guard | None = None
     ) -> port.Movement:
         """See port.Payments. guard: see Guard."""
-        async with self._transaction(tenant) as unit:
-            begun = await self._begin_authorisation(unit, tenant, order, tender, key, guard)
+
+        async def work(unit: units.Unit) -> units.Begun:
+            return await self._begin_authorisation(unit, tenant, order, tender, key, guard)
+
+        shares = tender.method is port.Method.CARD and guard is None  # else rows are locked that others have as well
+        begun = await (self._together(tenant, order.id, work) if shares else self._apart(tenant, work))
         return await self._end(tenant, begun)
 
     async def record(
@@ -173,9 +184,19 @@ class Operations:
         return await unit.settle(payment, operation, outcome)
 
     async def _move(self, tenant: str, wanted: domain.Operation, *, everything: bool = False) -> port.Movement:
-        async with self._transaction(tenant) as unit:
-            payment = await units.found(unit.session, wanted.payment_id, lock=True)
-            begun = await self._begin_move(unit, payment, wanted, everything=everything)
+        def begin(*, shared: bool) -> Work[units.Begun]:
+            async def work(unit: units.Unit) -> units.Begun:
+                payment = await units.found(unit.session, wanted.payment_id, lock=True)
+                if shared and payment.provider in domain.OWN_BOOKS:
+                    raise _OwnBooks
+                return await self._begin_move(unit, payment, wanted, everything=everything)
+
+            return work
+
+        try:
+            begun = await self._together(tenant, wanted.payment_id, begin(shared=True))
+        except _OwnBooks:
+            begun = await self._apart(tenant, begin(shared=False))
         return await self._end(tenant, begun)
 
     async def _begin_move(
@@ -214,7 +235,7 @@ class Operations:
             outcome = port.Outcome(port.Status.DECLINED, code=refused.code)
         if outcome is None or outcome.status in (port.Status.PENDING, port.Status.ABSENT):
             return await self._postpone(tenant, begun)
-        return await self._settle(tenant, begun.operation.id, outcome)
+        return await self._settle(tenant, begun, outcome)
 
     async def _ask(self, tenant: str, begun: units.Begun) -> port.Outcome | None:
         payment, operation = begun.payment, begun.operation
@@ -253,14 +274,18 @@ class Operations:
             payment, operation = await unit.locked(begun.operation.id)
         return units.movement(payment, operation)
 
-    async def _settle(self, tenant: str, operation_id: uuid.UUID, outcome: port.Outcome) -> port.Movement:
+    async def _settle(self, tenant: str, open_: units.Begun, outcome: port.Outcome) -> port.Movement:
         """Notes an outcome. Whoever comes second finds it noted."""
-        async with self._transaction(tenant) as unit:
-            payment, operation = await unit.locked(operation_id)
+
+        async def work(unit: units.Unit) -> units.Begun:
+            payment = await units.found(unit.session, open_.payment.id, lock=True)
+            operation = await store.operation(unit.session, open_.operation.id) or open_.operation
             if operation.progress in domain.OPEN:
-                begun = await self._settle_open(unit, payment, operation, outcome)
-                payment, operation = begun.payment, begun.operation
-        return units.movement(payment, operation)
+                return await self._settle_open(unit, payment, operation, outcome)
+            return units.Begun(payment, operation, fresh=False)
+
+        settled = await self._together(tenant, open_.payment.id, work)
+        return units.movement(settled.payment, settled.operation)
 
     @staticmethod
     async def _settle_open(
@@ -270,6 +295,23 @@ class Operations:
             payment = await units.settle_voided(unit, payment)
         return await unit.settle(payment, operation, outcome)
 
+    async def _together(self, tenant: str, key: uuid.UUID, work: Work[T]) -> T:
+        """A unit of work along with others (Database.together), as many come at once. Its events are told after it."""
+
+        async def told(session: database.WriteSession) -> tuple[T, list[kit_events.Event]]:
+            unit = units.Unit(session)
+            done = await work(unit)
+            await outbox.append(session, unit.told)
+            return done, unit.told
+
+        done, events = await self._db.together(tenant, key, told)
+        self._tell(tenant, events)
+        return done
+
+    async def _apart(self, tenant: str, work: Work[T]) -> T:
+        async with self._transaction(tenant) as unit:
+            return await work(unit)
+
     @contextlib.asynccontextmanager
     async def _transaction(self, tenant: str) -> AsyncIterator[units.Unit]:
         """A unit of work, whose events are written at its end and told after its commit."""
@@ -277,7 +319,10 @@ class Operations:
             unit = units.Unit(session)
             yield unit
             await outbox.append(session, unit.told)
-        for event in unit.told:
+        self._tell(tenant, unit.told)
+
+    def _tell(self, tenant: str, told: Sequence[kit_events.Event]) -> None:
+        for event in told:
             self._heard(ids.encode("ten", uuid.UUID(tenant)), event.key)
 
 

@@ -31,8 +31,11 @@ class Asking:
         """The order that a key stands for; None: none. IdempotencyKeyReused; InFlight."""
         if not key:
             return None
-        async with self._db.read(tenant.uuid) as session:
-            found = await store.by_key(session, tenant.uuid, principal, method, key)
+
+        async def look_up(session: database.ReadSession) -> sagas.Earlier | None:
+            return await store.by_key(session, tenant.uuid, principal, method, key)
+
+        found = await self._db.read_together(tenant.uuid, look_up)
         if found is None:
             return None
         if found.fingerprint != fingerprint:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import sqlalchemy.exc
+import psycopg
 
 from services.kit import database, deadline, errors, failpoints, ids, outbox
 from services.orders import events
@@ -173,18 +173,21 @@ class Effects:
         return await failpoints.effect("begin", self._begin(tenant, saga, build, sent_to))
 
     async def _begin(self, tenant: Tenant, saga: sagas.Saga, build: Build, sent_to: SentTo | None) -> sale.Order:
+        async def work(session: database.WriteSession) -> sale.Order:
+            at = await saga_store.begin(session, tenant.uuid, saga)
+            if at is None:
+                raise Taken
+            order = build(at)
+            await store.insert(session, tenant.uuid, order, None)
+            await self._keep_recipient(session, tenant, order.id, sent_to)
+            told = _told(Machine.ORDER, "", sale.OrderState.PENDING.name, order, order.actor)
+            await store.start_history(session, tenant.uuid, order.id, [told])
+            return order
+
         try:
-            async with self._db.transaction(tenant.uuid) as session:
-                if not await saga_store.begin(session, tenant.uuid, saga):
-                    raise Taken
-                order = build(await store.now(session))
-                await store.insert(session, tenant.uuid, order, None)
-                await self._keep_recipient(session, tenant, order.id, sent_to)
-                told = _told(Machine.ORDER, "", sale.OrderState.PENDING.name, order, order.actor)
-                await store.add_history(session, tenant.uuid, order.id, [told])
-                return order
-        except sqlalchemy.exc.IntegrityError as error:
-            if "sales_order_marketplace" in str(error.orig):
+            return await self._db.together(tenant.uuid, saga.order_id, work)
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.constraint_name == "sales_order_marketplace":
                 raise errors.AlreadyExists("order") from None
             raise
 
@@ -227,8 +230,10 @@ class Effects:
         await failpoints.effect("advance", self._advance(tenant, saga))
 
     async def _advance(self, tenant: Tenant, saga: sagas.Saga) -> None:
-        async with self._db.transaction(tenant.uuid) as session:
+        async def work(session: database.WriteSession) -> None:
             await saga_store.advance(session, tenant.uuid, saga)
+
+        await self._db.together(tenant.uuid, saga.order_id, work)
 
     async def postpone(self, tenant: Tenant, saga: sagas.Saga, seconds: float) -> None:
         """Leaves the saga to whoever comes by then. saga_store.Superseded."""
@@ -261,7 +266,7 @@ class Effects:
     async def _place(
         self, tenant: Tenant, saga: sagas.Saga, pending: sale.Order, reservation: port.Reservation
     ) -> sale.Order:
-        async with self._db.transaction(tenant.uuid) as session:
+        async def work(session: database.WriteSession) -> sale.Order:
             await store.lock(session, tenant.uuid, saga.order_id)  # before the saga, as who begins another does
             at = await saga_store.finish(session, tenant.uuid, saga, succeeded=True)
             groups = placement.groups_of(
@@ -282,7 +287,9 @@ class Effects:
                 _moved(machines.ORDER.move(pending.state, order.state, machines.By.SYSTEM), order),
                 *(_moved(machines.FULFILLMENT.begin(group.state), order, group.id) for group in groups),
             ]
-            order = await self._tell(session, tenant, pb.OrderPlaced, order, entries, saga)
+            return await self._tell(session, tenant, pb.OrderPlaced, order, entries, saga)
+
+        order = await self._db.together(tenant.uuid, saga.order_id, work)
         self._heard(tenant.id, ids.encode("ord", order.id))
         return order
 

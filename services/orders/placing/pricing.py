@@ -45,8 +45,7 @@ class Pricing:
         codes = list(dict.fromkeys(line.code for line in content.lines))
         found = await self._items.resolve(ids.encode("loc", content.location_id), codes, content.price_list)
         country = await self._country(tenant, content, found.store)
-        async with self._db.read(tenant.uuid) as session:
-            policy = await taxes.get(session, tenant.uuid, country) if country else None
+        policy = await self._policy(tenant, country) if country else None
         quote = placement.price(
             content,
             found.items,
@@ -57,6 +56,12 @@ class Pricing:
         )
         placement.expect_total(quote, expected_total)
         return Priced(quote, found.store)
+
+    async def _policy(self, tenant: Tenant, country: str) -> placement.TaxPolicy | None:
+        async def get(session: database.ReadSession) -> placement.TaxPolicy | None:
+            return await taxes.get(session, tenant.uuid, country)
+
+        return await self._db.read_together(tenant.uuid, get)
 
     async def held(self, content: placement.Content, draft: sale.Order, expected_total: int | None) -> Priced:
         """The prices of a draft that are held. PriceChanged; LocationNotCapable; NotFound (location).

@@ -22,7 +22,7 @@ INSERT INTO order_draft_due (tenant_id, order_id, due_at)
 VALUES (current_setting('app.tenant_id')::uuid, :order_id, :due_at)
 ON CONFLICT (tenant_id, order_id) DO UPDATE SET due_at = excluded.due_at
 """)
-DROP_DUE = sa.text("DELETE FROM order_draft_due WHERE order_id = :order_id")
+DROP_DUE = sa.text("DELETE FROM order_draft_due WHERE order_id = CAST(:order_id AS uuid)")
 DUE = sa.text("""
 SELECT tenant_id, order_id FROM order_draft_due WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT :limit
 """)

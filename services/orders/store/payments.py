@@ -49,25 +49,61 @@ RETURNING o.tenant_id, o.id, o.attempts
 """)
 
 
+_OPERATIONS: Final = sa.select(*(payment_operation.c[name] for name in _OPERATION))
+_PAYMENTS: Final = sa.select(*(payment.c[name] for name in _FIELDS))
+_GET: Final = _PAYMENTS.where(payment.c.id == sa.bindparam("of_payment"))
+_GET_LOCKED: Final = _GET.with_for_update()
+_INSERT: Final = sa.insert(payment).values(
+    tenant_id=TENANT,
+    occurred_at=sa.func.coalesce(sa.bindparam("occurred", type_=payment.c.occurred_at.type), NOW),
+    created_at=NOW,
+    updated_at=NOW,
+)
+_SAVE: Final = sa.update(payment).where(payment.c.id == sa.bindparam("of_payment")).values(updated_at=NOW)
+_OPEN: Final = sa.literal([int(each) for each in domain.OPEN], pg.ARRAY(sa.BigInteger))
+_IS_OPEN: Final = payment_operation.c.progress == sa.any_(_OPEN)
+_ADD_OPERATION: Final = (
+    pg.insert(payment_operation)
+    .values(
+        tenant_id=TENANT,
+        created_at=NOW,
+        due_at=NOW + dt.timedelta(seconds=DUE_SECONDS),
+        settled_at=sa.case((sa.bindparam("is_open", type_=sa.Boolean), sa.null()), else_=NOW),
+    )
+    .on_conflict_do_nothing(index_elements=["tenant_id", "kind", "key"])
+    .returning(payment_operation.c.id)
+)
+_ONE: Final = _OPERATIONS.where(payment_operation.c.id == sa.bindparam("of_operation"))
+_BY_KEY: Final = _OPERATIONS.where(
+    payment_operation.c.kind == sa.bindparam("of_kind"), payment_operation.c.key == sa.bindparam("of_key")
+)
+_OPEN_OPERATIONS: Final = (
+    _OPERATIONS.where(payment_operation.c.payment_id == sa.bindparam("of_payment"), _IS_OPEN)
+    .order_by(payment_operation.c.id)
+    .limit(500)
+)
+_SAVE_OPERATION: Final = (
+    sa.update(payment_operation)
+    .where(payment_operation.c.id == sa.bindparam("of_operation"))
+    .values(settled_at=sa.case((sa.bindparam("is_open", type_=sa.Boolean), sa.null()), else_=NOW))
+)
+
+
 async def insert(session: database.WriteSession, made: domain.Payment) -> None:
     """A new payment. Times that aren't given are now."""
     values = {name: getattr(made, name) for name in _FIELDS if name not in ("occurred_at", "created_at")}
-    occurred = NOW if made.occurred_at is None else made.occurred_at
-    times = {"occurred_at": occurred, "created_at": NOW, "updated_at": NOW}
-    await session.execute(sa.insert(payment).values(tenant_id=TENANT, **values, **times))
+    await session.execute(_INSERT, {**values, "occurred": made.occurred_at})
 
 
 async def get(session: Session, payment_id: uuid.UUID, *, lock: bool = False) -> domain.Payment | None:
     """A payment; locked, it is the first lock that an operation takes."""
-    query = sa.select(*(payment.c[name] for name in _FIELDS)).where(payment.c.id == payment_id)
-    row = (await session.execute(query.with_for_update() if lock else query)).one_or_none()
+    row = (await session.execute(_GET_LOCKED if lock else _GET, {"of_payment": payment_id})).one_or_none()
     return None if row is None else _payment(row)
 
 
 async def by_reference(session: Session, provider: domain.Provider, reference: str) -> domain.Payment | None:
     """The payment that a provider calls so."""
-    query = sa.select(*(payment.c[name] for name in _FIELDS))
-    query = query.where(payment.c.provider == int(provider), payment.c.reference == reference)
+    query = _PAYMENTS.where(payment.c.provider == int(provider), payment.c.reference == reference)
     row = (await session.execute(query)).one_or_none()
     return None if row is None else _payment(row)
 
@@ -81,7 +117,7 @@ async def of_order(
     limit: int = 500,
 ) -> list[domain.Payment]:
     """Payments of an order, the oldest first. places: only those that were made there."""
-    query = sa.select(*(payment.c[name] for name in _FIELDS)).where(payment.c.order_id == order_id)
+    query = _PAYMENTS.where(payment.c.order_id == order_id)
     if places is not None:
         query = query.where(payment.c.location_id.in_(places))
     if after is not None:
@@ -92,7 +128,7 @@ async def of_order(
 async def save(session: database.WriteSession, changed: domain.Payment) -> None:
     """What operations change of a payment that is locked."""
     values = {name: getattr(changed, name) for name in _CHANGING}
-    await session.execute(sa.update(payment).where(payment.c.id == changed.id).values(**values, updated_at=NOW))
+    await session.execute(_SAVE, {**values, "of_payment": changed.id})
 
 
 def _payment(row: sa.Row[Any]) -> domain.Payment:
@@ -108,47 +144,37 @@ def _payment(row: sa.Row[Any]) -> domain.Payment:
 async def add_operation(session: database.WriteSession, made: domain.Operation) -> bool:
     """A new operation; False when its kind and key are taken: waits for who is taking them."""
     values = {name: getattr(made, name) for name in _OPERATION if name not in ("created_at", "settled_at")}
-    times = {
-        "created_at": NOW,
-        "due_at": NOW + dt.timedelta(seconds=DUE_SECONDS),
-        "settled_at": None if made.progress in domain.OPEN else NOW,
-    }
-    insert_ = pg.insert(payment_operation).values(tenant_id=TENANT, **values, **times)
-    insert_ = insert_.on_conflict_do_nothing(index_elements=["tenant_id", "kind", "key"])
-    return (await session.execute(insert_.returning(payment_operation.c.id))).one_or_none() is not None
+    added = await session.execute(_ADD_OPERATION, {**values, "is_open": made.progress in domain.OPEN})
+    return added.one_or_none() is not None
 
 
 async def operation(session: Session, operation_id: uuid.UUID) -> domain.Operation | None:
     """An operation."""
-    return await _one(session, payment_operation.c.id == operation_id)
+    return _first(await session.execute(_ONE, {"of_operation": operation_id}))
 
 
 async def by_key(session: Session, kind: domain.Kind, key: str) -> domain.Operation | None:
     """The operation that a caller's key stands for."""
-    c = payment_operation.c
-    return await _one(session, sa.and_(c.kind == int(kind), c.key == key))
+    return _first(await session.execute(_BY_KEY, {"of_kind": int(kind), "of_key": key}))
 
 
 async def operations(session: Session, payment_id: uuid.UUID, limit: int = 500) -> list[domain.Operation]:
     """Operations of a payment, the oldest first."""
     c = payment_operation.c
-    query = sa.select(*(c[name] for name in _OPERATION)).where(c.payment_id == payment_id).order_by(c.id).limit(limit)
+    query = _OPERATIONS.where(c.payment_id == payment_id).order_by(c.id).limit(limit)
     return [_operation(row) for row in await session.execute(query)]
 
 
 async def last_operation(session: Session, payment_id: uuid.UUID) -> domain.Operation:
     """The newest operation of a payment; each has one."""
     c = payment_operation.c
-    query = sa.select(*(c[name] for name in _OPERATION)).where(c.payment_id == payment_id)
+    query = _OPERATIONS.where(c.payment_id == payment_id)
     return _operation((await session.execute(query.order_by(c.id.desc()).limit(1))).one())
 
 
 async def open_operations(session: Session, payment_id: uuid.UUID) -> list[domain.Operation]:
     """Those whose outcome isn't known, the oldest first. At most 500: an amount that is set aside has to end first."""
-    c = payment_operation.c
-    query = sa.select(*(c[name] for name in _OPERATION))
-    query = query.where(c.payment_id == payment_id, c.progress.in_([int(each) for each in domain.OPEN]))
-    return [_operation(row) for row in await session.execute(query.order_by(c.id).limit(500))]
+    return [_operation(row) for row in await session.execute(_OPEN_OPERATIONS, {"of_payment": payment_id})]
 
 
 async def save_operation(session: database.WriteSession, changed: domain.Operation) -> None:
@@ -157,9 +183,10 @@ async def save_operation(session: database.WriteSession, changed: domain.Operati
         "progress": int(changed.progress),
         "reference": changed.reference,
         "code": changed.code,
-        "settled_at": None if changed.progress in domain.OPEN else NOW,
+        "is_open": changed.progress in domain.OPEN,
+        "of_operation": changed.id,
     }
-    await session.execute(sa.update(payment_operation).where(payment_operation.c.id == changed.id).values(**values))
+    await session.execute(_SAVE_OPERATION, values)
 
 
 async def postpone(session: database.WriteSession, operation_id: uuid.UUID, seconds: float) -> None:
@@ -176,9 +203,8 @@ async def claim_due(session: database.WorkerSession, limit: int) -> Sequence[Any
     return (await session.execute(CLAIM, {"limit": limit})).all()
 
 
-async def _one(session: Session, condition: sa.ColumnElement[bool]) -> domain.Operation | None:
-    query = sa.select(*(payment_operation.c[name] for name in _OPERATION)).where(condition)
-    row = (await session.execute(query)).one_or_none()
+def _first(rows: sa.CursorResult[Any]) -> domain.Operation | None:
+    row = rows.one_or_none()
     return None if row is None else _operation(row)
 
 

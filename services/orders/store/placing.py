@@ -29,6 +29,39 @@ DELIVERY: Final = 1
 PICKUP: Final = 2
 NUMBERS_AT_ONCE: Final = 50
 FIRST_NUMBER: Final = 100_000
+_OF_ORDER: Final = (ORDER.tenant_id == sa.bindparam("of_tenant"), ORDER.id == sa.bindparam("of_order"))
+_INSERT: Final = sa.insert(sales_order)
+_INSERT_LINES: Final = sa.insert(order_line)
+_INSERT_TENDERS: Final = sa.insert(order_tender)
+_INSERT_HISTORY: Final = sa.insert(order_history)
+_UPDATE: Final = sa.update(sales_order).where(*_OF_ORDER)
+_LOCK: Final = sa.select(ORDER.state, ORDER.version, ORDER.channel).where(*_OF_ORDER).with_for_update()
+_NOW: Final = sa.select(NOW)
+_COUNT: Final = tuple(
+    sa.update(table).where(
+        table.c.tenant_id == sa.bindparam("of_tenant"),
+        table.c.location_id == sa.bindparam("of_location"),
+        table.c.business_date == sa.bindparam("of_date"),
+        table.c.order_id == sa.bindparam("of_order"),
+    )
+    for table in (order_line, order_tender)
+)
+_LAST_ENTRY: Final = sa.select(sa.func.coalesce(sa.func.max(order_history.c.number), 0)).where(
+    order_history.c.tenant_id == sa.bindparam("of_tenant"), order_history.c.order_id == sa.bindparam("of_order")
+)
+
+
+def _put(table: sa.Table, key: Sequence[str], *changing: str) -> pg.Insert:
+    """Rows as they are now, whether they are new or not."""
+    made = pg.insert(table)
+    return made.on_conflict_do_update(index_elements=key, set_={name: made.excluded[name] for name in changing})
+
+
+_PUT_GROUPS: Final = _put(order_group, ["tenant_id", "id"], "state", "updated_at")
+_PUT_GROUP_LINES: Final = _put(
+    order_group_line, ["tenant_id", "group_id", "reservation_id", "line_number", "sku"], "quantity"
+)
+_PUT_PARCELS: Final = _put(order_parcel, ["tenant_id", "id"], "state", "updated_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +97,7 @@ async def insert(
         "content": content,
         **_columns(order),
     }
-    await session.execute(sa.insert(sales_order).values(values))
+    await session.execute(_INSERT, values)
     await _insert_lines(session, tenant, order, counted=False)
 
 
@@ -79,8 +112,8 @@ async def update(
     """The order as it is now, under its lock or its saga; not its lines."""
     values = _columns(order)
     if content is not None or drop_content:
-        values["content"] = sa.null() if content is None else content
-    await session.execute(sa.update(sales_order).where(*_is(tenant, order.id)).values(values))
+        values["content"] = content
+    await session.execute(_UPDATE, {**values, "of_tenant": tenant, "of_order": order.id})
 
 
 async def replace_lines(
@@ -93,20 +126,20 @@ async def replace_lines(
 
 async def count_lines(session: database.WriteSession, tenant: str, order: sale.Order, *, counted: bool) -> None:
     """Whether summaries add the order up."""
-    for table in (order_line, order_tender):
-        await session.execute(sa.update(table).where(*_parts_of(table, tenant, order)).values(counted=counted))
+    of = {"of_tenant": tenant, "of_location": order.location_id, "of_date": order.business_date, "of_order": order.id}
+    for update_ in _COUNT:
+        await session.execute(update_, {**of, "counted": counted})
 
 
 async def now(session: database.WriteSession) -> dt.datetime:
     """The database's clock; after the locks, it is the moment of the change."""
-    at: dt.datetime = (await session.execute(sa.select(NOW))).scalar_one()
+    at: dt.datetime = (await session.execute(_NOW)).scalar_one()
     return at
 
 
 async def lock(session: database.WriteSession, tenant: str, order_id: uuid.UUID) -> Locked | None:
     """Locks an order; None: there is none."""
-    query = sa.select(ORDER.state, ORDER.version, ORDER.channel).where(*_is(tenant, order_id)).with_for_update()
-    row = (await session.execute(query)).one_or_none()
+    row = (await session.execute(_LOCK, {"of_tenant": tenant, "of_order": order_id})).one_or_none()
     return None if row is None else Locked(sale.OrderState(row.state), row.version, sale.Channel(row.channel))
 
 
@@ -129,7 +162,7 @@ async def insert_tenders(session: database.WriteSession, tenant: str, order: sal
         for number, tender in enumerate(order.tenders, start=1)
     ]
     if rows:
-        await session.execute(sa.insert(order_tender), rows)
+        await session.execute(_INSERT_TENDERS, rows)
 
 
 async def put_groups(
@@ -150,9 +183,7 @@ async def put_groups(
         }
         for group in groups
     ]
-    made = pg.insert(order_group).values(rows)
-    changed = {"state": made.excluded.state, "updated_at": made.excluded.updated_at}
-    await session.execute(made.on_conflict_do_update(index_elements=["tenant_id", "id"], set_=changed))
+    await session.execute(_PUT_GROUPS, rows)
     lines = [
         {
             "tenant_id": tenant,
@@ -166,10 +197,7 @@ async def put_groups(
         for line in group.lines
     ]
     if lines:
-        added = pg.insert(order_group_line).values(lines)
-        key = ["tenant_id", "group_id", "reservation_id", "line_number", "sku"]
-        quantity = {"quantity": added.excluded.quantity}
-        await session.execute(added.on_conflict_do_update(index_elements=key, set_=quantity))
+        await session.execute(_PUT_GROUP_LINES, lines)
 
 
 async def put_parcels(
@@ -188,20 +216,31 @@ async def put_parcels(
         }
         for parcel in parcels
     ]
-    made = pg.insert(order_parcel).values(rows)
-    changed = {"state": made.excluded.state, "updated_at": made.excluded.updated_at}
-    await session.execute(made.on_conflict_do_update(index_elements=["tenant_id", "id"], set_=changed))
+    await session.execute(_PUT_PARCELS, rows)
 
 
 async def add_history(
     session: database.WriteSession, tenant: str, order_id: uuid.UUID, entries: Sequence[placed_order.Entry]
 ) -> tuple[placed_order.Entry, ...]:
     """Appends to an order's history, under its lock or its saga; answers the entries with their numbers."""
-    history = order_history.c
-    last_query = sa.select(sa.func.coalesce(sa.func.max(history.number), 0)).where(
-        history.tenant_id == tenant, history.order_id == order_id
-    )
-    last: int = (await session.execute(last_query)).scalar_one()
+    last: int = (await session.execute(_LAST_ENTRY, {"of_tenant": tenant, "of_order": order_id})).scalar_one()
+    return await _insert_history(session, tenant, order_id, entries, last)
+
+
+async def start_history(
+    session: database.WriteSession, tenant: str, order_id: uuid.UUID, entries: Sequence[placed_order.Entry]
+) -> tuple[placed_order.Entry, ...]:
+    """The same for an order that was made just now."""
+    return await _insert_history(session, tenant, order_id, entries, 0)
+
+
+async def _insert_history(
+    session: database.WriteSession,
+    tenant: str,
+    order_id: uuid.UUID,
+    entries: Sequence[placed_order.Entry],
+    last: int,
+) -> tuple[placed_order.Entry, ...]:
     numbered = tuple(
         placed_order.Entry(number, e.machine, e.target, e.from_state, e.to_state, e.reason, e.actor, e.version, e.at)
         for number, e in enumerate(entries, start=last + 1)
@@ -223,12 +262,8 @@ async def add_history(
         for entry in numbered
     ]
     if rows:
-        await session.execute(sa.insert(order_history), rows)
+        await session.execute(_INSERT_HISTORY, rows)
     return numbered
-
-
-def _is(tenant: str, order_id: uuid.UUID) -> tuple[sa.ColumnElement[bool], ...]:
-    return ORDER.tenant_id == tenant, ORDER.id == order_id
 
 
 def _parts_of(table: sa.Table, tenant: str, order: sale.Order) -> tuple[sa.ColumnElement[bool], ...]:
@@ -301,7 +336,7 @@ def _placed_columns(placed: Placed) -> dict[str, Any]:
 
 async def _insert_lines(session: database.WriteSession, tenant: str, order: sale.Order, *, counted: bool) -> None:
     rows = [_line_row(tenant, order, line, counted=counted) for line in order.lines]
-    await session.execute(sa.insert(order_line), rows)
+    await session.execute(_INSERT_LINES, rows)
 
 
 def _line_row(tenant: str, order: sale.Order, line: sale.OrderLine, *, counted: bool) -> dict[str, Any]:

@@ -36,14 +36,44 @@ DELETE FROM order_saga s USING (
     ORDER BY finished_at LIMIT :limit FOR UPDATE SKIP LOCKED) old
 WHERE s.tenant_id = old.tenant_id AND s.id = old.id
 """)
+_BEGIN: Final = (
+    pg.insert(order_saga)
+    .values(due_at=NOW + domain.LEASE, deadline_at=NOW + domain.PLACEMENT_TTL, created_at=NOW)
+    .on_conflict_do_nothing()
+    .returning(SAGA.created_at)
+)
+_BY_KEY: Final = sa.select(SAGA.order_id, SAGA.fingerprint, SAGA.succeeded).where(
+    SAGA.tenant_id == sa.bindparam("of_tenant"),
+    SAGA.principal == sa.bindparam("of_principal"),
+    SAGA.method == sa.bindparam("of_method"),
+    SAGA.request_key == sa.bindparam("of_key"),
+    SAGA.request_key != "",
+    SAGA.succeeded.is_distinct_from(sa.false()),
+)
+_OURS: Final = (
+    sa.update(order_saga)
+    .where(
+        SAGA.tenant_id == sa.bindparam("of_tenant"),
+        SAGA.id == sa.bindparam("of_saga"),
+        SAGA.fence == sa.bindparam("of_fence"),
+        SAGA.finished_at.is_(None),
+    )
+    .returning(NOW)
+)
+_ADVANCE: Final = _OURS.values(due_at=NOW + domain.LEASE)
+_FINISH: Final = _OURS.values(finished_at=NOW, plan=sa.null())
+_POSTPONE: Final = _OURS.values(due_at=NOW + sa.bindparam("pause", type_=sa.Interval))
 
 
 class Superseded(Exception):
     """Another process runs the saga now, or has ended it."""
 
 
-async def begin(session: database.WriteSession, tenant: str, saga: domain.Saga) -> bool:
-    """Keeps a saga before its first effect. False: its key stands for another, or another works on the order."""
+async def begin(session: database.WriteSession, tenant: str, saga: domain.Saga) -> dt.datetime | None:
+    """Keeps a saga before its first effect, and answers the clock.
+
+    None: its key stands for another, or another works on the order.
+    """
     columns = {
         "tenant_id": tenant,
         "id": saga.id,
@@ -51,32 +81,22 @@ async def begin(session: database.WriteSession, tenant: str, saga: domain.Saga) 
         "kind": int(saga.kind),
         "step": int(saga.step),
         "reservation_id": saga.reservation_id,
-        "due_at": NOW + domain.LEASE,
-        "deadline_at": NOW + domain.PLACEMENT_TTL,
-        "created_at": NOW,
         "principal": saga.principal,
         "method": saga.method,
         "request_key": saga.request_key,
         "fingerprint": saga.fingerprint,
         "plan": plan_to_json(saga.plan),
     }
-    insert = pg.insert(order_saga).values(columns).on_conflict_do_nothing().returning(SAGA.id)
-    return (await session.execute(insert)).one_or_none() is not None
+    at: dt.datetime | None = (await session.execute(_BEGIN, columns)).scalar_one_or_none()
+    return at
 
 
 async def by_key(
     session: database.ReadSession | database.WriteSession, tenant: str, principal: str, method: str, request_key: str
 ) -> domain.Earlier | None:
     """What a key stands for; None: nothing, or something that came to nothing."""
-    query = sa.select(SAGA.order_id, SAGA.fingerprint, SAGA.succeeded).where(
-        SAGA.tenant_id == tenant,
-        SAGA.principal == principal,
-        SAGA.method == method,
-        SAGA.request_key == request_key,
-        SAGA.request_key != "",
-        SAGA.succeeded.is_distinct_from(sa.false()),
-    )
-    row = (await session.execute(query)).one_or_none()
+    of = {"of_tenant": tenant, "of_principal": principal, "of_method": method, "of_key": request_key}
+    row = (await session.execute(_BY_KEY, of)).one_or_none()
     return None if row is None else domain.Earlier(row.order_id, row.fingerprint, row.succeeded)
 
 
@@ -91,37 +111,31 @@ async def is_live(session: database.ReadSession | database.WriteSession, tenant:
 async def advance(session: database.WriteSession, tenant: str, saga: domain.Saga) -> dt.datetime:
     """Keeps the step, round, reservation and failure of a saga, and the lease of who runs it. Superseded."""
     failure = saga.failure or domain.Failure("")
-    return await _update(
-        session,
-        tenant,
-        saga,
-        step=int(saga.step),
-        round=saga.round,
-        reservation_id=saga.reservation_id,
-        failure=failure.reason,
-        failure_code=failure.code,
-        due_at=NOW + domain.LEASE,
-    )
+    values = {
+        "step": int(saga.step),
+        "round": saga.round,
+        "reservation_id": saga.reservation_id,
+        "failure": failure.reason,
+        "failure_code": failure.code,
+    }
+    return await _update(session, _ADVANCE, tenant, saga, values)
 
 
 async def finish(session: database.WriteSession, tenant: str, saga: domain.Saga, *, succeeded: bool) -> dt.datetime:
     """Notes the end of a saga, and answers the clock. Superseded. What was planned holds references: it is dropped."""
-    return await _update(session, tenant, saga, succeeded=succeeded, finished_at=NOW, plan=sa.null())
+    return await _update(session, _FINISH, tenant, saga, {"succeeded": succeeded})
 
 
 async def postpone(session: database.WriteSession, tenant: str, saga: domain.Saga, seconds: float) -> None:
     """Leaves a saga to whoever comes by then. Superseded."""
-    await _update(session, tenant, saga, due_at=NOW + dt.timedelta(seconds=seconds))
+    await _update(session, _POSTPONE, tenant, saga, {"pause": dt.timedelta(seconds=seconds)})
 
 
-async def _update(session: database.WriteSession, tenant: str, saga: domain.Saga, **values: Any) -> dt.datetime:
-    update = (
-        sa.update(order_saga)
-        .where(SAGA.tenant_id == tenant, SAGA.id == saga.id, SAGA.fence == saga.fence, SAGA.finished_at.is_(None))
-        .values(values)
-        .returning(NOW)
-    )
-    at: dt.datetime | None = (await session.execute(update)).scalar_one_or_none()
+async def _update(
+    session: database.WriteSession, update: sa.Executable, tenant: str, saga: domain.Saga, values: Mapping[str, Any]
+) -> dt.datetime:
+    of = {"of_tenant": tenant, "of_saga": saga.id, "of_fence": saga.fence}
+    at: dt.datetime | None = (await session.execute(update, {**of, **values})).scalar_one_or_none()
     if at is None:
         raise Superseded
     return at

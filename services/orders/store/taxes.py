@@ -12,14 +12,18 @@ from services.orders.domain import money, placement
 from services.orders.tables_placing import tax_policy
 
 POLICY = tax_policy.c
+_GET = sa.select(tax_policy).where(
+    POLICY.tenant_id == sa.bindparam("of_tenant"), POLICY.country_code == sa.bindparam("of_country")
+)
+_GET_LOCKED = _GET.with_for_update()
 
 
 async def get(
     session: database.ReadSession | database.WriteSession, tenant: str, country_code: str, *, lock: bool = False
 ) -> placement.TaxPolicy | None:
     """How orders are taxed in a country; None: nothing was set."""
-    query = sa.select(tax_policy).where(POLICY.tenant_id == tenant, POLICY.country_code == country_code)
-    row = (await session.execute(query.with_for_update() if lock else query)).one_or_none()
+    of = {"of_tenant": tenant, "of_country": country_code}
+    row = (await session.execute(_GET_LOCKED if lock else _GET, of)).one_or_none()
     return None if row is None else _policy(row)
 
 

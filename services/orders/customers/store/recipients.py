@@ -14,13 +14,14 @@ from services.kit import database
 Session = sa_asyncio.AsyncConnection
 TENANT = "current_setting('app.tenant_id')::uuid"
 # Whoever changes the customer's key, or erases them, locks this row for update first.
-KEEP_KEY = sa.text("SELECT 1 FROM customer WHERE id = :customer FOR KEY SHARE")
+KEEP_KEY = sa.text("SELECT 1 FROM customer WHERE id = CAST(:customer AS uuid) FOR KEY SHARE")
 LOAD_KEY = sa.text("""
-SELECT version AS key_version, tenant_key_version, wrapped FROM customer_key WHERE customer_id = :customer FOR SHARE
+SELECT version AS key_version, tenant_key_version, wrapped FROM customer_key
+WHERE customer_id = CAST(:customer AS uuid) FOR SHARE
 """)
 PUT = sa.text(f"""
 INSERT INTO order_recipient (tenant_id, order_id, customer_id, sealed)
-VALUES ({TENANT}, :order_id, :customer, :sealed)
+VALUES ({TENANT}, CAST(:order_id AS uuid), CAST(:customer AS uuid), CAST(:sealed AS bytea))
 ON CONFLICT (tenant_id, order_id) DO UPDATE SET customer_id = excluded.customer_id, sealed = excluded.sealed
 """)
 DROP = sa.text("DELETE FROM order_recipient WHERE order_id = :order_id")

@@ -32,5 +32,6 @@ def users(place: Place) -> Iterator[keyring.Keyring]:
 @pytest.fixture
 async def shop(place: Place, users: keyring.Keyring, tenant: uuid.UUID) -> AsyncIterator[Shop]:
     made = Shop(place, tenant, users)
+    await made.db.open()
     yield made
     await made.close()

@@ -60,6 +60,7 @@ def die(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario
 
 async def _act(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario) -> Any:
     shop = Shop(place, tenant)
+    await shop.db.open()
     if scenario.drafts:
         await _place_draft(shop, location, scenario)
         return

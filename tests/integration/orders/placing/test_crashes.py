@@ -29,8 +29,8 @@ DRAFT_REFUSED = Scenario(("sim_ok", "sim_capture_declined_late"), drafts=True)
 SILENT = Scenario(("sim_ok", "sim_never"), resumes=True)
 # Which life has an effect in it. What is missing here fails test_every_effect_has_a_life.
 LIVES = {
-    **dict.fromkeys(("guest", "numbers", "begin", "hold", "advance", "authorise", "confirm", "capture", "place"), PAID),
-    **dict.fromkeys(("void", "refund", "release", "abandon"), REFUSED),
+    **dict.fromkeys(("guest", "numbers", "begin", "hold", "authorise", "confirm", "capture", "place"), PAID),
+    **dict.fromkeys(("advance", "void", "refund", "release", "abandon"), REFUSED),
     **dict.fromkeys(("begin_cancel", "cancel"), CANCELLED),
     "begin_draft": DRAFTED,
     **dict.fromkeys(("postpone", "claim"), SILENT),
@@ -171,7 +171,7 @@ def test_what_has_an_effect_is_in_the_registry_and_under_its_failpoint() -> None
             called = _name(node.func)
             if called.startswith("self._") and called.split(".")[1] in EFFECTFUL:
                 pytest.fail(f"{name}: {called} is under no failpoint")
-            if called in {"self._db.transaction", "self._db.worker"}:
+            if called in {"self._db.transaction", "self._db.together", "self._db.worker"}:
                 assert name in private, f"{name}: a transaction under no failpoint"
             if called.startswith("self._") and called.removeprefix("self.") in private and name not in private:
                 pytest.fail(f"{name}: {called} is under no failpoint")
@@ -183,7 +183,7 @@ def test_the_other_modules_have_no_effects(module: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = _name(node.func)
-            assert not called.endswith((".transaction", ".worker")), f"{module}: {called}"
+            assert not called.endswith((".transaction", ".together", ".worker")), f"{module}: {called}"
             assert EFFECTFUL.isdisjoint(called.split(".")), f"{module}: {called}"
 
 
