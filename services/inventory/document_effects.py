@@ -8,8 +8,9 @@ it is due, and does again: the lane answers what it answered before, or, when it
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import prometheus_client
@@ -36,8 +37,8 @@ RESUMED = prometheus_client.Counter(
     "tillmesh_document_effects_resumed_total", "Documents whose step into the stock was left over."
 )
 Result = document_effect_pb2.DocumentEffectResult
-Settle = Callable[[database.WriteSession, uuid.UUID, int, int, Sequence[str]], Awaitable[None]]
-"""Notes in a document that its step of this number is done, at this position, and which SKUs were superseded."""
+Settle = Callable[[database.WriteSession, uuid.UUID, store.Applied], Awaitable[None]]
+"""Notes in a document that a step of it is done."""
 SETTLE: Mapping[str, Settle] = {
     purchase_orders.REF_TYPE: order_store.settle,
     cycle_counts.REF_TYPE: count_store.settle,
@@ -68,12 +69,16 @@ class Effects:
             result = await self._remembered(tenant, effect) or await self._apply(tenant_id, effect)
             async with self._db.transaction(tenant) as session:
                 if await store.settle(session, effect, result.seq):
-                    settle = SETTLE[effect.ref_type]
-                    await settle(session, document_id, effect.number, result.seq, result.superseded_skus)
+                    await SETTLE[effect.ref_type](session, document_id, _applied(effect, result))
 
     async def _next(self, tenant: str, document_id: uuid.UUID) -> store.Effect | None:
+        """The next step. An arrival is told what its transfer has on the road, now that all before it is done."""
         async with self._db.read(tenant) as session:
-            return await store.next_pending(session, document_id)
+            effect = await store.next_pending(session, document_id)
+            if effect is None or not isinstance(command := effect.command, commands.MoveInTransit):
+                return effect
+            lots = await transfer_store.lots_on_the_road(session, document_id)
+            return dataclasses.replace(effect, command=dataclasses.replace(command, lots=lots))
 
     async def _remembered(self, tenant: str, effect: store.Effect) -> Result | None:
         """What the ledger knows of a step that is too old for the lane's memory. What is expected may be set twice."""
@@ -85,7 +90,7 @@ class Effects:
             return None
         variances = effect.command.lines if isinstance(effect.command, commands.ApplyVariances) else ()
         superseded = [sku for sku, *_ in variances if sku not in found.skus]
-        return Result(seq=found.seq, superseded_skus=superseded)
+        return _result(found.seq, commands.Done(superseded, found.lots))
 
     async def _apply(self, tenant_id: str, effect: store.Effect) -> Result:
         lane_key = handlers.lane_key(tenant_id, mapping.location_text(effect.location))
@@ -100,8 +105,31 @@ class Effects:
         return await self._lanes.submit(lane_key, submission)  # type: ignore[return-value]  # the submission says so
 
 
-def _answer(working: object, superseded: Sequence[str]) -> Result:
-    return Result(seq=working.seq, superseded_skus=superseded)  # type: ignore[attr-defined]  # a stock.Stock
+def _answer(working: object, done: commands.Done) -> Result:
+    return _result(working.seq, done)  # type: ignore[attr-defined]  # a stock.Stock
+
+
+def _result(seq: int, done: commands.Done) -> Result:
+    lots = [
+        Result.LotMove(
+            sku=move.sku,
+            lot=move.lot,
+            from_state=move.source,
+            to_state=move.target,
+            quantity=move.quantity,
+            reason=move.reason,
+        )
+        for move in done.lots
+    ]
+    return Result(seq=seq, superseded_skus=done.superseded, lots=lots)
+
+
+def _applied(effect: store.Effect, result: Result) -> store.Applied:
+    lots = [
+        commands.LotMove(move.sku, move.lot, move.from_state, move.to_state, move.quantity, move.reason)
+        for move in result.lots
+    ]
+    return store.Applied(effect.number, result.seq, result.superseded_skus, lots)
 
 
 class Resumer:

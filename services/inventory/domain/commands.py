@@ -243,13 +243,23 @@ class EndTransferHold:
     ref_type: str
 
 
+class TransitMove(NamedTuple):
+    """Units into, or out of, transit. lot: what they were seen to be of, at their arrival; empty: nobody looked."""
+
+    sku: str
+    source: int
+    target: int
+    quantity: int
+    reason: int
+    lot: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class MoveInTransit:
     """Moves units of a transfer into, or out of, transit at the destination; what is expected there is set anew."""
 
     origin: Origin
-    moves: tuple[tuple[str, int, int, int, int], ...]
-    """SKU, from state, to state, quantity, reason."""
+    moves: tuple[TransitMove, ...]
     reference: str
     ref_type: str
     expected: tuple[tuple[str, int, dt.datetime | None], ...]
@@ -258,7 +268,26 @@ class MoveInTransit:
     sent_from: uuid.UUID | None = None
     """Where units that are sent now leave, in the same transaction: they are of the lots that leave there."""
     lots: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
-    """Those lots by folded SKU (code, units), once they have left; units beyond them are of none."""
+    """Lots by folded SKU (code, units): of what is sent, once it has left; of what arrives, those that its transfer
+    still has on the road. Units beyond them are of none."""
+
+
+class LotMove(NamedTuple):
+    """Units of a lot that a transfer moved."""
+
+    sku: str
+    lot: str
+    source: int
+    target: int
+    quantity: int
+    reason: int
+
+
+class Done(NamedTuple):
+    """What a document did. superseded: SKUs of variances that a later observation has overtaken."""
+
+    superseded: Sequence[str] = ()
+    lots: Sequence[LotMove] = ()
 
 
 Document = ReceiveStock | ExpectStock | ApplyVariances | EndTransferHold | MoveInTransit
@@ -335,6 +364,8 @@ def lots_of(command: Command) -> Iterable[tuple[str, str]]:
             return [(fold(count.sku), count.lot) for count in command.counts if count.lot]
         case ReceiveStock():
             return [(fold(line.sku), line.lot) for line in command.lines if line.lot]
+        case MoveInTransit():
+            return [(fold(move.sku), move.lot) for move in command.moves if move.lot]
         case ApplySales():
             return [(fold(line.sku), line.lot) for sale in command.sales for line in sale.lines if line.lot]
         case Rebuild():

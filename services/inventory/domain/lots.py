@@ -194,8 +194,13 @@ def as_of(stock: LotStock, due: int, now: dt.datetime) -> LotStock:
 
 
 def in_order(stock: Iterable[LotStock]) -> list[LotStock]:
-    """First expired, first out: those that end by their end, then those that don't; codes decide among equals."""
-    return sorted(stock, key=lambda lot: (lot.sell_until is None, lot.sell_until or _NEVER, lot.code))
+    """First expired, first out."""
+    return sorted(stock, key=turn)
+
+
+def turn(lot: LotStock) -> tuple[bool, dt.datetime, str]:
+    """When it is a lot's turn to go: those that end by their end, then those that don't; codes decide among equals."""
+    return lot.sell_until is None, lot.sell_until or _NEVER, lot.code
 
 
 def short_lived(stock: Iterable[LotStock], until: dt.datetime) -> int:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from services.inventory.domain import stock, stock_holds, stock_sales
+from services.inventory.domain import lots, stock, stock_holds, stock_sales
 from services.inventory.domain.commands import (
     ApplyVariances,
     Document,
+    Done,
     EndHold,
     EndTransferHold,
     ExpectStock,
+    LotMove,
     MoveInTransit,
     ReceiveStock,
     SaleLine,
+    TransitMove,
     keys_of,
 )
 from services.inventory.domain.levels import (
@@ -36,20 +39,31 @@ from services.inventory.domain.levels import (
 from services.inventory.domain.stock_errors import SkuNotFound
 
 
-def apply(working: stock.Stock, command: Document) -> Sequence[str]:
-    """Does it, in one step. Answers the SKUs of variances that a later observation has superseded."""
+def apply(working: stock.Stock, command: Document) -> Done:
+    """Does it, in one step."""
     match command:
         case ReceiveStock():
             _receive(working, command)
         case ExpectStock():
             _expect(working, command)
         case ApplyVariances():
-            return _apply_variances(working, command)
+            return Done(superseded=_apply_variances(working, command))
         case EndTransferHold():
             _end_transfer_hold(working, command)
+            return Done(lots=_lot_moves(working, command))
         case MoveInTransit():
             _move_in_transit(working, command)
-    return ()
+            return Done(lots=_lot_moves(working, command))
+    return Done()
+
+
+def _lot_moves(working: stock.Stock, command: EndTransferHold | MoveInTransit) -> list[LotMove]:
+    """Units of lots that the transfer itself moved. What is put aside as it comes refers to its lot."""
+    return [
+        LotMove(moved.sku, moved.lot, moved.from_state, moved.to_state, moved.quantity, moved.reason)
+        for moved in working.step.movements
+        if moved.lot and (moved.ref_type, moved.ref_id) == (command.ref_type, command.reference)
+    ]
 
 
 def check(working: stock.Stock, command: Document) -> None:
@@ -160,17 +174,72 @@ def _promise_again(working: stock.Stock, command: EndTransferHold, hold: Hold) -
 
 def _move_in_transit(working: stock.Stock, command: MoveInTransit) -> None:
     check(working, command)
-    ref = (command.ref_type, command.reference)
-    for sku, source, target, quantity, reason in command.moves:
-        level = working.level(sku)
-        if source == State.IN_TRANSIT:
-            working.move_first_out(fold(sku), level, source, target, quantity, reason, ref, command.origin)
-            continue
-        left = quantity
-        for lot, units in command.lots.get(fold(sku), ()) if target == State.IN_TRANSIT else ():
-            if lot in level.lots:
-                working.move(fold(sku), level, source, target, units, reason, ref, command.origin, lot)
-                left -= units
-        if left:
-            working.move(fold(sku), level, source, target, left, reason, ref, command.origin)
+    own = {key: dict(units) for key, units in command.lots.items()}
+    for move in command.moves:
+        level = working.level(move.sku)
+        of_sku = own.get(fold(move.sku), {})
+        if move.source == State.IN_TRANSIT:
+            _arrive(working, command, level, move, of_sku)
+        elif move.target == State.IN_TRANSIT:
+            _set_out(working, command, level, move, of_sku)
+        else:
+            _move(working, command, level, move, move.lot)
     _set_expected(working, command.expected, command.expected_under)
+
+
+def _move(working: stock.Stock, command: MoveInTransit, level: Level, move: TransitMove, lot: str) -> None:
+    ref = (command.ref_type, command.reference)
+    working.move(
+        fold(level.sku), level, move.source, move.target, move.quantity, move.reason, ref, command.origin, lot
+    )  # fmt: skip
+
+
+def _set_out(
+    working: stock.Stock, command: MoveInTransit, level: Level, move: TransitMove, left: Mapping[str, int]
+) -> None:
+    """left: units of lots that have left the origin."""
+    of_none = move.quantity
+    for lot, units in left.items():
+        if lot in level.lots:
+            _move(working, command, level, move._replace(quantity=units), lot)
+            of_none -= units
+    if of_none:
+        _move(working, command, level, move._replace(quantity=of_none), "")
+
+
+def _arrive(working: stock.Stock, command: MoveInTransit, level: Level, move: TransitMove, own: dict[str, int]) -> None:
+    """Units come, or are lost. What was sent as of one lot and is seen to be of another has been mistaken for it."""
+    for lot, units in _off_the_road(level, move, own):
+        if move.lot in ("", lot) or move.target == State.EXTERNAL:
+            _move(working, command, level, move._replace(quantity=units), lot)
+            continue
+        seen = move._replace(quantity=units, reason=Reason.CORRECTION)
+        _move(working, command, level, seen._replace(target=State.EXTERNAL), lot)
+        _move(working, command, level, seen._replace(source=State.EXTERNAL), move.lot)
+
+
+def _off_the_road(level: Level, move: TransitMove, own: dict[str, int]) -> list[tuple[str, int]]:
+    """Which units of a transfer these are: (lot code, units), and what of them it has no more (own).
+
+    Of the lot that was seen, then of those that end first, then of none. The last resort is for transfers that were on
+    the road before their lots were kept: units of whatever lot is in transit to here.
+    """
+    first = sorted(lots.in_order(level.lots.values()), key=lambda lot: lot.code != move.lot)
+    of_none = level.in_transit - sum(lot.in_transit for lot in first)
+    sources = [
+        *((lot.code, min(own.get(lot.code, 0), lot.in_transit)) for lot in first),
+        ("", of_none),
+        *((lot.code, lot.in_transit - min(own.get(lot.code, 0), lot.in_transit)) for lot in first),
+    ]
+    taken: dict[str, int] = {}
+    left = move.quantity
+    for code, there in sources:
+        units = min(there, left)
+        if units > 0:
+            taken[code] = taken.get(code, 0) + units
+            left -= units
+    if left:
+        taken[""] = taken.get("", 0) + left
+    for code, units in taken.items():
+        own[code] = max(own.get(code, 0) - units, 0)
+    return list(taken.items())

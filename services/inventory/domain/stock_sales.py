@@ -6,9 +6,9 @@ import typing
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.inventory.domain import stock_holds, stock_lots
+from services.inventory.domain import lots, stock_holds, stock_lots
 from services.inventory.domain.commands import Origin, Sale, SaleLine
-from services.inventory.domain.levels import ExceptionKind, Hold, HoldState, Level, Reason, State, fold
+from services.inventory.domain.levels import ExceptionKind, Hold, HoldLine, HoldState, Level, Reason, State, fold
 
 if typing.TYPE_CHECKING:
     from services.inventory.domain import stock
@@ -56,11 +56,20 @@ def _use_up(working: stock.Stock, hold: Hold | None) -> Held:
         return {}
     source = State.RESERVED if state == HoldState.ACTIVE else State.ALLOCATED
     held: Held = {}
-    for line in hold.lines:
+    for line in _first_out(working, hold.lines):
         _, so_far = held.get((line.key, line.lot), (source, 0))
         held[line.key, line.lot] = (source, so_far + line.quantity)
     stock_holds.use_up(working, hold)
     return held
+
+
+def _first_out(working: stock.Stock, held: Sequence[HoldLine]) -> Sequence[HoldLine]:
+    """Lines of a hold in the order in which their units leave: those of lots that end first, then of none."""
+    if not any(line.lot for line in held):
+        return held
+    of = [line for line in held if line.lot]
+    of.sort(key=lambda line: lots.turn(working.levels[line.key].lots[line.lot]))
+    return [*of, *(line for line in held if not line.lot)]
 
 
 def _take_held(working: stock.Stock, line: SaleLine, held: Held, why: Why) -> int:

@@ -13,8 +13,10 @@ from services.inventory.domain import catalog, commands, transitions
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import levels as values
 from services.inventory.domain import transfers as domain
+from services.inventory.domain.commands import TransitMove as Move
 from services.inventory.domain.levels import Reason
 from services.inventory.domain.levels import State as StockState
+from services.inventory.domain.lots import LotDraft
 from services.inventory.domain.transfers import By, EventKind, EventLine, Line, State, Step, Told, Transfer
 
 
@@ -30,9 +32,10 @@ class Shipment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What came, by what became of it. received_at None: now."""
+    """What came, by what became of it. received_at None: now. lots: SKU, and what is said of a lot of it."""
 
     lines: tuple[EventLine, ...]
+    lots: tuple[tuple[str, LotDraft], ...] = ()
     received_at: dt.datetime | None = None
     note: str = ""
 
@@ -85,7 +88,7 @@ def ship(transfer: Transfer, shipment: Shipment, by: By) -> Step:
     step = domain.taken(
         transfer, EventKind.SHIPPED, by, changes, lines=told, note=shipment.note, occurred_at=origin.occurred_at
     )
-    moves = [(x.sku, StockState.EXTERNAL, StockState.IN_TRANSIT, x.shipped, Reason.TRANSFER_IN) for x in told]
+    moves = [Move(x.sku, StockState.EXTERNAL, StockState.IN_TRANSIT, x.shipped, Reason.TRANSFER_IN) for x in told]
     sent = _hold(step, values.HoldState.CONSUMED, origin)
     return domain.telling(step, sent, _transit(step, moves, [x.sku for x in told], origin))
 
@@ -96,7 +99,9 @@ def _shipped(transfer: Transfer, shipment: Shipment, expected_at: dt.datetime | 
     wrong.check_texts(note=shipment.note)
     ready = {codes.sku_key(line.sku): line.quantity for line in transfer.lines}
     keys = [codes.sku_key(sku) for sku, _ in shipment.lines]
-    _check_named(wrong, keys, ready)
+    for index in catalog.duplicates(keys):
+        wrong.add(f"lines[{index}].sku", "has a line already")
+    _check_known(wrong, keys, ready)
     for index, (key, (_, units)) in enumerate(zip(keys, shipment.lines, strict=True)):
         if units > ready.get(key, units):
             wrong.add(f"lines[{index}].quantity", f"is more than the {ready[key]} that are ready")
@@ -109,9 +114,7 @@ def _shipped(transfer: Transfer, shipment: Shipment, expected_at: dt.datetime | 
     return dict.fromkeys(ready, 0) | named if named else ready
 
 
-def _check_named(wrong: catalog.Violations, keys: Sequence[str], known: Collection[str]) -> None:
-    for index in catalog.duplicates(keys):
-        wrong.add(f"lines[{index}].sku", "has a line already")
+def _check_known(wrong: catalog.Violations, keys: Sequence[str], known: Collection[str]) -> None:
     for index, key in enumerate(keys):
         if key not in known:
             wrong.add(f"lines[{index}].sku", "is not in the transfer")
@@ -122,52 +125,56 @@ def receive(transfer: Transfer, receipt: Receipt, by: By) -> Step:
     catalog.check_version(transfer.version, by.expected_version)
     transitions.check(domain.MOVES, transfer.state, State.PARTIALLY_RECEIVED)
     came = _came(transfer, receipt)
-    lines = tuple(_add(line, came.get(codes.sku_key(line.sku))) for line in transfer.lines)
+    lines = tuple(_add(line, came) for line in transfer.lines)
     origin = by.at(receipt.received_at)
     step = domain.taken(
         transfer,
         EventKind.RECEIVED,
         by,
         {"lines": lines, **_state(transfer, lines, by)},
-        lines=tuple(came.values()),
+        lines=came,
         note=receipt.note,
         occurred_at=origin.occurred_at,
     )
-    moves = [move for line in came.values() for move in _moves(line)]
-    return domain.telling(step, _transit(step, moves, [line.sku for line in came.values()], origin))
+    return domain.telling(step, _transit(step, _moves(came), {line.sku for line in came}, origin))
 
 
-def _came(transfer: Transfer, receipt: Receipt) -> Mapping[str, EventLine]:
-    """What came by folded SKU, in the transfer's spelling, with its surplus. INVALID_REQUEST."""
+def _came(transfer: Transfer, receipt: Receipt) -> tuple[EventLine, ...]:
+    """What came, in the transfer's spelling, with its surplus. INVALID_REQUEST.
+
+    Lines that name a lot come first: who looked says more than who counted.
+    """
     wrong = catalog.Violations("")
     wrong.check_texts(note=receipt.note)
     known = {codes.sku_key(line.sku): line for line in transfer.lines}
     keys = [codes.sku_key(line.sku) for line in receipt.lines]
-    _check_named(wrong, keys, known)
-    came = {}
-    for index, (key, line) in enumerate(zip(keys, receipt.lines, strict=True)):
-        if key not in known:
-            continue
-        surplus = max(line.received - known[key].outstanding, 0)
-        left = known[key].outstanding - (line.received - surplus)
-        if line.lost > left:
-            wrong.add(f"lines[{index}].lost", f"is more than the {left} that are still in transit")
-        came[key] = dataclasses.replace(line, sku=known[key].sku, surplus=surplus)
+    for index in catalog.duplicates([(key, line.lot) for key, line in zip(keys, receipt.lines, strict=True)]):
+        wrong.add(f"lines[{index}].sku", "has a line already")
+    _check_known(wrong, keys, known)
     wrong.refuse()
-    return came
-
-
-def _add(line: Line, came: EventLine | None) -> Line:
-    if came is None:
-        return line
-    return dataclasses.replace(
-        line,
-        received=line.received + came.received,
-        damaged=line.damaged + came.damaged,
-        quality_control=line.quality_control + came.quality_control,
-        lost=line.lost + came.lost,
-        surplus=line.surplus + came.surplus,
+    left = {key: line.outstanding for key, line in known.items()}
+    surplus: dict[int, int] = {}
+    in_turn = sorted(range(len(keys)), key=lambda index: not receipt.lines[index].lot)
+    for index in in_turn:
+        received = receipt.lines[index].received
+        surplus[index] = max(received - left[keys[index]], 0)
+        left[keys[index]] -= received - surplus[index]
+    for index, line in enumerate(receipt.lines):
+        if line.lost > left[keys[index]]:
+            wrong.add(f"lines[{index}].lost", f"is more than the {left[keys[index]]} that are still in transit")
+        left[keys[index]] = max(left[keys[index]] - line.lost, 0)
+    wrong.refuse()
+    return tuple(
+        dataclasses.replace(line, sku=known[key].sku, surplus=surplus[index])
+        for index, (key, line) in enumerate(zip(keys, receipt.lines, strict=True))
     )
+
+
+def _add(line: Line, came: Sequence[EventLine]) -> Line:
+    of_it = [of for of in came if of.sku == line.sku]
+    counted = ("received", "damaged", "quality_control", "lost", "surplus")
+    sums = {name: getattr(line, name) + sum(getattr(of, name) for of in of_it) for name in counted}
+    return dataclasses.replace(line, **sums) if of_it else line
 
 
 def _state(transfer: Transfer, lines: Sequence[Line], by: By) -> Mapping[str, Any]:
@@ -176,12 +183,20 @@ def _state(transfer: Transfer, lines: Sequence[Line], by: By) -> Mapping[str, An
     return {"state": state, "ended_at": by.now} if over else {"state": state}
 
 
-Moved = tuple[str, int, int, int, int]
+def _moves(lines: Sequence[EventLine]) -> list[Move]:
+    """What came, then what is lost; of each, first what somebody has seen the lot of."""
+    in_turn = sorted(lines, key=lambda line: not line.lot)
+    lost = [
+        Move(line.sku, StockState.IN_TRANSIT, StockState.EXTERNAL, line.lost, Reason.LOST_IN_TRANSIT, line.lot)
+        for line in in_turn
+        if line.lost
+    ]
+    return [*(move for line in in_turn for move in _arrivals(line)), *lost]
 
 
-def _moves(line: EventLine) -> list[Moved]:
+def _arrivals(line: EventLine) -> list[Move]:
     """Out of transit as far as units were sent; what came beyond that comes from outside."""
-    moves: list[Moved] = []
+    moves: list[Move] = []
     sent = line.received - line.surplus
     for state, units in (
         (StockState.SELLABLE, line.accepted),
@@ -191,20 +206,20 @@ def _moves(line: EventLine) -> list[Moved]:
         from_transit = min(units, sent)
         sent -= from_transit
         if from_transit:
-            moves.append((line.sku, StockState.IN_TRANSIT, state, from_transit, Reason.TRANSFER_RECEIVED))
+            moves.append(
+                Move(line.sku, StockState.IN_TRANSIT, state, from_transit, Reason.TRANSFER_RECEIVED, line.lot)
+            )  # fmt: skip
         if units > from_transit:
-            moves.append((line.sku, StockState.EXTERNAL, state, units - from_transit, Reason.TRANSFER_IN))
-    if line.lost:
-        moves.append((line.sku, StockState.IN_TRANSIT, StockState.EXTERNAL, line.lost, Reason.LOST_IN_TRANSIT))
+            moves.append(Move(line.sku, StockState.EXTERNAL, state, units - from_transit, Reason.TRANSFER_IN, line.lot))
     return moves
 
 
-def _transit(step: Step, moves: Sequence[Moved], skus: Collection[str], origin: commands.Origin) -> Told:
+def _transit(step: Step, moves: Sequence[Move], skus: Collection[str], origin: commands.Origin) -> Told:
     """What happens at the destination. skus: those whose expectation is set anew."""
     transfer = step.transfer
     expected = [(x.sku, x.outstanding, transfer.expected_at) for x in transfer.lines if x.sku in skus]
     reference = step.event.reference(transfer)
-    leaves = any(move[1:3] == (StockState.EXTERNAL, StockState.IN_TRANSIT) for move in moves)
+    leaves = any(move.target == StockState.IN_TRANSIT for move in moves)
     sent_from = transfer.from_location_id if leaves else None
     command = commands.MoveInTransit(
         origin, tuple(moves), reference, domain.REF_TYPE, tuple(expected), transfer.name, sent_from
@@ -219,8 +234,7 @@ def close(transfer: Transfer, reason: str, by: By) -> Step:
     gone = tuple(EventLine(sku=line.sku, lost=line.outstanding) for line in transfer.lines if line.outstanding)
     lines = tuple(dataclasses.replace(line, lost=line.lost + line.outstanding) for line in transfer.lines)
     step = _ended(transfer, EventKind.CLOSED, state, reason, by, lines=lines, gone=gone)
-    moves = [move for line in gone for move in _moves(line)]
-    return domain.telling(step, _transit(step, moves, [line.sku for line in gone], by.origin))
+    return domain.telling(step, _transit(step, _moves(gone), {line.sku for line in gone}, by.origin))
 
 
 def cancel(transfer: Transfer, reason: str, by: By) -> Step:

@@ -70,6 +70,24 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LotUnits:
+    """Units of a line that are of a lot. mistaken: sent as of it, and seen to be of another as they came."""
+
+    lot: str
+    shipped: int = 0
+    received: int = 0
+    lost: int = 0
+    mistaken: int = 0
+    surplus: int = 0
+    """Part of received: beyond those that were sent as of it."""
+
+    @property
+    def outstanding(self) -> int:
+        """Units in transit."""
+        return self.shipped - (self.received - self.surplus) - self.lost - self.mistaken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """Units of a SKU. received: all that came, of which damaged, quality_control, and surplus: more than was sent."""
 
@@ -81,6 +99,8 @@ class Line:
     quality_control: int = 0
     lost: int = 0
     surplus: int = 0
+    lots: tuple[LotUnits, ...] = ()
+    """What of it is of lots, as far as its steps are in the stock; the rest is of none."""
 
     @property
     def outstanding(self) -> int:
@@ -121,9 +141,10 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventLine:
-    """Units of a SKU in an event. surplus: of those that came, the ones that were never sent."""
+    """Units of a SKU in an event. surplus: of those that came, the ones that were never sent. lot: as it was seen."""
 
     sku: str
+    lot: str = ""
     shipped: int = 0
     accepted: int = 0
     damaged: int = 0

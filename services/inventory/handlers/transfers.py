@@ -13,7 +13,7 @@ from services.inventory.domain import catalog, catalog_locations, commands, stoc
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import transfer_steps as steps
 from services.inventory.domain import transfers as domain
-from services.inventory.handlers import bundles, purchase_orders
+from services.inventory.handlers import bundles, known_lots, purchase_orders
 from services.inventory.handlers import stock as stock_handlers
 from services.inventory.handlers.catalog import M, Write, Writer
 from services.inventory.mapping import catalog_messages as names
@@ -132,10 +132,15 @@ class Transfers:
         return await self._step(write, asked, _sends, change)
 
     async def receive(self, write: Write[domain.Transfer, M], asked: Asked, receipt: steps.Receipt) -> domain.Transfer:
-        """NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, INVALID_REQUEST."""
+        """NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, INVALID_REQUEST, LOTS_NOT_KEPT,
+        LOT_MISMATCH.
+        """
 
-        async def change(_: database.WriteSession, transfer: domain.Transfer, by: domain.By) -> domain.Step:
-            return steps.receive(transfer, receipt, by)
+        async def change(session: database.WriteSession, transfer: domain.Transfer, by: domain.By) -> domain.Step:
+            step = steps.receive(transfer, receipt, by)
+            for sku, lot in receipt.lots:
+                await known_lots.know(session, sku, lot)
+            return step
 
         return await self._step(write, asked, _receives, change)
 

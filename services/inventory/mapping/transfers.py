@@ -16,7 +16,7 @@ from services.inventory.handlers import catalog as handlers
 from services.inventory.handlers import transfers
 from services.inventory.mapping import catalog_messages as names
 from services.inventory.mapping import catalog_requests as common
-from services.inventory.mapping import documents
+from services.inventory.mapping import documents, lot_inputs
 from services.inventory.store import transfers as store
 from services.kit import ids, paging
 from tillmesh.inventory.v1 import transfers_pb2 as messages
@@ -89,17 +89,24 @@ def shipment(request: pb.ShipTransferRequest) -> steps.Shipment:
 
 def receipt(request: pb.ReceiveTransferRequest) -> steps.Receipt:
     """What came."""
+    drafts = [lot_inputs.draft(line) for line in request.lines]
     lines = tuple(
         domain.EventLine(
             sku=line.sku,
+            lot="" if lot is None else lot.code,
             accepted=line.accepted,
             damaged=line.damaged,
             quality_control=line.quality_control,
             lost=line.lost,
         )
-        for line in request.lines
+        for line, lot in zip(request.lines, drafts, strict=True)
     )
-    return steps.Receipt(lines=lines, received_at=documents.moment(request, "received_at"), note=request.note)
+    return steps.Receipt(
+        lines=lines,
+        lots=tuple((line.sku, lot) for line, lot in zip(request.lines, drafts, strict=True) if lot is not None),
+        received_at=documents.moment(request, "received_at"),
+        note=request.note,
+    )
 
 
 def query(request: pb.ListTransfersRequest) -> store.Query:
@@ -156,8 +163,21 @@ def transfer(value: domain.Transfer) -> messages.Transfer:
             lost=line.lost,
             surplus=line.surplus,
             outstanding=line.outstanding,
+            lots=map(_lot, line.lots),
         )
     return message
+
+
+def _lot(units: domain.LotUnits) -> messages.TransferLot:
+    return messages.TransferLot(
+        lot=units.lot,
+        shipped=units.shipped,
+        received=units.received,
+        lost=units.lost,
+        mistaken=units.mistaken,
+        surplus=units.surplus,
+        outstanding=units.outstanding,
+    )
 
 
 def event(of: domain.Transfer) -> Callable[[domain.Event], messages.TransferEvent]:
@@ -179,6 +199,7 @@ def event(of: domain.Transfer) -> Callable[[domain.Event], messages.TransferEven
         for line in value.lines:
             message.lines.add(
                 sku=line.sku,
+                lot=line.lot,
                 shipped=line.shipped,
                 accepted=line.accepted,
                 damaged=line.damaged,

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql as pg
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import cycle_counts as domain
 from services.inventory.store import catalog as common
+from services.inventory.store import document_effects as effects
 from services.inventory.tables import catalog as catalog_tables
 from services.inventory.tables import replenishment as tables
 from services.inventory.tables import stock
@@ -256,15 +257,13 @@ async def list_passes(session: common.Session, count_id: uuid.UUID, key: str, li
     return [domain.Pass(sku=key, **{n: getattr(row, n) for n in _PASS_FIELDS if n != "sku"}) for row in reversed(rows)]
 
 
-async def settle(
-    session: database.WriteSession, count_id: uuid.UUID, _number: int, seq: int, superseded: Sequence[str]
-) -> None:
+async def settle(session: database.WriteSession, count_id: uuid.UUID, step: effects.Applied) -> None:
     """Notes that the variances are in the stock, but for those of superseded SKUs. The count has ended."""
-    done = {"settled": True, "seq": seq, "version": COUNT.c.version + 1}
+    done = {"settled": True, "seq": step.seq, "version": COUNT.c.version + 1}
     await session.execute(sa.update(COUNT).where(COUNT.c.id == count_id).values(done))
     await _stop(session, count_id)
-    if superseded:
-        keys = sa.any_(sa.cast([codes.sku_key(sku) for sku in superseded], pg.ARRAY(sa.Text)))
+    if step.superseded:
+        keys = sa.any_(sa.cast([codes.sku_key(sku) for sku in step.superseded], pg.ARRAY(sa.Text)))
         late = sa.update(LINE).where(LINE.c.count_id == count_id, LINE.c.sku_key == keys)
         await session.execute(late.values(superseded=True))
 

@@ -60,10 +60,20 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the ledger has of a step: its position and the SKUs that moved."""
+    """What the ledger has of a step: its position, the SKUs that moved, and what moved of lots."""
 
     seq: int
     skus: frozenset[str]
+    lots: tuple[commands.LotMove, ...]
+
+
+class Applied(NamedTuple):
+    """A step that is in the stock. number: among those of its document; superseded and lots: as in commands.Done."""
+
+    number: int
+    seq: int
+    superseded: Sequence[str]
+    lots: Sequence[commands.LotMove]
 
 
 async def next_number(session: database.WriteSession, kind: str) -> int:
@@ -132,14 +142,17 @@ async def next_pending(session: common.Session, document_id: uuid.UUID) -> Effec
 async def evidence(session: common.Session, effect: Effect) -> Evidence | None:
     """What the ledger has of a step; None: nothing, so it was not done, or had nothing to move."""
     row = stock.ledger.c
-    query = sa.select(row.seq, row.sku).where(
+    query = sa.select(row.seq, row.sku, row.lot, row.from_state, row.to_state, row.quantity, row.reason).where(
         row.location_id == effect.location,
         row.ref_type == effect.ref_type,
         row.ref_id == effect.ref_id,
         row.recorded_at >= effect.created_at - OLD,  # which partitions to read
     )
     found = (await session.execute(query)).all()
-    return Evidence(found[0].seq, frozenset(each.sku for each in found)) if found else None
+    if not found:
+        return None
+    of_lots = tuple(commands.LotMove(*each[1:]) for each in found if each.lot)
+    return Evidence(found[0].seq, frozenset(each.sku for each in found), of_lots)
 
 
 async def settle(session: database.WriteSession, effect: Effect, seq: int) -> bool:
@@ -234,7 +247,7 @@ def _of_json(kept: Mapping[str, Any]) -> commands.Document:
         case "transit":
             return commands.MoveInTransit(
                 _origin_of(kept["origin"]),
-                tuple((sku, source, target, units, reason) for sku, source, target, units, reason in kept["moves"]),
+                tuple(commands.TransitMove(*move) for move in kept["moves"]),
                 kept["reference"],
                 kept["ref_type"],
                 tuple((sku, quantity, _moment(eta)) for sku, quantity, eta in kept["expected"]),

@@ -14,6 +14,7 @@ from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import purchase_orders as domain
 from services.inventory.domain import purchase_receipts as receipts
 from services.inventory.store import catalog as common
+from services.inventory.store import document_effects as effects
 from services.inventory.tables import replenishment as tables
 from services.kit import database
 
@@ -98,11 +99,9 @@ async def page(
     return [_order(row, ()) for row in await session.execute(statement)]
 
 
-async def settle(
-    session: database.WriteSession, order_id: uuid.UUID, number: int, _seq: int, _superseded: Sequence[str]
-) -> None:
+async def settle(session: database.WriteSession, order_id: uuid.UUID, step: effects.Applied) -> None:
     """Notes that a step of an order is in the stock; with the last one, the order is settled."""
-    last = sa.and_(ORDER.c.id == order_id, ORDER.c.effects == number)
+    last = sa.and_(ORDER.c.id == order_id, ORDER.c.effects == step.number)
     await session.execute(sa.update(ORDER).where(last).values(settled=True, version=ORDER.c.version + 1))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,34 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from services.inventory.domain import catalog_codes as codes
+from services.inventory.domain import transfer_lots
 from services.inventory.domain import transfers as domain
 from services.inventory.store import catalog as common
+from services.inventory.store import document_effects as effects
 from services.inventory.tables import replenishment as tables
 from services.kit import database
 
 TRANSFER, LINE, EFFECT = tables.transfer, tables.transfer_line, tables.document_effect
-EVENT, EVENT_LINE = tables.transfer_event, tables.transfer_event_line
+EVENT, EVENT_LINE, LOT = tables.transfer_event, tables.transfer_event_line, tables.transfer_lot
 _FIELDS = tuple(each.name for each in dataclasses.fields(domain.Transfer) if each.name != "lines")
-_LINE_FIELDS = tuple(each.name for each in dataclasses.fields(domain.Line))
+_LINE_FIELDS = tuple(each.name for each in dataclasses.fields(domain.Line) if each.name != "lots")
 _EVENT_FIELDS = ("number", "kind", "note", "actor", "terminal", "effect", "occurred_at", "recorded_at")
+_LOT_FIELDS = tuple(each.name for each in dataclasses.fields(domain.LotUnits))
 _EVENT_LINE_FIELDS = tuple(each.name for each in dataclasses.fields(domain.EventLine))
+
+# A transfer that was on the road before its lots were kept learns what was sent as it comes.
+ADD_LOT = sa.text("""
+INSERT INTO transfer_lot AS x (tenant_id, transfer_id, sku_key, lot, shipped, received, lost, mistaken, surplus)
+SELECT current_setting('app.tenant_id')::uuid, :transfer, :key, :lot,
+    greatest(u.shipped, u.received - u.surplus + u.lost + u.mistaken), u.received, u.lost, u.mistaken, u.surplus
+FROM (SELECT CAST(:shipped AS bigint) AS shipped, CAST(:received AS bigint) AS received, CAST(:lost AS bigint) AS lost,
+    CAST(:mistaken AS bigint) AS mistaken, CAST(:surplus AS bigint) AS surplus) u
+ON CONFLICT (tenant_id, transfer_id, sku_key, lot) DO UPDATE SET
+    shipped = greatest(x.shipped + CAST(:shipped AS bigint), x.received - x.surplus + x.lost + x.mistaken
+        + excluded.received - excluded.surplus + excluded.lost + excluded.mistaken),
+    received = x.received + excluded.received, lost = x.lost + excluded.lost, mistaken = x.mistaken + excluded.mistaken,
+    surplus = x.surplus + excluded.surplus
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +118,22 @@ async def get(session: common.Session, transfer_id: uuid.UUID, *, lock: bool = F
     if found is None:
         return None
     lines = await session.execute(sa.select(LINE).where(LINE.c.transfer_id == transfer_id).order_by(LINE.c.position))
-    return _transfer(found, lines)
+    return _transfer(found, lines, await _lots(session, transfer_id) if found.shipped_at is not None else {})
+
+
+async def _lots(session: common.Session, transfer_id: uuid.UUID) -> dict[str, list[domain.LotUnits]]:
+    """What of a transfer is of lots, by folded SKU."""
+    found: dict[str, list[domain.LotUnits]] = {}
+    for row in await session.execute(sa.select(LOT).where(LOT.c.transfer_id == transfer_id).order_by(LOT.c.lot)):
+        units = domain.LotUnits(**{name: getattr(row, name) for name in _LOT_FIELDS})
+        found.setdefault(row.sku_key, []).append(units)
+    return found
+
+
+async def lots_on_the_road(session: common.Session, transfer_id: uuid.UUID) -> dict[str, list[tuple[str, int]]]:
+    """Units of lots that a transfer has in transit, by folded SKU, as far as its steps are in the stock."""
+    lots = await _lots(session, transfer_id)
+    return {key: [(of.lot, of.outstanding) for of in units if of.outstanding] for key, units in lots.items()}
 
 
 async def page(session: common.Session, query: Query) -> list[domain.Transfer]:
@@ -155,11 +188,15 @@ async def list_events(session: common.Session, transfer_id: uuid.UUID, *, after:
     return [_event(row, lines[row.number]) for row in rows]
 
 
-async def settle(
-    session: database.WriteSession, transfer_id: uuid.UUID, number: int, _seq: int, _superseded: Sequence[str]
-) -> None:
-    """Notes that a step of a transfer is in the stock; with the last one, the transfer is settled."""
-    last = sa.and_(TRANSFER.c.id == transfer_id, TRANSFER.c.effects == number)
+async def settle(session: database.WriteSession, transfer_id: uuid.UUID, step: effects.Applied) -> None:
+    """Notes that a step of a transfer is in the stock, and its lots; with the last one, the transfer is settled."""
+    sums = transfer_lots.sums(step.lots)
+    if sums:
+        rows = [
+            {"transfer": transfer_id, "key": key, **dataclasses.asdict(sums[key, lot])} for key, lot in sorted(sums)
+        ]
+        await session.execute(ADD_LOT, rows)
+    last = sa.and_(TRANSFER.c.id == transfer_id, TRANSFER.c.effects == step.number)
     await session.execute(sa.update(TRANSFER).where(last).values(settled=True, version=TRANSFER.c.version + 1))
 
 
@@ -167,10 +204,15 @@ def _columns(transfer: domain.Transfer) -> dict[str, Any]:
     return {name: getattr(transfer, name) for name in _FIELDS}
 
 
-def _transfer(row: Any, lines: Iterable[Any]) -> domain.Transfer:
+def _transfer(
+    row: Any, lines: Iterable[Any], lots: Mapping[str, Sequence[domain.LotUnits]] = types.MappingProxyType({})
+) -> domain.Transfer:
     fields = {name: getattr(row, name) for name in _FIELDS}
     fields["state"] = domain.State(row.state)
-    kept = tuple(domain.Line(**{name: getattr(line, name) for name in _LINE_FIELDS}) for line in lines)
+    kept = tuple(
+        domain.Line(**{name: getattr(line, name) for name in _LINE_FIELDS}, lots=tuple(lots.get(line.sku_key, ())))
+        for line in lines
+    )
     return domain.Transfer(**fields, lines=kept)
 
 

@@ -1,4 +1,4 @@
-"""SQLAlchemy Core tables of replenishment. Columns and reasons: migrations/versions 0004 and 0009."""
+"""SQLAlchemy Core tables of replenishment. Columns and reasons: migrations/versions 0004, 0009 and 0014."""
 
 from __future__ import annotations
 
@@ -207,6 +207,16 @@ transfer_line = sa.Table(
     *_numbers("quantity", "shipped", "received", "damaged", "quality_control", "lost", "surplus"),
 )
 
+transfer_lot = sa.Table(
+    "transfer_lot",
+    metadata,
+    _tenant(),
+    _key("transfer_id"),
+    sa.Column("sku_key", sa.Text, primary_key=True),
+    sa.Column("lot", sa.Text, primary_key=True),
+    *_numbers("shipped", "received", "lost", "mistaken", "surplus"),
+)
+
 transfer_event = sa.Table(
     "transfer_event",
     metadata,
@@ -226,6 +236,6 @@ transfer_event_line = sa.Table(
     _key("transfer_id"),
     sa.Column("event", sa.Integer, primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
-    *_texts("sku"),
+    *_texts("sku", "lot"),
     *_numbers("shipped", "accepted", "damaged", "quality_control", "lost", "surplus"),
 )

@@ -252,7 +252,7 @@ class CycleCountMachine(stateful.RuleBasedStateMachine):
         """The variances reach the stock, and then the system agrees with the shelf wherever it was counted."""
         if self.waiting is not None:
             working = self.batch()
-            superseded = stock_documents.apply(working, self.waiting)
+            superseded = stock_documents.apply(working, self.waiting).superseded
             self.keep(working)
             differing = {values.fold(sku) for sku, *_ in self.waiting.lines}
             assert {values.fold(sku) for sku in superseded} == differing & self.overtaken

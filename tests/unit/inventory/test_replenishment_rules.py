@@ -208,7 +208,7 @@ def test_a_variance_is_as_old_as_its_count_and_gives_way_to_a_later_one():
     working = working_set(values.Level("A", on_hand=2), values.Level("B", on_hand=5, observed_at=NOW))
     lines = (("a", -3, counted_at), ("b", 2, counted_at))
 
-    superseded = stock_documents.apply(working, commands.ApplyVariances(ME, lines, "CC-1"))
+    superseded = stock_documents.apply(working, commands.ApplyVariances(ME, lines, "CC-1")).superseded
     step = working.finish()
 
     assert step is not None

@@ -47,7 +47,8 @@ def came(transfer: domain.Transfer, *lines: EventLine) -> domain.Step:
 def moved(step: domain.Step) -> list[tuple[str, int, int, int, int]]:
     (told,) = step.told
     assert isinstance(told.command, commands.MoveInTransit)
-    return list(told.command.moves)
+    assert not any(move.lot for move in told.command.moves)
+    return [move[:5] for move in told.command.moves]
 
 
 def in_state(state: State) -> domain.Transfer:
@@ -132,7 +133,7 @@ def test_shipping_tells_both_ends_at_once_and_gives_back_what_stays():
     assert isinstance(origin.command, commands.EndTransferHold)
     assert isinstance(destination.command, commands.MoveInTransit)
     assert (origin.command.action, origin.command.lines) == (values.HoldState.CONSUMED, (("a", 4), ("b", 0)))
-    assert destination.command.moves == (("a", Units.EXTERNAL, Units.IN_TRANSIT, 4, IN),)
+    assert destination.command.moves == (("a", Units.EXTERNAL, Units.IN_TRANSIT, 4, IN, ""),)
     assert (destination.command.expected, destination.command.expected_under) == ((("a", 4, SOON),), "TR-000007")
     assert [(line.shipped, line.outstanding) for line in step.transfer.lines] == [(4, 4), (0, 0)]
 
@@ -190,10 +191,40 @@ def test_units_beyond_those_sent_come_from_outside_and_are_told_as_surplus():
     assert step.transfer.state == State.RECEIVED
 
 
+def test_who_has_seen_a_lot_is_believed_before_who_has_counted():
+    step = came(
+        sent(a=5),
+        EventLine(sku="a", accepted=4),
+        EventLine(sku="A", lot="L", damaged=2),
+    )
+
+    (told,) = step.told
+    assert isinstance(told.command, commands.MoveInTransit)
+    assert told.command.moves == (
+        ("a", Units.IN_TRANSIT, Units.DAMAGED, 2, CAME, "L"),
+        ("a", Units.IN_TRANSIT, Units.SELLABLE, 3, CAME, ""),
+        ("a", Units.EXTERNAL, Units.SELLABLE, 1, IN, ""),
+    )
+    assert [(line.lot, line.surplus) for line in step.event.lines] == [("", 1), ("L", 0)]
+
+
+def test_a_sku_may_have_a_line_for_each_lot_of_it():
+    some = sent(a=5)
+    assert (
+        came(some, *(EventLine(sku="a", lot=lot, accepted=1) for lot in ("", "L", "M"))).transfer.lines[0].received == 3
+    )
+    with pytest.raises(errors.InvalidRequest) as refused:
+        came(some, EventLine(sku="a", lot="L", accepted=1), EventLine(sku="A", lot="L", lost=1))
+    assert [violation.field for violation in refused.value.violations] == ["lines[1].sku"]
+
+
 def test_more_than_is_in_transit_can_not_be_lost():
     with pytest.raises(errors.InvalidRequest) as refused:
         came(sent(a=3), EventLine(sku="a", accepted=2, lost=2))
     assert [violation.field for violation in refused.value.violations] == ["lines[0].lost"]
+    with pytest.raises(errors.InvalidRequest) as refused:
+        came(sent(a=3), EventLine(sku="a", lost=1), EventLine(sku="a", lot="L", accepted=2, lost=1))
+    assert [violation.field for violation in refused.value.violations] == ["lines[1].lost"]
 
 
 def test_closing_loses_what_is_still_in_transit():

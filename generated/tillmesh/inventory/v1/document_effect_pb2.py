@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tillmesh/inventory/v1/document_effect.proto\x12\x15tillmesh.inventory.v1\"<\n\x14\x44ocumentEffectResult\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x17\n\x0fsuperseded_skus\x18\x02 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tillmesh/inventory/v1/document_effect.proto\x12\x15tillmesh.inventory.v1\"\xec\x01\n\x14\x44ocumentEffectResult\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x17\n\x0fsuperseded_skus\x18\x02 \x03(\t\x12\x41\n\x04lots\x18\x03 \x03(\x0b\x32\x33.tillmesh.inventory.v1.DocumentEffectResult.LotMove\x1ak\n\x07LotMove\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0b\n\x03lot\x18\x02 \x01(\t\x12\x12\n\nfrom_state\x18\x03 \x01(\x05\x12\x10\n\x08to_state\x18\x04 \x01(\x05\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12\x0e\n\x06reason\x18\x06 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.inventory.v1.document_effect_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DOCUMENTEFFECTRESULT']._serialized_start=70
-  _globals['_DOCUMENTEFFECTRESULT']._serialized_end=130
+  _globals['_DOCUMENTEFFECTRESULT']._serialized_start=71
+  _globals['_DOCUMENTEFFECTRESULT']._serialized_end=307
+  _globals['_DOCUMENTEFFECTRESULT_LOTMOVE']._serialized_start=200
+  _globals['_DOCUMENTEFFECTRESULT_LOTMOVE']._serialized_end=307
 # @@protoc_insertion_point(module_scope)

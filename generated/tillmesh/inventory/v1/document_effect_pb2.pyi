@@ -26,23 +26,69 @@ class DocumentEffectResult(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LotMove(_message.Message):
+        """Units of a lot that a transfer moved."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SKU_FIELD_NUMBER: _builtins.int
+        LOT_FIELD_NUMBER: _builtins.int
+        FROM_STATE_FIELD_NUMBER: _builtins.int
+        TO_STATE_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        sku: _builtins.str
+        """As the variant spells it."""
+        lot: _builtins.str
+        """Code of the lot."""
+        from_state: _builtins.int
+        """State that they left, by its number in the ledger."""
+        to_state: _builtins.int
+        """State that they entered."""
+        quantity: _builtins.int
+        """Units."""
+        reason: _builtins.int
+        """Number of a MovementReason."""
+        def __init__(
+            self,
+            *,
+            sku: _builtins.str = ...,
+            lot: _builtins.str = ...,
+            from_state: _builtins.int = ...,
+            to_state: _builtins.int = ...,
+            quantity: _builtins.int = ...,
+            reason: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["from_state", b"from_state", "lot", b"lot", "quantity", b"quantity", "reason", b"reason", "sku", b"sku", "to_state", b"to_state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SEQ_FIELD_NUMBER: _builtins.int
     SUPERSEDED_SKUS_FIELD_NUMBER: _builtins.int
+    LOTS_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Position in the location's ledger."""
     @_builtins.property
     def superseded_skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SKUs of variances that were not applied, because a later count of them had reached the stock already."""
 
+    @_builtins.property
+    def lots(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentEffectResult.LotMove]:
+        """What moved of lots; of none: not told."""
+
     def __init__(
         self,
         *,
         seq: _builtins.int = ...,
         superseded_skus: _abc.Iterable[_builtins.str] | None = ...,
+        lots: _abc.Iterable[Global___DocumentEffectResult.LotMove] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq", "superseded_skus", b"superseded_skus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lots", b"lots", "seq", b"seq", "superseded_skus", b"superseded_skus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

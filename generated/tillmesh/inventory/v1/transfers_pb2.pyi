@@ -108,6 +108,52 @@ TRANSFER_EVENT_KIND_CANCELLED: TransferEventKind.ValueType  # 7
 Global___TransferEventKind: _TypeAlias = TransferEventKind  # noqa: Y015
 
 @_typing.final
+class TransferLot(_message.Message):
+    """Units of a line that are of one lot. shipped = received - surplus + mistaken + lost + outstanding, always."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOT_FIELD_NUMBER: _builtins.int
+    SHIPPED_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    MISTAKEN_FIELD_NUMBER: _builtins.int
+    SURPLUS_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_FIELD_NUMBER: _builtins.int
+    lot: _builtins.str
+    """Code of the lot."""
+    shipped: _builtins.int
+    """Units that were sent as of it."""
+    received: _builtins.int
+    """Units that came as of it, whatever their state."""
+    lost: _builtins.int
+    """Units that were sent as of it and never came."""
+    mistaken: _builtins.int
+    """Units that were sent as of it and came as of another, as the receiver has seen."""
+    surplus: _builtins.int
+    """Part of received: units beyond those that were sent as of it."""
+    outstanding: _builtins.int
+    """Units that are in transit."""
+    def __init__(
+        self,
+        *,
+        lot: _builtins.str = ...,
+        shipped: _builtins.int = ...,
+        received: _builtins.int = ...,
+        lost: _builtins.int = ...,
+        mistaken: _builtins.int = ...,
+        surplus: _builtins.int = ...,
+        outstanding: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost", b"lost", "lot", b"lot", "mistaken", b"mistaken", "outstanding", b"outstanding", "received", b"received", "shipped", b"shipped", "surplus", b"surplus"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferLot: _TypeAlias = TransferLot  # noqa: Y015
+
+@_typing.final
 class TransferLine(_message.Message):
     """Units of one SKU in a transfer. shipped = received - surplus + lost + outstanding, always."""
 
@@ -122,6 +168,7 @@ class TransferLine(_message.Message):
     LOST_FIELD_NUMBER: _builtins.int
     SURPLUS_FIELD_NUMBER: _builtins.int
     OUTSTANDING_FIELD_NUMBER: _builtins.int
+    LOTS_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it; on input, without regard to case. One line a SKU."""
     quantity: _builtins.int
@@ -142,6 +189,12 @@ class TransferLine(_message.Message):
     """
     outstanding: _builtins.int
     """Units that are in transit; output only."""
+    @_builtins.property
+    def lots(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferLot]:
+        """What of it is of lots, by code, as far as the transfer's steps are in the stock (stock_effect); the rest is of none.
+        Output only.
+        """
+
     def __init__(
         self,
         *,
@@ -154,10 +207,11 @@ class TransferLine(_message.Message):
         lost: _builtins.int = ...,
         surplus: _builtins.int = ...,
         outstanding: _builtins.int = ...,
+        lots: _abc.Iterable[Global___TransferLot] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "lost", b"lost", "outstanding", b"outstanding", "quality_control", b"quality_control", "quantity", b"quantity", "received", b"received", "shipped", b"shipped", "sku", b"sku", "surplus", b"surplus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "lost", b"lost", "lots", b"lots", "outstanding", b"outstanding", "quality_control", b"quality_control", "quantity", b"quantity", "received", b"received", "shipped", b"shipped", "sku", b"sku", "surplus", b"surplus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -278,6 +332,7 @@ class TransferEventLine(_message.Message):
     QUALITY_CONTROL_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     SURPLUS_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """As the variant spells it."""
     shipped: _builtins.int
@@ -292,6 +347,8 @@ class TransferEventLine(_message.Message):
     """Units that never came."""
     surplus: _builtins.int
     """How many of accepted, damaged and quality_control came beyond those that were sent."""
+    lot: _builtins.str
+    """Lot that the receiver has seen; empty: none was named."""
     def __init__(
         self,
         *,
@@ -302,10 +359,11 @@ class TransferEventLine(_message.Message):
         quality_control: _builtins.int = ...,
         lost: _builtins.int = ...,
         surplus: _builtins.int = ...,
+        lot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "damaged", b"damaged", "lost", b"lost", "quality_control", b"quality_control", "shipped", b"shipped", "sku", b"sku", "surplus", b"surplus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "damaged", b"damaged", "lost", b"lost", "lot", b"lot", "quality_control", b"quality_control", "shipped", b"shipped", "sku", b"sku", "surplus", b"surplus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,7 +408,7 @@ class TransferEvent(_message.Message):
     """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferEventLine]:
-        """What moved, one a SKU; of SHIPPED, RECEIVED and CLOSED."""
+        """What moved, one a SKU, of receipts one a SKU and lot; of SHIPPED, RECEIVED and CLOSED."""
 
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tillmesh.inventory.v1 import lots_pb2 as _lots_pb2
 from tillmesh.inventory.v1 import transfers_pb2 as _transfers_pb2
 import builtins as _builtins
 import sys
@@ -308,6 +309,7 @@ class ReceiveTransferRequest(_message.Message):
         DAMAGED_FIELD_NUMBER: _builtins.int
         QUALITY_CONTROL_FIELD_NUMBER: _builtins.int
         LOST_FIELD_NUMBER: _builtins.int
+        LOT_FIELD_NUMBER: _builtins.int
         sku: _builtins.str
         """Without regard to case. A SKU of the transfer."""
         accepted: _builtins.int
@@ -318,6 +320,12 @@ class ReceiveTransferRequest(_message.Message):
         """Units into QUALITY_CONTROL."""
         lost: _builtins.int
         """Units that are known not to come."""
+        @_builtins.property
+        def lot(self) -> _lots_pb2.LotInput:
+            """Lot that they are of, as somebody has seen; made when it is new. Units that were sent as of another lot and come as of
+            this one have been mistaken for it. Not set: nobody looked.
+            """
+
         def __init__(
             self,
             *,
@@ -326,10 +334,11 @@ class ReceiveTransferRequest(_message.Message):
             damaged: _builtins.int = ...,
             quality_control: _builtins.int = ...,
             lost: _builtins.int = ...,
+            lot: _lots_pb2.LotInput | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["lot", b"lot"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "damaged", b"damaged", "lost", b"lost", "quality_control", b"quality_control", "sku", b"sku"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "damaged", b"damaged", "lost", b"lost", "lot", b"lot", "quality_control", b"quality_control", "sku", b"sku"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,7 +358,7 @@ class ReceiveTransferRequest(_message.Message):
     """Idempotency key, at most 128 characters."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiveTransferRequest.Line]:
-        """1 to 500, one a SKU."""
+        """1 to 500, one a SKU and lot."""
 
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:

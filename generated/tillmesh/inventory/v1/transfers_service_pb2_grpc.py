@@ -151,8 +151,9 @@ class TransfersServiceServicer:
     def ReceiveTransfer(self, request, context):
         """Receives units, all lines or none, as often as it takes: out of transit into the stock of the destination, or lost.
         RECEIVED once nothing is in transit, else PARTIALLY_RECEIVED. Units beyond those that were sent enter the stock too
-        and are told as surplus. Needs the destination. INVALID_REQUEST (a SKU twice or not of the transfer, more lost than is
-        in transit), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        and are told as surplus. Units are of the lots that this transfer was sent with, those of the lot that a line names,
+        else the first to expire first. Needs the destination. INVALID_REQUEST (a SKU or lot twice or not of the transfer, more
+        lost than is in transit), LOTS_NOT_KEPT, LOT_MISMATCH, ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

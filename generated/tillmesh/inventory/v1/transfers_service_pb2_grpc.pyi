@@ -67,8 +67,9 @@ class TransfersServiceStub:
     ReceiveTransfer: _grpc.UnaryUnaryMultiCallable[_transfers_service_pb2.ReceiveTransferRequest, _transfers_pb2.Transfer]
     """Receives units, all lines or none, as often as it takes: out of transit into the stock of the destination, or lost.
     RECEIVED once nothing is in transit, else PARTIALLY_RECEIVED. Units beyond those that were sent enter the stock too
-    and are told as surplus. Needs the destination. INVALID_REQUEST (a SKU twice or not of the transfer, more lost than is
-    in transit), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    and are told as surplus. Units are of the lots that this transfer was sent with, those of the lot that a line names,
+    else the first to expire first. Needs the destination. INVALID_REQUEST (a SKU or lot twice or not of the transfer, more
+    lost than is in transit), LOTS_NOT_KEPT, LOT_MISMATCH, ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     CloseTransfer: _grpc.UnaryUnaryMultiCallable[_transfers_service_pb2.CloseTransferRequest, _transfers_pb2.Transfer]
     """IN_TRANSIT or PARTIALLY_RECEIVED to RECEIVED: what is still in transit is lost. Needs the destination.
@@ -119,8 +120,9 @@ class TransfersServiceAsyncStub(TransfersServiceStub):
     ReceiveTransfer: _aio.UnaryUnaryMultiCallable[_transfers_service_pb2.ReceiveTransferRequest, _transfers_pb2.Transfer]  # type: ignore[assignment]
     """Receives units, all lines or none, as often as it takes: out of transit into the stock of the destination, or lost.
     RECEIVED once nothing is in transit, else PARTIALLY_RECEIVED. Units beyond those that were sent enter the stock too
-    and are told as surplus. Needs the destination. INVALID_REQUEST (a SKU twice or not of the transfer, more lost than is
-    in transit), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+    and are told as surplus. Units are of the lots that this transfer was sent with, those of the lot that a line names,
+    else the first to expire first. Needs the destination. INVALID_REQUEST (a SKU or lot twice or not of the transfer, more
+    lost than is in transit), LOTS_NOT_KEPT, LOT_MISMATCH, ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
     """
     CloseTransfer: _aio.UnaryUnaryMultiCallable[_transfers_service_pb2.CloseTransferRequest, _transfers_pb2.Transfer]  # type: ignore[assignment]
     """IN_TRANSIT or PARTIALLY_RECEIVED to RECEIVED: what is still in transit is lost. Needs the destination.
@@ -210,8 +212,9 @@ class TransfersServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_transfers_pb2.Transfer, _abc.Awaitable[_transfers_pb2.Transfer]]:
         """Receives units, all lines or none, as often as it takes: out of transit into the stock of the destination, or lost.
         RECEIVED once nothing is in transit, else PARTIALLY_RECEIVED. Units beyond those that were sent enter the stock too
-        and are told as surplus. Needs the destination. INVALID_REQUEST (a SKU twice or not of the transfer, more lost than is
-        in transit), ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
+        and are told as surplus. Units are of the lots that this transfer was sent with, those of the lot that a line names,
+        else the first to expire first. Needs the destination. INVALID_REQUEST (a SKU or lot twice or not of the transfer, more
+        lost than is in transit), LOTS_NOT_KEPT, LOT_MISMATCH, ILLEGAL_TRANSITION, VERSION_MISMATCH, NOT_FOUND, LOCATION_SCOPE.
         """
 
     @_abc_1.abstractmethod

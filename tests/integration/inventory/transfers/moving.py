@@ -12,6 +12,7 @@ from services.inventory.mapping import stock as mapping
 from services.inventory.servicer.transfers import TransfersServicer
 from services.kit import database, principal
 from tests.integration.inventory.replenishment import buying
+from tillmesh.inventory.v1 import lots_pb2
 from tillmesh.inventory.v1 import transfers_pb2 as messages
 from tillmesh.inventory.v1 import transfers_service_pb2 as pb
 
@@ -56,11 +57,14 @@ class MovingWorld(buying.BuyingWorld):
         return await self.call(pb.ShipTransferRequest(transfer_id=transfer_id, lines=rows, **fields))
 
     async def arrive(self, transfer_id: str, lines: Mapping[str, Any], **fields: Any) -> messages.Transfer:
-        """lines: units accepted of a SKU, or fields of its line."""
-        rows = [
-            pb.ReceiveTransferRequest.Line(sku=sku, **(came if isinstance(came, dict) else {"accepted": came}))
-            for sku, came in lines.items()
-        ]
+        """lines: units accepted of a SKU, or fields of its line or lines; a lot by its code."""
+        rows = []
+        for sku, came in lines.items():
+            for fields_of in came if isinstance(came, list) else [came]:
+                said = dict(fields_of) if isinstance(fields_of, dict) else {"accepted": fields_of}
+                if code := said.pop("lot", ""):
+                    said["lot"] = lots_pb2.LotInput(code=code)
+                rows.append(pb.ReceiveTransferRequest.Line(sku=sku, **said))
         return await self.call(pb.ReceiveTransferRequest(transfer_id=transfer_id, lines=rows, **fields))
 
     async def close(self, transfer_id: str, **fields: Any) -> messages.Transfer:
@@ -76,6 +80,12 @@ class MovingWorld(buying.BuyingWorld):
 
     async def transfer(self, transfer_id: str) -> messages.Transfer:
         return await self.call(pb.GetTransferRequest(transfer_id=transfer_id))
+
+    async def of_lots(self, transfer_id: str) -> dict[str, dict[str, int]]:
+        """What of a transfer's only line is of lots, by code, zeros left out."""
+        (line,) = (await self.transfer(transfer_id)).lines
+        names = ("shipped", "received", "lost", "mistaken", "surplus", "outstanding")
+        return {lot.lot: {name: units for name in names if (units := getattr(lot, name))} for lot in line.lots}
 
     async def happened(self, transfer_id: str) -> list[messages.TransferEvent]:
         return list((await self.call(pb.ListTransferEventsRequest(transfer_id=transfer_id))).events)

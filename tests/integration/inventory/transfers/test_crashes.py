@@ -15,6 +15,7 @@ import pytest
 from services.inventory.handlers import transfers
 from services.kit import database
 from tests.integration.inventory.replenishment.buying import APPLIED, PENDING
+from tests.integration.inventory.stock import shelf
 from tests.integration.inventory.transfers import moving
 from tests.integration.inventory.transfers.moving import DRAFT, READY, MovingWorld
 
@@ -110,6 +111,51 @@ async def test_a_step_is_in_the_stock_of_both_ends_exactly_once(
     assert (again.state, again.stock_effect) == (seen.state, APPLIED)
     assert (await world.units(here), await world.units(there)) == (origin, destination)
     assert await world.exceptions(here) == await world.exceptions(there) == []
+    assert await world.differences(here, there) == []
+
+
+# Six units are ready, three of each lot.
+LOTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, int]]]] = {
+    "ship": (
+        {"lines": {shelf.SKU: 5}},
+        {"LATE": {"shipped": 2, "outstanding": 2}, "SOON": {"shipped": 3, "outstanding": 3}},
+    ),
+    "arrive": (
+        {"lines": {shelf.SKU: [{"accepted": 3, "lost": 1}, {"lot": "LATE", "accepted": 1}]}},
+        {"LATE": {"shipped": 3, "received": 1, "lost": 1, "outstanding": 1}, "SOON": {"shipped": 3, "received": 3}},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("step", "when", "forgotten"),
+    [("ship", "after", False), ("ship", "after", True), ("arrive", "before", False), ("arrive", "after", True)],
+)
+async def test_the_lots_of_a_step_are_known_whoever_was_killed(
+    urls: tuple[str, str], world: MovingWorld, step: str, when: str, forgotten: bool
+) -> None:
+    """Also of a step that the lane has forgotten: the ledger remembers which lots it moved."""
+    milk = shelf.Shelf(world)
+    here, there = await milk.open(), await world.location()
+    for code, ends in (("LATE", 9), ("SOON", 5)):
+        await milk.bring(here, 3, code, expires_on=shelf.day(ends))
+    draft = await world.drafted(here, there, {shelf.SKU: 6})
+    await world.ready(draft.id)
+    if step == "arrive":
+        await world.ship(draft.id)
+    fields, known = LOTS[step]
+
+    await dies(urls, world, when, step=step, transfer=draft.id, fields=fields)
+    if forgotten:
+        await world.execute(LONG_AGO)
+        await world.execute(FORGOTTEN)
+    await world.execute(DUE)
+    await resume(world, urls)
+
+    assert (await world.transfer(draft.id)).stock_effect == APPLIED
+    assert await world.of_lots(draft.id) == known
+    on_the_road = {code: of["in_transit"] for code, of in (await milk.on_hand(there)).items() if "in_transit" in of}
+    assert on_the_road == {code: of["outstanding"] for code, of in known.items() if "outstanding" in of}
     assert await world.differences(here, there) == []
 
 
