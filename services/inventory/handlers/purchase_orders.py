@@ -113,7 +113,7 @@ class PurchaseOrders:
         """NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, LOCATION_NOT_CAPABLE, INVALID_REQUEST."""
 
         async def change(session: database.WriteSession, order: domain.PurchaseOrder) -> domain.Step:
-            await receiving(session, order.location_id)
+            await receiving(session, order.location_id, lock=True)
             supplier = await supplier_handlers.found(session, order.supplier_id)
             skus = [line.sku for line in order.lines]
             known = await _known(session, supplier.id, skus)
@@ -227,17 +227,20 @@ def _tenant() -> str:
     return events.tenant_uuid(principal.current().tenant_id)
 
 
-async def located(session: common.Session, location_id: uuid.UUID) -> catalog.Location:
+async def located(session: common.Session, location_id: uuid.UUID, *, lock: bool = False) -> catalog.Location:
     """The location. NOT_FOUND."""
-    location = await location_store.get(session, location_id)
+    location = await location_store.get(session, location_id, lock=lock)
     if location is None:
         raise errors.NotFound("location")
     return location
 
 
-async def receiving(session: common.Session, location_id: uuid.UUID) -> None:
-    """A location that takes deliveries. NOT_FOUND, LOCATION_NOT_CAPABLE."""
-    location = await located(session, location_id)
+async def receiving(session: common.Session, location_id: uuid.UUID, *, lock: bool = False) -> None:
+    """A location that takes deliveries. NOT_FOUND, LOCATION_NOT_CAPABLE.
+
+    lock: who has it wait for another document holds it until the end, as it waits for so many at most.
+    """
+    location = await located(session, location_id, lock=lock)
     if location.closed or location.type == catalog_locations.IN_TRANSIT:
         raise stock_errors.LocationNotCapable(RECEIVE)
 

@@ -98,7 +98,7 @@ class Transfers:
         asked = dataclasses.replace(asked, expected_version=asked.expected_version or draft.version)
 
         async def change(session: database.WriteSession, transfer: domain.Transfer, by: domain.By) -> domain.Step:
-            return steps.ready(transfer, hold_id, await _crowded(session, transfer), by)
+            return steps.ready(transfer, hold_id, await _crowded(session, transfer, lock=True), by)
 
         return await self._step(write, asked, _sends, change)
 
@@ -251,9 +251,12 @@ async def _spellings(session: database.WriteSession, skus: Iterable[str]) -> dic
     return known
 
 
-async def _crowded(session: common.Session, transfer: domain.Transfer) -> frozenset[str]:
-    """Its SKUs that the destination waits for in too many documents. LOCATION_NOT_CAPABLE when that has closed."""
-    await purchase_orders.receiving(session, transfer.to_location_id)
+async def _crowded(session: common.Session, transfer: domain.Transfer, *, lock: bool = False) -> frozenset[str]:
+    """Its SKUs that the destination waits for in too many documents. LOCATION_NOT_CAPABLE when that has closed.
+
+    lock: of the destination, so that it stays true until the end.
+    """
+    await purchase_orders.receiving(session, transfer.to_location_id, lock=lock)
     keys = [codes.sku_key(line.sku) for line in transfer.lines]
     return await incoming.crowded(session, transfer.to_location_id, keys)
 

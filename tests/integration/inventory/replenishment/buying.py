@@ -50,11 +50,12 @@ class BuyingWorld(worlds.StockWorld):
     async def call(self, request: Any, caller: principal.Principal | None = None) -> Any:
         """Answer of the rpc that takes such a request, in a task of its own as each rpc has."""
 
+        method = getattr(self.servicer, type(request).__name__.removesuffix("Request"))
+
         async def run() -> Any:
             principal.enter(caller or self.staff())
             validation.check(request)
-            method = type(request).__name__.removesuffix("Request")
-            return await getattr(self.servicer, method)(request, None)
+            return await method(request, None)
 
         return await asyncio.create_task(run())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.inventory.domain import transitions
+from services.inventory.domain import levels, transitions
 from services.kit import errors
 from tests.integration.inventory.replenishment.buying import APPLIED
 from tests.integration.inventory.transfers.moving import (
@@ -16,6 +16,7 @@ from tests.integration.inventory.transfers.moving import (
     RECEIVED,
     MovingWorld,
 )
+from tillmesh.inventory.v1 import replenishment_pb2, replenishment_service_pb2
 from tillmesh.inventory.v1 import transfers_pb2 as messages
 
 
@@ -79,6 +80,28 @@ async def test_shipping_against_cancelling_has_one_winner(world: MovingWorld) ->
     sent = 5 * states.count(IN_TRANSIT)
     assert await world.units(here) == (200 - sent, 200 - sent, 0, 0)
     assert await world.units(there) == (0, 0, 0, sent)
+
+
+async def test_20_documents_at_once_do_not_make_a_destination_wait_for_more_than_it_may(
+    world: MovingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transfers and purchase orders count together."""
+    monkeypatch.setattr(levels, "INCOMING_MAX", 3)
+    here, there = await world.ends(a=100)
+    transfers = [await world.drafted(here, there, {"a": 1}) for _ in range(10)]
+    supplier = await world.supplier()
+    await world.listed(supplier.id, replenishment_pb2.SupplierSku(sku="a"))
+    orders = [await world.draft(there, {"a": 1}, supplier_id=supplier.id) for _ in range(10)]
+    place = replenishment_service_pb2.PlacePurchaseOrderRequest
+
+    answers = await outcomes(
+        *(world.ready(transfer.id) for transfer in transfers),
+        *(world.call(place(purchase_order_id=order.id)) for order in orders),
+    )
+
+    assert sum(not isinstance(answer, BaseException) for answer in answers) == 3
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert {type(refusal) for refusal in refused} == {errors.InvalidRequest}
 
 
 async def test_transfers_both_ways_at_once_end_with_every_unit_where_it_belongs(world: MovingWorld) -> None:
