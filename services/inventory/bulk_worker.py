@@ -27,6 +27,7 @@ from services.inventory.handlers import catalog as catalog_handlers
 from services.inventory.handlers import catalog_import
 from services.inventory.handlers import stock as handlers
 from services.inventory.mapping import bulk as mapping
+from services.inventory.mapping import bulk_lines
 from services.inventory.mapping import catalog_requests as catalog_mapping
 from services.inventory.mapping import stock as stock_mapping
 from services.inventory.store import bulk as store
@@ -40,7 +41,7 @@ EVERY_SECONDS: Final = 1.0
 TURN_SECONDS: Final = 20.0
 CHUNK_ROWS: Final = 500
 IN_FLIGHT: Final = 64  # rows of stock at once: half a lane's batch, so that tills get in between
-PRODUCTS_IN_FLIGHT: Final = 4  # each holds a connection of the pool that callers use too
+CONNECTIONS: Final = 4  # products, and rows that name a lot: each holds one of the pool that callers use too
 TRIES_MAX: Final = 6
 EXPORT_ROWS: Final = 500
 COUNT_ROWS: Final = 10_000  # of an export: how often its progress is written
@@ -72,6 +73,7 @@ class BulkWorker:
         self._stock = stock
         self._writer = catalog_handlers.Writer(db, ping)
         self._setbacks: dict[uuid.UUID, float] = {}
+        self._connections = asyncio.Semaphore(CONNECTIONS)
 
     async def run(self, *, ttl_seconds: float = leases.TTL_SECONDS) -> None:
         """Works until cancelled, while this process holds the lease."""
@@ -155,7 +157,7 @@ class BulkWorker:
     async def _chunk(self, job: bulk.Job, chunk: Sequence[bulk.Row]) -> bulk.Job | None:
         refusals: list[bulk.Refusal] = []
         groups = await self._groups(job, chunk)
-        at_once = PRODUCTS_IN_FLIGHT if job.kind is bulk.Kind.PRODUCTS else IN_FLIGHT
+        at_once = CONNECTIONS if job.kind is bulk.Kind.PRODUCTS else IN_FLIGHT
         limit = asyncio.Semaphore(at_once)
 
         async def run(rows: Sequence[tuple[bulk.Row, Apply]]) -> None:
@@ -197,9 +199,10 @@ class BulkWorker:
     async def _put_stock(self, job: bulk.Job, locations: Mapping[str, str], row: bulk.Row) -> None:
         message, caller = mapping.stock_line(row, locations), principal.current()
         caller.require_location(message.location_id)
-        line = stock_mapping.bulk_line(message, caller)
+        line = bulk_lines.bulk_line(message, caller, by_lot=bulk.BY_LOT in row.texts)
         key = _key(job, row, line.fingerprint)
-        await self._stock.write(line.location_id, line.command, key, stock_mapping.BulkResult, line.reply)
+        async with self._connections if line.lot is not None else contextlib.nullcontext():
+            await self._stock.apply_line(line, key)
 
     async def _put_product(self, job: bulk.Job, row: bulk.Row) -> None:
         request, prices = mapping.product_request(row)
@@ -301,7 +304,12 @@ async def _stock_rows(session: database.ReadSession, job: bulk.Job) -> AsyncIter
     only = None if "*" in job.locations else [stock_mapping.location_uuid(text) for text in job.locations]
     only = only if job.location_id is None else [job.location_id]
     async for levels in store.levels(session, only, EXPORT_ROWS):
-        yield [mapping.stock_row(level) for level in levels]
+        lots = await store.lots_of(session, levels)
+        yield [
+            row
+            for level in levels
+            for row in mapping.stock_rows(level, lots.get((level.location_id, level.sku_key), ()))
+        ]
 
 
 async def _product_rows(session: database.ReadSession) -> AsyncIterator[list[dict[str, str]]]:

@@ -149,9 +149,12 @@ class Columns:
             raise BadFile(f"column {missing[0]!r} is missing")
 
 
+BY_LOT: Final = "lot"
+"""The column that makes a file's counts those of lots, and of no lot where a row names none."""
+LOT_DATES: Final = ("expires_on", "best_before_on", "produced_on")
 STOCK: Final = Columns(
     ("location", "sku"),
-    ("on_hand", "expected_on_hand", "delta", "reason", "reference", "occurred_at"),
+    (BY_LOT, *LOT_DATES, "on_hand", "expected_on_hand", "delta", "reason", "reference", "occurred_at"),
     (
         "location_code",
         "reserved",
@@ -174,8 +177,8 @@ PRODUCTS: Final = Columns(
 COLUMNS: Final[Mapping[Kind, Columns]] = {Kind.STOCK: STOCK, Kind.PRODUCTS: PRODUCTS}
 EXPORTED: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.STOCK: (
-        "location", "location_code", "sku", "on_hand", "expected_on_hand", "reserved", "allocated", "unsellable",
-        "in_transit", "safety_stock", "available", "version", "updated_at",
+        "location", "location_code", "sku", BY_LOT, *LOT_DATES, "on_hand", "expected_on_hand", "reserved",
+        "allocated", "unsellable", "in_transit", "safety_stock", "available", "version", "updated_at",
     ),
     Kind.PRODUCTS: (
         "product_code", "product_name", "description", "brand", "category", "sku", "variant_name", "options",

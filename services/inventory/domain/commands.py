@@ -82,13 +82,17 @@ class Adjust:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What was counted of a SKU, or of a lot of it. expected None: forced, or the newest observation wins."""
+    """What was counted of a SKU, or of a lot of it. expected None: forced, or the newest observation wins.
+
+    by_lot: without a lot, it was counted of those units that are of none.
+    """
 
     sku: str
     on_hand: int
     expected: int | None
     newest_wins: bool = False
     lot: str = ""
+    by_lot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,15 +258,27 @@ class Stock:
         return level
 
     def _change(
-        self, level: Level, delta: int, reason: int, ref: tuple[str, str], origin: Origin, lot: LotStock | None = None
+        self,
+        level: Level,
+        delta: int,
+        reason: int,
+        ref: tuple[str, str],
+        origin: Origin,
+        lot: LotStock | None = None,
+        *,
+        of_none: bool = False,
     ) -> None:
-        """Units enter or leave what can be sold; what was promised and is gone raises an exception."""
+        """Units enter or leave what can be sold; what was promised and is gone raises an exception.
+
+        lot None: of whatever lot, or, of_none, of no lot.
+        """
         key = fold(level.sku)
         if delta > 0:
             code = lot.code if lot is not None else ""
             self.move(key, level, State.EXTERNAL, State.SELLABLE, delta, reason, ref, origin, code)
             return
-        for state, units, code in stock_lots.gone(self, level, lot, -delta):
+        untold = [(State.SELLABLE, -delta, "")]
+        for state, units, code in untold if of_none and lot is None else stock_lots.gone(self, level, lot, -delta):
             self.move(key, level, state, State.EXTERNAL, units, reason, ref, origin, code)
             self.warn_if_oversold(level, units if state == State.SELLABLE else 0, ref)
 
@@ -279,8 +291,7 @@ class Stock:
         """Sets what was counted. QUANTITY_STALE lists every line whose expectation doesn't hold."""
         levels = [self.level(count.sku) for count in command.counts]
         pairs = list(zip(levels, command.counts, strict=True))
-        of = [stock_lots.named(level, count.lot) if count.lot else None for level, count in pairs]
-        there = [lot.on_hand if lot is not None else level.on_hand for lot, level in zip(of, levels, strict=True)]
+        there = [stock_lots.counted(level, count) for level, count in pairs]
         stale = [
             Stale(count.sku, count.expected, on_hand)
             for count, on_hand in zip(command.counts, there, strict=True)
@@ -290,13 +301,14 @@ class Stock:
             raise QuantityStale(lines=stale)
         observed = command.origin.occurred_at or self.now
         for level, count in pairs:
-            if count.newest_wins and level.observed_at is not None and level.observed_at >= observed:
-                raise ObservationOutdated(level.sku, level.observed_at)
+            if count.newest_wins and (newer := stock_lots.newer_observation(level, count, observed)) is not None:
+                raise ObservationOutdated(level.sku, newer)
         ref = (command.ref_type, command.reference)
-        for (level, count), lot in zip(pairs, of, strict=True):
-            delta = count.on_hand - (level.on_hand if lot is None else lot.on_hand)
+        for level, count in pairs:
+            delta = count.on_hand - stock_lots.counted(level, count)
             if delta:
-                self._change(level, delta, command.reason, ref, command.origin, lot)
+                lot = stock_lots.named(level, count.lot) if count.lot else None
+                self._change(level, delta, command.reason, ref, command.origin, lot, of_none=count.by_lot)
             level.observed_at = max(observed, level.observed_at or observed)
             level.policy_changed = True
             self.step.touched[fold(level.sku)] = level

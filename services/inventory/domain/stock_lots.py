@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 
 from services.inventory.domain import lots
-from services.inventory.domain.commands import Assign, Origin, Reserve
+from services.inventory.domain.commands import Assign, Count, Origin, Reserve
 from services.inventory.domain.levels import Counters, ExceptionKind, Level, LotStock, Reason, State, fold
 from services.inventory.domain.stock_errors import QuantityBelowZero
 from services.kit import errors
@@ -30,6 +30,21 @@ def named(level: Level, code: str) -> LotStock:
     if lot is None:
         raise errors.NotFound("lot")
     return lot
+
+
+def counted(level: Level, count: Count) -> int:
+    """Units on hand of what was counted: a lot, those of no lot, or all of the SKU. NOT_FOUND (lot)."""
+    if count.lot:
+        return named(level, count.lot).on_hand
+    return level.on_hand - sum(lot.on_hand for lot in level.lots.values()) if count.by_lot else level.on_hand
+
+
+def newer_observation(level: Level, count: Count, observed: dt.datetime) -> dt.datetime | None:
+    """When the SKU was observed, if that is newer than a count of it. Lots that were counted together have one time."""
+    at = level.observed_at
+    if at is None or at < observed or (at == observed and count.by_lot):
+        return None
+    return at
 
 
 def promise(working: stock.Stock, level: Level, command: Reserve) -> int:

@@ -14,6 +14,7 @@ from services.inventory import lane, reading
 from services.inventory.domain import commands, stock_errors
 from services.inventory.domain import levels as values
 from services.inventory.handlers import known_lots
+from services.inventory.mapping import bulk_lines
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import availability
 from services.inventory.store import stock as store
@@ -88,17 +89,17 @@ class StockHandlers:
         return await self.write_spread(mapping.reductions(placed, lines, caller), key, answer)
 
     async def bulk_update(
-        self, lines: Sequence[mapping.BulkLine | errors.Error], key: idempotency.Key
-    ) -> list[mapping.BulkResult]:
+        self, lines: Sequence[bulk_lines.BulkLine | errors.Error], key: idempotency.Key
+    ) -> list[bulk_lines.BulkResult]:
         """Applies each line by itself. IDEMPOTENCY_KEY_REUSED."""
+        return await batches.run(self._db, key, lines, self.apply_line, bulk_lines.refused_line)
 
-        async def apply(line: mapping.BulkLine, line_key: idempotency.Key) -> mapping.BulkResult:
-            command = line.command
-            if line.lot is not None and isinstance(command, commands.Adjust):
-                command = dataclasses.replace(command, lot=await self.known_lots.code(command.sku, line.lot))
-            return await self.write(line.location_id, command, line_key, mapping.BulkResult, line.reply)
-
-        return await batches.run(self._db, key, lines, apply, mapping.refused_line)
+    async def apply_line(self, line: bulk_lines.BulkLine, key: idempotency.Key) -> bulk_lines.BulkResult:
+        """Applies a line of many; a lot that it names is known from then on. Errors of AdjustStock; QUANTITY_STALE."""
+        command: commands.Command = line.command
+        if line.lot is not None:
+            command = line.of_lot(await self.known_lots.code(line.sku, line.lot))
+        return await self.write(line.location_id, command, key, bulk_lines.BulkResult, line.reply)
 
     async def resolve_exception(
         self, location: uuid.UUID, exception: uuid.UUID, resolution: str, key: idempotency.Key

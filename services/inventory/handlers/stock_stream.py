@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from services.inventory.handlers import stock as handlers
+from services.inventory.mapping import bulk_lines
 from services.inventory.mapping import stock as mapping
 from services.kit import errors, idempotency, principal, validation
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
@@ -32,22 +33,22 @@ async def answers(
             raise validation.invalid("request_id", "it and skip_lines are said in the first message only")
         outcomes = await _apply(stock, key, done, request.lines)
         done += len(request.lines)
-        yield mapping.stream_results(outcomes, done)
+        yield bulk_lines.stream_results(outcomes, done)
 
 
 async def _apply(
     stock: handlers.StockHandlers, key: str, first: int, lines: Sequence[pb.BulkUpdateStockRequest.Line]
-) -> list[mapping.BulkResult]:
+) -> list[bulk_lines.BulkResult]:
     """Applies each line by itself; lines of one SKU at a location in their order."""
     limit, caller = asyncio.Semaphore(IN_FLIGHT), principal.current()
-    outcomes = [mapping.BulkResult()] * len(lines)
+    outcomes = [bulk_lines.BulkResult()] * len(lines)
 
-    async def apply(index: int, message: pb.BulkUpdateStockRequest.Line) -> mapping.BulkResult:
+    async def apply(index: int, message: pb.BulkUpdateStockRequest.Line) -> bulk_lines.BulkResult:
         validation.check(message)
-        line = mapping.bulk_line(message, caller)
+        line = bulk_lines.bulk_line(message, caller)
         tenant = mapping.tenant_uuid(caller.tenant_id)
         line_key = idempotency.Key(tenant, caller.subject, METHOD, f"{key}:{first + index}", line.fingerprint)
-        return await stock.write(line.location_id, line.command, line_key, mapping.BulkResult, line.reply)
+        return await stock.apply_line(line, line_key)
 
     async def run(indexes: Sequence[int]) -> None:
         for index in indexes:
@@ -55,7 +56,7 @@ async def _apply(
                 try:
                     outcomes[index] = await apply(index, lines[index])
                 except errors.Error as refusal:
-                    outcomes[index] = mapping.refused_line(refusal)
+                    outcomes[index] = bulk_lines.refused_line(refusal)
 
     groups: dict[tuple[str, str], list[int]] = {}
     for index, line in enumerate(lines):

@@ -10,10 +10,11 @@ from typing import Any
 
 from services.inventory.domain import bulk
 from services.inventory.domain import catalog as catalog_values
+from services.inventory.mapping import lot_inputs
 from services.inventory.mapping import stock as stock_mapping
 from services.kit import clock, errors, ids, validation
 from tillmesh.inventory.v1 import bulk_data_service_pb2 as pb
-from tillmesh.inventory.v1 import catalog_pb2, catalog_service_pb2, stock_pb2
+from tillmesh.inventory.v1 import catalog_pb2, catalog_service_pb2, lots_pb2, stock_pb2
 from tillmesh.inventory.v1 import inventory_service_pb2 as inventory_pb
 
 Line = inventory_pb.BulkUpdateStockRequest.Line
@@ -92,6 +93,8 @@ def stock_line(row: bulk.Row, locations: Mapping[str, str]) -> Line:
                 setattr(line, column, bulk.whole(column, texts[column]))
         if "reason" in texts:
             line.reason = _member(stock_pb2.MovementReason, REASON_PREFIX, "reason", texts["reason"])
+        if (lot := _lot(texts)) is not None:
+            line.lot.CopyFrom(lot)
         if "occurred_at" in texts:
             line.occurred_at.CopyFrom(clock.timestamp(bulk.moment("occurred_at", texts["occurred_at"])))
     except bulk.BadValue as problem:
@@ -104,22 +107,52 @@ def stock_line(row: bulk.Row, locations: Mapping[str, str]) -> Line:
     return line
 
 
+def _lot(texts: Mapping[str, str]) -> lots_pb2.LotInput | None:
+    """The lot that a row names."""
+    dates = {name: texts[name] for name in bulk.LOT_DATES if name in texts}
+    if bulk.BY_LOT in texts:
+        return lots_pb2.LotInput(code=texts[bulk.BY_LOT], **dates)
+    if dates:
+        raise bulk.BadValue(f"{next(iter(dates))}: is of a lot, and the row names none")
+    return None
+
+
 def is_location_id(text: str) -> bool:
     """Whether a text is an id rather than a code."""
     return text.startswith("loc_") and len(text) == len("loc_") + 26
 
 
-def stock_row(level: Any) -> dict[str, str]:
-    """A row of an export. expected_on_hand says what was there: imported again, a row that is outdated is refused."""
-    copied = ("on_hand", "reserved", "allocated", "unsellable", "in_transit", "safety_stock", "available", "version")
+_COUNTED = ("on_hand", "reserved", "allocated", "unsellable", "in_transit")
+
+
+def stock_rows(level: Any, lots: Sequence[Any]) -> list[dict[str, str]]:
+    """Rows of an export: what of a level is of no lot, then its lots; so they add up.
+
+    expected_on_hand says what was there: imported again, a row that is outdated is refused. What is of the level as a
+    whole stands in its first row.
+    """
+    of_none = {name: getattr(level, name) - sum(getattr(lot, name) for lot in lots) for name in _COUNTED}
+    first = {
+        **_stock_row(level, of_none),
+        "updated_at": level.updated_at.isoformat(),
+        **{name: str(getattr(level, name)) for name in ("safety_stock", "available", "version")},
+    }
+    return [first, *(_lot_row(level, lot) for lot in lots)]
+
+
+def _stock_row(level: Any, units: Mapping[str, int]) -> dict[str, str]:
     return {
         "location": stock_mapping.location_text(level.location_id),
         "location_code": level.code,
         "sku": level.sku,
-        "expected_on_hand": str(level.on_hand),
-        "updated_at": level.updated_at.isoformat(),
-        **{name: str(getattr(level, name)) for name in copied},
+        "expected_on_hand": str(units["on_hand"]),
+        **{name: str(number) for name, number in units.items()},
     }
+
+
+def _lot_row(level: Any, lot: Any) -> dict[str, str]:
+    dates = {name: lot_inputs.text(getattr(lot, name)) for name in bulk.LOT_DATES}
+    return {**_stock_row(level, {name: getattr(lot, name) for name in _COUNTED}), bulk.BY_LOT: lot.lot, **dates}
 
 
 # --- products ---

@@ -6,17 +6,15 @@ import datetime as dt
 import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 
-from services.inventory.domain import bundles, commands, lots, stock, stock_errors
+from services.inventory.domain import bundles, commands, stock, stock_errors
 from services.inventory.domain import levels as values
-from services.inventory.mapping import lot_inputs
 from services.inventory.store import stock as store
-from services.kit import clock, errors, idempotency, ids, principal, status, validation
+from services.kit import clock, idempotency, ids, principal, status, validation
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2 as stock_pb
 
@@ -35,7 +33,6 @@ location_text = functools.lru_cache(maxsize=65536)(lambda value: ids.encode("loc
 ExceptionMessage = stock_pb.StockException
 Counted = pb.BulkUpdateStockResponse
 """How much was applied: what background work answers."""
-BulkResult = pb.BulkUpdateStockResponse.Result
 
 
 def ttl(request: Any) -> float:
@@ -166,45 +163,6 @@ def _thresholds(request: pb.UpdateStockPolicyRequest, masked: set[str]) -> comma
     return commands.Thresholds(sets_low, low, rearm)
 
 
-@dataclass(frozen=True, slots=True)
-class BulkLine:
-    """A line of a bulk update: an own command with an own answer."""
-
-    location_id: str
-    command: commands.Adjust | commands.SetCounts
-    reply: Reply
-    fingerprint: bytes
-    lot: lots.LotDraft | None = None
-    """The lot that a delta is of."""
-
-
-def bulk_lines(request: pb.BulkUpdateStockRequest, caller: principal.Principal) -> list[BulkLine | errors.Error]:
-    """What each line asks for, or what is wrong with it."""
-    return validation.each(request.lines, lambda line: bulk_line(line, caller))
-
-
-def bulk_line(line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal) -> BulkLine:
-    lot = lot_inputs.draft(line)
-    command = _bulk_command(line, caller)
-    if lot is not None and not isinstance(command, commands.Adjust):
-        raise validation.invalid("lot", "is of a delta only")
-    reply = _reply_adjusted if isinstance(command, commands.Adjust) else _reply_counted
-    return BulkLine(line.location_id, command, reply, idempotency.fingerprint(line), lot)
-
-
-def _bulk_command(
-    line: pb.BulkUpdateStockRequest.Line, caller: principal.Principal
-) -> commands.Adjust | commands.SetCounts:
-    source = origin(caller, line)
-    if line.WhichOneof("change") == "delta":
-        reason = line.reason or stock_pb.MOVEMENT_REASON_RECEIVED
-        return commands.Adjust(source, line.sku, line.delta, reason, line.reference, "bulk")
-    expected = line.expected_on_hand if line.HasField("expected_on_hand") else None
-    count = commands.Count(line.sku, line.on_hand, expected, newest_wins=expected is None)
-    reason = line.reason or stock_pb.MOVEMENT_REASON_CYCLE_COUNT
-    return commands.SetCounts(source, (count,), reason, line.reference, "bulk")
-
-
 def _incoming(message: stock_pb.IncomingStock) -> values.Incoming:
     eta = validation.instant(message, "eta")
     assert eta is not None  # needed, by the contract
@@ -324,40 +282,6 @@ def reply_reservation(working: stock.Stock, hold: values.Hold) -> stock_pb.Reser
 def reply_spread_reservation(working: stock.Stock, parts: Sequence[tuple[str, values.Hold]]) -> stock_pb.Reservation:
     """The same for one that lies at several locations."""
     return reservation_to_proto(parts, working.now)
-
-
-def _reply_adjusted(working: stock.Stock, level: values.Level) -> BulkResult:
-    """Answers a line of a bulk update that is a delta."""
-    applied = pb.BulkUpdateStockResponse.LINE_STATUS_APPLIED
-    return BulkResult(status=applied, level=level_to_proto(working.location_id, level))
-
-
-def _reply_counted(working: stock.Stock, levels: Sequence[values.Level]) -> BulkResult:
-    """Answers a line of a bulk update that is a count."""
-    return _reply_adjusted(working, levels[0])
-
-
-def refused_line(error: errors.Error) -> BulkResult:
-    """Answers a line of a bulk update that was not applied."""
-    return BulkResult(status=pb.BulkUpdateStockResponse.LINE_STATUS_REFUSED, error=status.to_proto(error))
-
-
-def bulk_results(results: Sequence[BulkResult]) -> pb.BulkUpdateStockResponse:
-    """How each line went, in order."""
-    for index, result in enumerate(results):
-        result.index = index
-    refused = sum(result.HasField("error") for result in results)
-    return pb.BulkUpdateStockResponse(results=results, applied=len(results) - refused, refused=refused)
-
-
-def stream_results(results: Sequence[BulkResult], done: int) -> pb.StreamStockUpdatesResponse:
-    """How each line of a message went. done: lines of the whole up to its end."""
-    response = pb.StreamStockUpdatesResponse(lines_done=done)
-    for index, result in enumerate(results, start=done - len(results)):
-        level = result.level if result.HasField("level") else None
-        error = result.error if result.HasField("error") else None
-        response.results.add(index=index, status=result.status, level=level, error=error)
-    return response
 
 
 def level_page(placed: Sequence[store.Placed]) -> list[stock_pb.StockLevel]:

@@ -16,7 +16,7 @@ from services.inventory.domain import levels as values
 from services.inventory.handlers import sourcing as sourcing_handlers
 from services.inventory.handlers import stock as handlers
 from services.inventory.handlers import stock_stream
-from services.inventory.mapping import availability, lot_inputs
+from services.inventory.mapping import availability, bulk_lines, lot_inputs
 from services.inventory.mapping import sourcing as sourcing_mapping
 from services.inventory.mapping import stock as mapping
 from services.kit import dead_letters, paging, principal, validation
@@ -99,7 +99,8 @@ class StockServicer(rpc.InventoryServiceServicer):
     async def BulkUpdateStock(self, request: pb.BulkUpdateStockRequest, context: Context) -> pb.BulkUpdateStockResponse:
         caller = principal.current()
         key = mapping.given_key(caller, "BulkUpdateStock", request)
-        return mapping.bulk_results(await self._stock.bulk_update(mapping.bulk_lines(request, caller), key))
+        lines = bulk_lines.bulk_lines(request, caller)
+        return bulk_lines.bulk_results(await self._stock.bulk_update(lines, key))
 
     async def StreamStockUpdates(
         self, request_iterator: AsyncIterator[pb.StreamStockUpdatesRequest], context: Context

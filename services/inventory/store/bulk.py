@@ -57,11 +57,20 @@ FORGET = sa.text("DELETE FROM bulk_job WHERE tenant_id = :tenant AND id = :id")
 CODES = sa.text("SELECT id, code_key FROM location WHERE code_key = ANY(:codes)")
 LEVELS = sa.text("""
 SELECT v.location_id, l.code, v.sku_key, v.sku, v.on_hand, v.reserved, v.allocated,
-    v.damaged + v.quality_control + v.expired AS unsellable, v.in_transit, v.safety_stock, v.available, v.version, v.updated_at
+    v.damaged + v.quality_control + v.expired AS unsellable, v.in_transit, v.safety_stock, v.available, v.version, v.updated_at,
+    v.has_lots
 FROM stock_level v JOIN location l ON l.tenant_id = v.tenant_id AND l.id = v.location_id
 WHERE (v.location_id, v.sku_key) > (CAST(:location AS uuid), CAST(:sku AS text) COLLATE "C")
   AND (CAST(:only AS uuid[]) IS NULL OR v.location_id = ANY(CAST(:only AS uuid[])))
 ORDER BY v.location_id, v.sku_key LIMIT :limit
+""")
+LOTS = sa.text("""
+SELECT s.location_id, s.sku_key, s.lot, s.on_hand, s.reserved, s.allocated, s.damaged + s.quality_control + s.expired AS unsellable,
+    s.in_transit, d.expires_on, d.best_before_on, d.produced_on
+FROM unnest(CAST(:locations AS uuid[]), CAST(:keys AS text[])) q (location_id, sku_key)
+JOIN stock_lot s ON s.location_id = q.location_id AND s.sku_key = q.sku_key
+JOIN lot d ON d.tenant_id = s.tenant_id AND d.sku_key = s.sku_key AND d.code = s.lot
+ORDER BY s.location_id, s.sku_key, s.lot
 """)
 PRICES = sa.text("""
 SELECT DISTINCT ON (sku_key, currency_code) sku_key, currency_code, minor_units FROM price
@@ -165,6 +174,18 @@ async def levels(session: Session, only: Sequence[uuid.UUID] | None, limit: int)
         if len(rows) < limit:
             return
         last = (rows[-1].location_id, rows[-1].sku_key)
+
+
+async def lots_of(session: Session, levels: Sequence[Any]) -> dict[tuple[uuid.UUID, str], list[Any]]:
+    """The lots of a batch of levels, by code; of levels without lots nothing is asked."""
+    kept = [level for level in levels if level.has_lots]
+    if not kept:
+        return {}
+    given = {"locations": [level.location_id for level in kept], "keys": [level.sku_key for level in kept]}
+    found: dict[tuple[uuid.UUID, str], list[Any]] = {}
+    for row in await session.execute(LOTS, given):
+        found.setdefault((row.location_id, row.sku_key), []).append(row)
+    return found
 
 
 async def general_prices(session: Session, keys: Sequence[str]) -> dict[str, list[tuple[str, int]]]:

@@ -254,7 +254,7 @@ class PurchaseOrderMachine(stateful.RuleBasedStateMachine):
             return
         effect, command = self.queues[number].pop(0)
         working = self.batch()
-        assert tuple(stock_documents.apply(working, command)) == ()
+        assert stock_documents.apply(working, command) == commands.Done()
         step = working.finish()
         self.done[number, effect] = ()
         if isinstance(command, commands.ReceiveStock):

@@ -328,7 +328,8 @@ class StockMachine(stateful.RuleBasedStateMachine):
         for key, delta in deltas.items():
             self.model.on_the_road[key] = self.model.on_the_road.get(key, 0) + delta
         expected = tuple((key, self.model.on_the_road[key], START) for key in deltas)
-        self.document(commands.MoveInTransit(ME, moves, "TR-1/3", "transfer", expected, "TR-1"))
+        told = tuple(commands.TransitMove(*move) for move in moves)
+        self.document(commands.MoveInTransit(ME, told, "TR-1/3", "transfer", expected, "TR-1"))
 
     def document(self, command: commands.Document) -> None:
         working = self.batch()

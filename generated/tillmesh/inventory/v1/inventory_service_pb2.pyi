@@ -759,7 +759,7 @@ class BulkUpdateStockRequest(_message.Message):
 
         @_builtins.property
         def lot(self) -> _lots_pb2.LotInput:
-            """Lot that a delta is of; made when it is new."""
+            """Lot that the change is of; made when it is new. A count of a lot is compared with what is recorded of it."""
 
         def __init__(
             self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import dataclasses
+import datetime as dt
 import io
 import os
 import signal
@@ -17,6 +18,7 @@ from services.inventory import bulk_files
 from services.inventory.domain import bulk
 from services.kit import errors, ids, principal
 from tests.integration.inventory.bulk.jobs import BulkWorld, stock_csv
+from tests.integration.inventory.stock import shelf
 
 PRODUCTS = (
     b"product_code,product_name,sku,variant_name,options,barcodes,category,prices\n"
@@ -132,6 +134,97 @@ async def test_an_export_imported_again_changes_nothing(world: BulkWorld, kind: 
     assert job.position == (1 if kind is bulk.Kind.STOCK else 3)
     assert await _catalogue(world) == before
     assert (await world.exported(kind)) == (await world.exported(kind))
+
+
+async def shelves(world: BulkWorld) -> tuple[shelf.Shelf, str]:
+    """A location with units of two lots and of none, and a SKU that is not kept by lots."""
+    milk = shelf.Shelf(world)
+    here = await milk.open()
+    await world.variants(["plain"])
+    await world.adjust(here, "plain", 5)
+    await milk.bring(here, 3, "L1", expires_on=shelf.day(5), best_before_on=shelf.day(4))
+    await milk.bring(here, 4, "L2")
+    await milk.bring(here, 2)
+    await milk.hold(here, 4)
+    return milk, here
+
+
+def table(file: bytes, *names: str) -> list[tuple[str, ...]]:
+    return [tuple(row[name] for name in names) for row in csv.DictReader(io.StringIO(file.decode()))]
+
+
+@pytest.mark.parametrize("form", list(bulk.Format))
+async def test_lots_go_out_and_in_again_and_rows_of_a_sku_add_up(world: BulkWorld, form: bulk.Format) -> None:
+    milk, here = await shelves(world)
+    before = await world.exported(bulk.Kind.STOCK)
+    names = ("sku", "lot", "expires_on", "best_before_on", "on_hand", "reserved", "available")
+    assert table(before, *names) == [
+        ("Milk", "", "", "", "2", "0", "5"),
+        ("Milk", "L1", shelf.day(5), shelf.day(4), "3", "3", ""),
+        ("Milk", "L2", "", "", "4", "1", ""),
+        ("plain", "", "", "", "5", "0", "5"),
+    ]
+
+    job = await world.imported(await world.exported(bulk.Kind.STOCK, form), form=form)
+
+    assert (job.state, job.applied) == (bulk.State.SUCCEEDED, 4), await world.jobs.refusals(job.id, 0, 9)
+    left = [name for name in bulk.EXPORTED[bulk.Kind.STOCK] if name not in ("version", "updated_at")]
+    after = await world.exported(bulk.Kind.STOCK)
+    assert table(after, *left) == table(before, *left)  # a count is an observation, so versions rise
+    assert await milk.proof() == []
+    again = await world.imported(after)
+    assert (again.state, await milk.on_hand(here)) == (bulk.State.SUCCEEDED, await milk.on_hand(here))
+
+
+async def test_counts_of_lots_are_compared_and_set_one_by_one(world: BulkWorld) -> None:
+    milk, here = await shelves(world)
+    counts = [
+        (here, "Milk", "L1", "", "5", "3"),
+        (here, "Milk", "L2", "", "9", "3"),  # four are recorded
+        (here, "Milk", "", "", "1", "2"),
+        (here, "Milk", "NEW", shelf.day(9), "6", "0"),
+        (here, "Milk", "L1", shelf.day(6), "5", "5"),  # known with another date
+        (here, "plain", "L", "", "1", "0"),
+        (here, "plain", "", shelf.day(6), "1", "0"),
+    ]
+    lines = ["location,sku,lot,expires_on,on_hand,expected_on_hand", *(",".join(row) for row in counts)]
+
+    job = await world.imported("\n".join(lines).encode())
+
+    assert await world.told(job) == [
+        (2, 3, "QUANTITY_STALE"),
+        (5, 6, "LOT_MISMATCH"),
+        (6, 7, "LOTS_NOT_KEPT"),
+        (7, 8, "INVALID_REQUEST"),
+    ]
+    on_hand = {lot: units["on_hand"] for lot, units in (await milk.on_hand(here)).items()}
+    assert on_hand == {"": 1, "L1": 5, "L2": 4, "NEW": 6}
+    assert (await world.level(here, "Milk")).on_hand == 16
+    assert await milk.proof() == []
+
+
+async def test_the_newest_count_of_a_sku_wins_and_its_lots_are_counted_at_one_time(world: BulkWorld) -> None:
+    milk, here = await shelves(world)
+    header = "location,sku,lot,on_hand,occurred_at"
+    noon, later = ((dt.datetime.now(dt.UTC) + dt.timedelta(hours=hour)).isoformat() for hour in (1, 2))
+    counts = [("L1", 1, later), ("L2", 2, later), ("", 3, later), ("L1", 9, noon)]
+    rows = [f"{here},Milk,{lot},{units},{at}" for lot, units, at in counts]
+
+    job = await world.imported("\n".join([header, *rows]).encode())
+
+    assert await world.told(job) == [(4, 5, "OBSERVATION_OUTDATED")]
+    on_hand = {lot: units["on_hand"] for lot, units in (await milk.on_hand(here)).items()}
+    assert on_hand == {"": 3, "L1": 1, "L2": 2}
+
+
+async def test_a_file_without_lots_counts_the_whole_sku(world: BulkWorld) -> None:
+    milk, here = await shelves(world)
+
+    job = await world.imported(stock_csv(here, ("Milk", 8), column="on_hand"))
+
+    assert job.state is bulk.State.SUCCEEDED
+    on_hand = {lot: units["on_hand"] for lot, units in (await milk.on_hand(here)).items()}
+    assert sum(on_hand.values()) == (await world.level(here, "Milk")).on_hand == 8
 
 
 async def test_an_outdated_export_is_refused_row_by_row(world: BulkWorld) -> None:
