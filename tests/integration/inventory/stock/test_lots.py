@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
+from collections.abc import AsyncIterator
 
 import pytest
 
 from services.inventory.domain import levels as values
 from services.inventory.domain import lots, stock_errors
+from services.inventory.handlers import stock_stream
 from services.inventory.store import lane as lane_store
 from services.kit import errors
 from tests import worlds
@@ -179,20 +181,30 @@ async def test_counts_and_moves_may_name_a_lot(shelf: Shelf, world: worlds.Stock
     assert movements == [("B", 5, 1, 2), ("B", 2, 2, 1), ("B", 2, 2, 5)]
 
 
-async def test_bulk_lines_may_name_a_lot_of_a_delta_and_not_of_a_count(shelf: Shelf) -> None:
+async def test_bulk_lines_and_those_of_a_stream_name_the_lot_of_a_delta_or_a_count(shelf: Shelf) -> None:
     location_id = await shelf.open()
     line = stock_rpc.BulkUpdateStockRequest.Line
-    lot = lots_pb2.LotInput(code="A", best_before_on=day(7))
-    request = stock_rpc.BulkUpdateStockRequest(
-        lines=[
-            line(location_id=location_id, sku=SKU, delta=4, lot=lot),
-            line(location_id=location_id, sku=SKU, on_hand=9, lot=lot),
-            line(location_id=location_id, sku=SKU, delta=1),
-        ]
-    )
-    answer = await shelf.stock.BulkUpdateStock(request, None)  # type: ignore[arg-type]
-    assert (answer.applied, answer.refused) == (2, 1)
-    assert await shelf.on_hand(location_id) == {"A": {"on_hand": 4, "free": 4}, "": {"on_hand": 1, "free": 1}}
+    named = {"location_id": location_id, "sku": SKU, "lot": lots_pb2.LotInput(code="A", best_before_on=day(7))}
+    lines = [
+        line(**named, delta=4),
+        line(location_id=location_id, sku=SKU, delta=1),
+        line(**named, on_hand=9, expected_on_hand=5),
+        line(**named, on_hand=2, expected_on_hand=4),
+    ]
+
+    streamed = stock_rpc.StreamStockUpdatesRequest(request_id="s", lines=lines)
+    (told,) = [answer async for answer in stock_stream.answers(shelf.world.handlers, _stream(streamed))]
+    assert [result.status for result in told.results] == [1, 1, 2, 1]
+    assert await shelf.on_hand(location_id) == {"A": {"on_hand": 2, "free": 2}, "": {"on_hand": 1, "free": 1}}
+
+    answer = await shelf.stock.BulkUpdateStock(stock_rpc.BulkUpdateStockRequest(lines=lines[:1]), None)  # type: ignore[arg-type]
+    assert answer.applied == 1
+    assert await shelf.on_hand(location_id) == {"A": {"on_hand": 6, "free": 6}, "": {"on_hand": 1, "free": 1}}
+
+
+async def _stream(*messages: stock_rpc.StreamStockUpdatesRequest) -> AsyncIterator[stock_rpc.StreamStockUpdatesRequest]:
+    for message in messages:
+        yield message
 
 
 async def test_lists_of_lots_are_paged(shelf: Shelf) -> None:
