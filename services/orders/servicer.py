@@ -126,8 +126,21 @@ class OrdersServicer(rpc.OrdersServiceServicer):
 
     async def CancelOrder(self, request: placement_pb2.CancelOrderRequest, context: Context) -> orders_pb2.Order:
         caller = principal.current()
-        command = placing_requests.cancel(request, caller)
-        return _shown(await self._desk.cancelling.cancel(caller, placing_requests.tenant(caller), command))
+        command, units = placing_requests.cancel(request, caller), placing_requests.cancelled_units(request)
+        return _shown(await self._desk.editing.cancel(caller, placing_requests.tenant(caller), command, units))
+
+    async def EditOrder(self, request: placement_pb2.EditOrderRequest, context: Context) -> orders_pb2.Order:
+        caller = principal.current()
+        command = placing_requests.edit(request, caller)
+        return _shown(await self._desk.editing.edit(caller, placing_requests.tenant(caller), command))
+
+    async def PreviewOrderEdit(
+        self, request: placement_pb2.PreviewOrderEditRequest, context: Context
+    ) -> placement_pb2.PreviewOrderEditResponse:
+        caller = principal.current()
+        command = placing_requests.edit(request.edit, caller)
+        worked = await self._desk.editing.preview(caller, placing_requests.tenant(caller), command)
+        return placed_messages.edit_preview(_shown(worked.order), due=worked.due, back=worked.back)
 
     async def UpdateOrderStatus(
         self, request: placement_pb2.UpdateOrderStatusRequest, context: Context

@@ -71,7 +71,7 @@ order_line = _part(
     *_columns(sa.BigInteger, "quantity", "unit_price", "net_amount", "tax_amount", "discount_amount"),
     *_columns(sa.BigInteger, "canceled_quantity"),
     *_columns(sa.Text, "sku", "name", "category", "price_id", "tax_category", "lot"),
-    *_columns(JSON, "taxes", "discounts", "components"),
+    *_columns(JSON, "taxes", "discounts", "components", "ordered"),
 )
 
 order_tender = _part(

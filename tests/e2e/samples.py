@@ -210,6 +210,8 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "QuoteOrder": {"order_id": "{draft}"},
     "PlaceDraftOrder": {"order_id": "{draft}"},
+    "EditOrder": {"order_id": "{order}", "quantities": [{"line_number": 1, "quantity": 1}]},
+    "PreviewOrderEdit": {"edit": {"order_id": "{order}", "quantities": [{"line_number": 1, "quantity": 1}]}},
     "CancelOrder": {"order_id": "{order}"},
     "UpdateOrderStatus": {"order_id": "{order}", "machine": 1, "to_state": "COMPLETED"},
     "ListOrders": {"filter": {"location_id": "{location}", "fulfillment_location_id": "{location}"}},

@@ -67,7 +67,7 @@ def _move_order(order: sale.Order, request: Request, at: dt.datetime) -> Moved:
     to = machines.ORDER.named(request.to_state)
     told = machines.ORDER.move(order.state, to, By.STAFF)
     assert order.placed is not None  # a sale is completed, and moves no more
-    if not _is_done(order, order.placed):
+    if not is_done(order):
         allowed = machines.ORDER.allowed(order.state, By.STAFF)
         raise machines.IllegalTransition(order.state, to, [state for state in allowed if state is not to])
     moved = dataclasses.replace(order, state=to, version=order.version + 1)
@@ -99,7 +99,7 @@ def _move_group(order: sale.Order, group: Group, request: Request, at: dt.dateti
     groups = tuple(changed if each is group else each for each in placed.groups)
     placed = dataclasses.replace(placed, groups=groups)
     moved = dataclasses.replace(order, version=version)
-    if _is_done(moved, placed):
+    if is_done(_updated(moved, placed, at)):
         end = machines.ORDER.move(moved.state, sale.OrderState.COMPLETED, By.SYSTEM)
         entries.append(dataclasses.replace(_entry(end, None, request, version, at), reason=COMPLETED_REASON))
         moved = dataclasses.replace(moved, state=sale.OrderState.COMPLETED)
@@ -120,8 +120,10 @@ def _move_parcel(group: Group, request: Request, version: int, at: dt.datetime) 
     return dataclasses.replace(group, state=state, parcels=parcels), entries
 
 
-def _is_done(order: sale.Order, placed: Placed) -> bool:
+def is_done(order: sale.Order) -> bool:
     """Whether all that is still wanted was handed over, and nothing is owed."""
+    placed = order.placed
+    assert placed is not None  # a sale is completed from the beginning
     delivered = placed_order.fulfillment_state(placed.groups) is FulfillmentState.DELIVERED
     return delivered and placed.payment.captured - placed.payment.refunded >= order.total
 

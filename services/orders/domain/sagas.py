@@ -11,7 +11,7 @@ import enum
 import uuid
 from dataclasses import dataclass
 
-from services.orders.domain import placement
+from services.orders.domain import editing, placement
 from services.orders.domain.placed_order import CancelReason, Capture
 
 ROUNDS_MAX = 3
@@ -35,6 +35,7 @@ class Kind(enum.IntEnum):
 
     PLACE = 1
     CANCEL = 2
+    EDIT = 3  # also a cancellation in part
 
 
 class Step(enum.IntEnum):
@@ -43,6 +44,7 @@ class Step(enum.IntEnum):
     HOLD = 1  # units are to be held, or nobody knows whether they are
     PAY = 2  # they are held: authorise, confirm, capture, release, give back, and note the end
     UNDO = 3  # it comes to nothing, or is cancelled: void, give back, release, and note that
+    GIVE = 4  # an edit is decided: what it gives back is given back, and noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class HoldSpec:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that is to be done. A placement holds, authorises tenders and captures; a cancellation releases reservations,
-    and gives back all the money; reason, note and actor are what is said of it.
+    and gives back all the money; reason, note and actor are what is said of it. An edit may do both, each of a part.
     """
 
     hold: HoldSpec | None = None
@@ -71,6 +73,7 @@ class Plan:
     reason: CancelReason = CancelReason.OTHER
     note: str = ""
     actor: str = ""
+    edit: editing.Edited | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,14 @@ class Item:
     components: Components = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A line as it was ordered, which its amounts follow from whatever becomes of its units."""
+
+    quantity: int
+    discounts: tuple[Discount, ...]
+
+
 @dataclass(slots=True)
 class OrderLine:
     """A line of an order, with all that must not change afterwards. tax and discount are sums."""
@@ -215,6 +223,13 @@ class OrderLine:
     components: Components = ()
     lot: str = ""
     """As the till named it."""
+    ordered: Ordered | None = None
+    """Where its units have changed since it was ordered."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is anything of it: an item that was removed is still a line, of no units."""
+        return self.kind is not LineKind.ITEM or self.quantity > 0
 
 
 @dataclass(slots=True)

@@ -28,24 +28,32 @@ def of_json(kept: Mapping[str, Any]) -> placement.Content:
 
 def content(told: placement_pb2.OrderContent, customer_id: str) -> placement.Content:
     """What is ordered by a customer (TypeID; empty: nobody that is known)."""
+    lines, charges = added(told.lines, told.charges)
     return placement.Content(
         location_id=ids.given("loc", "location", told.location_id),
         channel=sale.Channel(told.channel or orders_pb2.CHANNEL_WEB),
-        lines=tuple(_line(line) for line in told.lines),
-        method=_method(told),
-        charges=tuple(
-            placement.Charge(sale.LineKind(each.kind), each.name, each.minor_units, each.tax_category)
-            for each in told.charges
-        ),
+        lines=lines,
+        method=method(told),
+        charges=charges,
         discounts=_discounts(told.discounts),
         customer_id=requests.optional_id("cus", customer_id, "content.customer_id"),
         campaign_id=told.campaign_id,
         price_list=told.price_list,
-        sourcing=_sourcing(told.sourcing),
+        sourcing=sourcing(told.sourcing),
         external_reference=told.external_reference,
         marketplace=told.marketplace,
         note=told.note,
     )
+
+
+def added(
+    lines: Iterable[placement_pb2.OrderContent.Line], charges: Iterable[placement_pb2.OrderContent.Charge]
+) -> tuple[tuple[placement.ContentLine, ...], tuple[placement.Charge, ...]]:
+    """Units and amounts that are asked for."""
+    beside = (
+        placement.Charge(sale.LineKind(each.kind), each.name, each.minor_units, each.tax_category) for each in charges
+    )
+    return tuple(_line(line) for line in lines), tuple(beside)
 
 
 def _line(line: placement_pb2.OrderContent.Line) -> placement.ContentLine:
@@ -63,7 +71,8 @@ def _discounts(told: Iterable[orders_pb2.DiscountAmount]) -> tuple[sale.Discount
     return tuple(sale.Discount(each.name, each.minor_units, each.campaign_id) for each in told)
 
 
-def _method(told: placement_pb2.OrderContent) -> placed_order.Method:
+def method(told: placement_pb2.OrderContent | placement_pb2.EditOrderRequest) -> placed_order.Method:
+    """How the customer gets it."""
     if told.HasField("pickup"):
         at = told.pickup.pickup_at.ToDatetime(clock.UTC) if told.pickup.HasField("pickup_at") else None
         location: uuid.UUID = ids.given("loc", "location", told.pickup.location_id)
@@ -71,7 +80,7 @@ def _method(told: placement_pb2.OrderContent) -> placed_order.Method:
     return placed_order.Delivery(told.delivery.address_id, told.delivery.country_code, told.delivery.method)
 
 
-def _sourcing(told: placement_pb2.OrderContent.Sourcing) -> placement.Sourcing:
+def sourcing(told: placement_pb2.OrderContent.Sourcing) -> placement.Sourcing:
     """Where it goes is kept to two decimals: the neighbourhood, and not the house."""
     destination = None
     if told.HasField("destination"):

@@ -53,6 +53,14 @@ def preview(order: orders_pb2.Order) -> orders_pb2.Order:
     return order
 
 
+def edit_preview(order: orders_pb2.Order, *, due: int, back: int) -> placement_pb2.PreviewOrderEditResponse:
+    """What an order would be, and what that moves of its money."""
+    message = placement_pb2.PreviewOrderEditResponse(order=order)
+    set_money(message.due_now, due, order.currency_code)
+    set_money(message.refund, back, order.currency_code)
+    return message
+
+
 def entry(of: placed_order.Entry) -> orders_pb2.OrderHistoryEntry:
     return orders_pb2.OrderHistoryEntry(
         number=of.number,
@@ -158,14 +166,22 @@ def _set_payment(message: orders_pb2.PaymentSummary, order: domain.Order, placed
     set_money(message.due, sums.due(order.total), currency)
 
 
+def _units(of: placed_order.Group) -> dict[tuple[int, str], int]:
+    """Units by line and SKU, whichever reservations they are of: an edit adds another."""
+    sums: dict[tuple[int, str], int] = {}
+    for line in of.lines:
+        sums[line.number, line.sku] = sums.get((line.number, line.sku), 0) + line.quantity
+    return sums
+
+
 def _group(of: placed_order.Group) -> orders_pb2.FulfillmentGroup:
     return orders_pb2.FulfillmentGroup(
         id=ids.encode("ful", of.id),
         location_id=ids.encode("loc", of.location_id),
         state=states_pb2.FulfillmentState.ValueType(of.state),
         lines=[
-            orders_pb2.FulfillmentLine(line_number=line.number, sku=line.sku, quantity=line.quantity)
-            for line in of.lines
+            orders_pb2.FulfillmentLine(line_number=number, sku=sku, quantity=quantity)
+            for (number, sku), quantity in _units(of).items()
         ],
         parcels=[
             orders_pb2.Parcel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Sequence
 
 from google.protobuf import duration_pb2
 
@@ -11,7 +12,9 @@ from services.orders import drafting, visible
 from services.orders.customers import domain as people
 from services.orders.customers import mapping, postal
 from services.orders.customers.handlers import desk
+from services.orders.domain import editing as changes
 from services.orders.domain import placed_order, placement, sale
+from services.orders.editing import editing
 from services.orders.mapping import contents, placed_requests, requests
 from services.orders.placing import addressing, cancelling, placing
 from services.orders.placing.effects import Tenant
@@ -119,6 +122,46 @@ def cancel(request: placement_pb2.CancelOrderRequest, caller: principal.Principa
     )
 
 
+def cancelled_units(request: placement_pb2.CancelOrderRequest) -> dict[int, int]:
+    """By line; none: the whole order. INVALID_REQUEST for a line that is named twice."""
+    return _by_line("lines", [(line.line_number, line.quantity) for line in request.lines])
+
+
+def _by_line(field: str, told: Sequence[tuple[int, int]]) -> dict[int, int]:
+    units: dict[int, int] = {}
+    for place, (number, quantity) in enumerate(told):
+        if number in units:
+            raise validation.invalid(f"{field}[{place}].line_number", "is there twice")
+        units[number] = quantity
+    return units
+
+
+def edit(request: placement_pb2.EditOrderRequest, caller: principal.Principal) -> editing.Edit:
+    """NOT_FOUND for an id that can't be one; INVALID_REQUEST for a line that is named twice."""
+    key = placed_requests.idempotency_key("EditOrder", request, caller)
+    lines, charges = contents.added(request.lines, request.charges)
+    return editing.Edit(
+        order_id=requests.order_uuid(request.order_id),
+        change=changes.Change(
+            quantities=_by_line("quantities", [(of.line_number, of.quantity) for of in request.quantities]),
+            lines=lines,
+            charges=charges,
+            method=contents.method(request) if request.WhichOneof("fulfillment") else None,
+            note=request.note if request.HasField("note") else None,
+        ),
+        sourcing=contents.sourcing(request.sourcing),
+        tenders=_tenders(request.tenders),
+        due_now=request.due_now if request.HasField("due_now") else None,
+        expected_total=request.expected_total if request.HasField("expected_total") else None,
+        expected_version=request.expected_version,
+        reason=request.reason,
+        principal=key.principal,
+        request_key=key.key,
+        fingerprint=key.fingerprint,
+        actor=placed_requests.actor(caller),
+    )
+
+
 def content(told: placement_pb2.OrderContent, caller: principal.Principal) -> placement.Content:
     """What is ordered. A customer's own token names the customer by itself."""
     own = caller.customer_id if not visible.is_staff(caller) else ""
@@ -127,12 +170,14 @@ def content(told: placement_pb2.OrderContent, caller: principal.Principal) -> pl
 
 def payment(told: placement_pb2.OrderPayment) -> placement.Payment:
     return placement.Payment(
-        tenders=tuple(
-            placement.TenderSpec(sale.TenderType(each.type), each.token, each.minor_units) for each in told.tenders
-        ),
+        tenders=_tenders(told.tenders),
         capture=placed_order.Capture(told.capture or orders_pb2.CAPTURE_TIME_PLACEMENT),
         due_now=told.due_now if told.HasField("due_now") else None,
     )
+
+
+def _tenders(told: Iterable[placement_pb2.OrderPayment.Tender]) -> tuple[placement.TenderSpec, ...]:
+    return tuple(placement.TenderSpec(sale.TenderType(each.type), each.token, each.minor_units) for each in told)
 
 
 def _place(request: placement_pb2.PlaceOrderRequest | placement_pb2.PlaceDraftOrderRequest) -> postal.Postal | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -54,6 +54,20 @@ class StockClient:
             await self._stock.ConfirmReservation(request)
         except errors.Error as refusal:
             if refusal.reason == port.HoldEnded.reason:
+                raise port.HoldEnded from refusal
+            raise
+
+    async def reduce(self, reservation_id: uuid.UUID, held: Sequence[placement.Held], key: str) -> None:
+        """See port.Stock."""
+        request = pb.ReduceReservationRequest(reservation_id=ids.encode("rsv", reservation_id), request_id=key)
+        for of in held:
+            request.lines.add(sku=of.sku, quantity=of.quantity, location_id=ids.encode("loc", of.location_id))
+        try:
+            await self._stock.ReduceReservation(request)
+        except errors.Error as refusal:
+            if refusal.reason == port.Fewer.reason:
+                raise port.Fewer from refusal
+            if refusal.reason in (port.HoldEnded.reason, errors.NotFound.reason):
                 raise port.HoldEnded from refusal
             raise
 

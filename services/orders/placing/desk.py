@@ -5,9 +5,14 @@ from __future__ import annotations
 from services.kit import database
 from services.orders import drafting
 from services.orders.customers import bundle
+from services.orders.domain import sagas, sale
+from services.orders.editing import editing
+from services.orders.editing import effects as edit_effects
+from services.orders.editing import saga as edit_saga
 from services.orders.mapping import contents
 from services.orders.payments import port as payments
 from services.orders.placing import addressing, asking, cancelling, effects, placing, port, pricing, running
+from services.orders.placing import saga as run_of
 
 
 class Desk:
@@ -22,14 +27,20 @@ class Desk:
         customers: bundle.Customers,
         heard: effects.Heard,
     ) -> None:
-        made = effects.Effects(db, stock, moves, customers.profiles, customers.recipients, heard)
+        made = edit_effects.EditEffects(db, stock, moves, customers.profiles, customers.recipients, heard)
         prices = pricing.Pricing(db, items, customers.recipients)
         addresses = addressing.Addressing(db, made, customers.recipients)
-        self.runner = running.Runner(made)
+
+        def begin(tenant: effects.Tenant, saga: sagas.Saga, order: sale.Order | None) -> run_of.Run:
+            kind = edit_saga.EditRun if saga.kind is sagas.Kind.EDIT else run_of.Run
+            return kind(made, tenant, saga, order)
+
+        self.runner = running.Runner(made, begin)
         asked = asking.Asking(db, made, self.runner)
         self.drafting = drafting.Drafting(db, prices, asked, contents.of_json, heard)
         self.placing = placing.Placing(db, prices, made, asked, addresses, contents.of_json)
         self.cancelling = cancelling.Cancelling(made, asked)
+        self.editing = editing.Editing(prices, made, asked, self.cancelling)
         self._db = db
 
     async def run_due(self) -> None:

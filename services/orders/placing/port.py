@@ -25,6 +25,12 @@ class HoldEnded(errors.Error):
     reason = "RESERVATION_ENDED"
 
 
+class Fewer(errors.Error):
+    """The reservation has fewer units than are to be given back."""
+
+    reason = "QUANTITY_BELOW_ZERO"
+
+
 class Stock(Protocol):
     """Inventory, for the tenant that is acted for (kit.channels.acting_for).
 
@@ -38,6 +44,10 @@ class Stock(Protocol):
 
     async def confirm(self, reservation_id: uuid.UUID, key: str) -> None:
         """Allocates what is held. HoldEnded."""
+        ...
+
+    async def reduce(self, reservation_id: uuid.UUID, held: Sequence[placement.Held], key: str) -> None:
+        """Puts some of the units back on sale, all of these or none. HoldEnded; port.Fewer: it has fewer."""
         ...
 
     async def release(self, reservation_id: uuid.UUID, key: str) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from services.kit import database, errors, ids
 from services.orders import catalogue
 from services.orders.customers.handlers import recipients
-from services.orders.domain import placed_order, placement, sale
+from services.orders.domain import editing, placed_order, placement, sale
 from services.orders.placing import addressing
 from services.orders.placing.effects import Tenant
 from services.orders.store import taxes
@@ -62,6 +62,14 @@ class Pricing:
             return await taxes.get(session, tenant.uuid, country)
 
         return await self._db.read_together(tenant.uuid, get)
+
+    async def offered(self, tenant: Tenant, order: sale.Order, codes: list[str]) -> editing.Offered:
+        """What codes cost now where an order was sold, taxed as today in the order's country. NotFound (location)."""
+        assert order.placed is not None
+        kept = order.placed.pricing
+        found = await self._items.resolve(ids.encode("loc", order.location_id), codes, kept.price_list)
+        policy = await self._policy(tenant, kept.tax_country) if kept.tax_country else None
+        return editing.Offered(found.items, found.store, policy or placement.TaxPolicy(""))
 
     async def held(self, content: placement.Content, draft: sale.Order, expected_total: int | None) -> Priced:
         """The prices of a draft that are held. PriceChanged; LocationNotCapable; NotFound (location).

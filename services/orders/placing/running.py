@@ -27,11 +27,16 @@ CLOSE_SECONDS: Final = 5.0
 ENDED = prometheus_client.Counter("tillmesh_order_sagas_total", "Runs of sagas, by what came of them.", ["kind", "end"])
 
 
+Begin = Callable[[Tenant, sagas.Saga, sale.Order | None], one.Run]
+"""A run of a saga, by its kind. The order: as it was when the saga began, where that is known."""
+
+
 class Runner:
     """Runs sagas in this process."""
 
-    def __init__(self, effects: Effects) -> None:
+    def __init__(self, effects: Effects, begin: Begin) -> None:
         self._effects = effects
+        self._begin = begin
         self._tasks: set[asyncio.Task[sale.Order]] = set()
 
     async def run(self, tenant: Tenant, saga: sagas.Saga, order: sale.Order | None = None) -> sale.Order:
@@ -76,7 +81,7 @@ class Runner:
         await leases.run_alone(db, LEASE_NAME, job, every_seconds=EVERY_SECONDS)
 
     async def _run(self, tenant: Tenant, saga: sagas.Saga, order: sale.Order | None = None) -> sale.Order:
-        run, end = one.Run(self._effects, tenant, saga, order), "failed"
+        run, end = self._begin(tenant, saga, order), "failed"
         with channels.acting_for(tenant.id):  # the keys of Inventory are the service's: any process may repeat them
             try:
                 ended = await run.to_end()

@@ -58,10 +58,7 @@ class Run:
     async def to_end(self) -> sale.Order:
         """Brings the saga to its end. Refused: it came to nothing; Waiting: others go on; Superseded."""
         try:
-            if self._saga.kind is sagas.Kind.CANCEL:
-                await self._give_back()
-                return await self._leased(lambda: self._effects.cancel(self._tenant, self._saga))
-            return await self._place_or_undo()
+            return await self._run()
         except (errors.Error, OSError, TimeoutError) as trouble:
             log.warning("saga.waits", saga=str(self._saga.id), error=type(trouble).__name__)
             raise Waiting from trouble
@@ -70,6 +67,12 @@ class Run:
         """Leaves it until it is due again. Superseded."""
         seconds = min(DUE_SECONDS_MAX, DUE_SECONDS * 2 ** min(self._saga.attempts, 10))
         await self._effects.postpone(self._tenant, self._saga, seconds)
+
+    async def _run(self) -> sale.Order:
+        if self._saga.kind is sagas.Kind.CANCEL:
+            await self._give_back()
+            return await self._leased(lambda: self._effects.cancel(self._tenant, self._saga))
+        return await self._place_or_undo()
 
     async def _place_or_undo(self) -> sale.Order:
         saga = self._saga

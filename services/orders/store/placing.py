@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql as pg
 from services.kit import database
 from services.orders.domain import placed_order, sale
 from services.orders.domain.placed_order import Delivery, Placed
+from services.orders.store import lines
 from services.orders.tables import order_line, order_tender, sales_order
 from services.orders.tables_placing import (
     order_group,
@@ -287,7 +288,7 @@ def _columns(order: sale.Order) -> dict[str, Any]:
         "clock_skewed": order.clock_skewed,
         "business_hour": order.business_hour,
         "business_date": order.business_date,
-        "line_count": len(order.lines),
+        "line_count": sum(line.counts for line in order.lines),
         "unit_count": sum(line.quantity for line in order.lines),
         "net_total": order.net_total,
         "tax_total": order.tax_total,
@@ -349,7 +350,7 @@ def _line_row(tenant: str, order: sale.Order, line: sale.OrderLine, *, counted: 
         "business_hour": order.business_hour,
         "currency_code": order.currency_code,
         "campaign_id": order.campaign_id,
-        "counted": counted,
+        "counted": counted and line.counts,
         "kind": int(line.kind),
         "unresolved": line.unresolved,
         "id": line.id,
@@ -369,4 +370,5 @@ def _line_row(tenant: str, order: sale.Order, line: sale.OrderLine, *, counted: 
         "discounts": [{"name": d.name, "amount": d.amount, "campaign_id": d.campaign_id} for d in line.discounts]
         or None,
         "components": line.components or None,
+        "ordered": None if line.ordered is None else lines.ordered_to_json(line.ordered),
     }

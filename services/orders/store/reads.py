@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from services.kit import database
 from services.orders.domain import placed_order
 from services.orders.domain import sale as domain
+from services.orders.store import lines as line_json
 from services.orders.store import looking, placed_reads
 from services.orders.tables import order_line, order_tender, sales_order
 
@@ -227,4 +228,5 @@ def _line(row: sa.Row[Any]) -> domain.OrderLine:
         canceled_quantity=row.canceled_quantity,
         components=tuple((sku, quantity) for sku, quantity in row.components or ()),
         lot=row.lot,
+        ordered=line_json.ordered_of_json(row.ordered),
     )

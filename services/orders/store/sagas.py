@@ -14,6 +14,7 @@ from services.kit import database
 from services.orders.domain import placement, sale
 from services.orders.domain import sagas as domain
 from services.orders.domain.placed_order import CancelReason, Capture
+from services.orders.store import edits
 from services.orders.tables_placing import order_saga
 
 SAGA = order_saga.c
@@ -186,6 +187,7 @@ def plan_to_json(plan: domain.Plan) -> dict[str, Any]:
         "reason": int(plan.reason),
         "note": plan.note,
         "actor": plan.actor,
+        "edit": None if plan.edit is None else edits.to_json(plan.edit),
     }
 
 
@@ -213,6 +215,7 @@ def plan_of_json(kept: Mapping[str, Any]) -> domain.Plan:
         reason=CancelReason(kept["reason"]),
         note=kept["note"],
         actor=kept["actor"],
+        edit=None if kept.get("edit") is None else edits.of_json(kept["edit"]),
     )
 
 

@@ -853,7 +853,7 @@ class OrderLine(_message.Message):
     sku: _builtins.str
     """As the variant spells it; what the till sent when it is unknown."""
     quantity: _builtins.int
-    """Units."""
+    """Units; 0 of an item that was removed."""
     name: _builtins.str
     """Name at the time of the sale."""
     category: _builtins.str
@@ -1053,7 +1053,7 @@ class Order(_message.Message):
 
     @_builtins.property
     def tenders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tender]:
-        """Payments."""
+        """Payments; of other orders than sales what is set aside or taken by each means, and not given back, as of the last edit."""
 
     @_builtins.property
     def net_total(self) -> _money_pb2.Money:

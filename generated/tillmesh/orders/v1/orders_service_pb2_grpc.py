@@ -100,6 +100,16 @@ class OrdersServiceStub:
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.CancelOrderRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
                 _registered_method=True)
+        self.EditOrder = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/EditOrder',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.EditOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.PreviewOrderEdit = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/PreviewOrderEdit',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderEditRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderEditResponse.FromString,
+                _registered_method=True)
         self.UpdateOrderStatus = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/UpdateOrderStatus',
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.UpdateOrderStatusRequest.SerializeToString,
@@ -256,9 +266,31 @@ class OrdersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelOrder(self, request, context):
-        """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
-        it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
-        or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
+        """Cancels a draft, a placed order, or some units of one, until work on them has begun: units go back on sale, money is
+        released or given back. Discounts shrink with a line's units, taxes are worked out anew. Once begun it is brought to its
+        end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work has begun, or it is not placed;
+        ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE; PAYMENT_IN_PROGRESS for some units of an order whose money is on
+        its way. Cancelling an order that is cancelled is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EditOrder(self, request, context):
+        """Changes a placed order, as a whole or not at all, whatever is killed in between: adds lines at today's prices, raises, lowers
+        and removes lines at the prices they were ordered at, changes its address or time within its country or location, its note.
+        More units are held and paid before anything is given back. Lines whose units are being picked, or have left, can't be
+        lowered: ORDER_NOT_EDITABLE, also for an order that is not placed. INSUFFICIENT_STOCK (409) carries an OrderShortage,
+        PRICE_CHANGED (409) a PriceChange; PAYMENT_MISMATCH says what is due; PAYMENT_DECLINED; PAYMENT_IN_PROGRESS while money of
+        the order is on its way; ITEM_NOT_SOLD; SKU_NOT_FOUND; LOCATION_NOT_CAPABLE; ORDER_BUSY and VERSION_MISMATCH when another
+        was first. Repeating the key while it runs is IDEMPOTENCY_IN_FLIGHT; OUTCOME_UNKNOWN: it goes on, ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewOrderEdit(self, request, context):
+        """Works out what an edit would come to, and keeps nothing. Errors as of EditOrder, but for stock and payment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -410,6 +442,16 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.CancelOrder,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.CancelOrderRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'EditOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.EditOrder,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.EditOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'PreviewOrderEdit': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewOrderEdit,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderEditRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderEditResponse.SerializeToString,
             ),
             'UpdateOrderStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateOrderStatus,
@@ -792,6 +834,60 @@ class OrdersService:
             '/tillmesh.orders.v1.OrdersService/CancelOrder',
             tillmesh_dot_orders_dot_v1_dot_placement__pb2.CancelOrderRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EditOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/EditOrder',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.EditOrderRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewOrderEdit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/PreviewOrderEdit',
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderEditRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_placement__pb2.PreviewOrderEditResponse.FromString,
             options,
             channel_credentials,
             insecure,

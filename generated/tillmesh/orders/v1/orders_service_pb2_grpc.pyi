@@ -86,10 +86,23 @@ class OrdersServiceStub:
     more; VERSION_MISMATCH.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CancelOrderRequest, _orders_pb2.Order]
-    """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
-    it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
-    or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
+    """Cancels a draft, a placed order, or some units of one, until work on them has begun: units go back on sale, money is
+    released or given back. Discounts shrink with a line's units, taxes are worked out anew. Once begun it is brought to its
+    end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work has begun, or it is not placed;
+    ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE; PAYMENT_IN_PROGRESS for some units of an order whose money is on
+    its way. Cancelling an order that is cancelled is no error.
     """
+    EditOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.EditOrderRequest, _orders_pb2.Order]
+    """Changes a placed order, as a whole or not at all, whatever is killed in between: adds lines at today's prices, raises, lowers
+    and removes lines at the prices they were ordered at, changes its address or time within its country or location, its note.
+    More units are held and paid before anything is given back. Lines whose units are being picked, or have left, can't be
+    lowered: ORDER_NOT_EDITABLE, also for an order that is not placed. INSUFFICIENT_STOCK (409) carries an OrderShortage,
+    PRICE_CHANGED (409) a PriceChange; PAYMENT_MISMATCH says what is due; PAYMENT_DECLINED; PAYMENT_IN_PROGRESS while money of
+    the order is on its way; ITEM_NOT_SOLD; SKU_NOT_FOUND; LOCATION_NOT_CAPABLE; ORDER_BUSY and VERSION_MISMATCH when another
+    was first. Repeating the key while it runs is IDEMPOTENCY_IN_FLIGHT; OUTCOME_UNKNOWN: it goes on, ask again.
+    """
+    PreviewOrderEdit: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderEditRequest, _placement_pb2.PreviewOrderEditResponse]
+    """Works out what an edit would come to, and keeps nothing. Errors as of EditOrder, but for stock and payment."""
     UpdateOrderStatus: _grpc.UnaryUnaryMultiCallable[_placement_pb2.UpdateOrderStatusRequest, _orders_pb2.Order]
     """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
     LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
@@ -177,10 +190,23 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     more; VERSION_MISMATCH.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.CancelOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
-    """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
-    it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
-    or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
+    """Cancels a draft, a placed order, or some units of one, until work on them has begun: units go back on sale, money is
+    released or given back. Discounts shrink with a line's units, taxes are worked out anew. Once begun it is brought to its
+    end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work has begun, or it is not placed;
+    ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE; PAYMENT_IN_PROGRESS for some units of an order whose money is on
+    its way. Cancelling an order that is cancelled is no error.
     """
+    EditOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.EditOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Changes a placed order, as a whole or not at all, whatever is killed in between: adds lines at today's prices, raises, lowers
+    and removes lines at the prices they were ordered at, changes its address or time within its country or location, its note.
+    More units are held and paid before anything is given back. Lines whose units are being picked, or have left, can't be
+    lowered: ORDER_NOT_EDITABLE, also for an order that is not placed. INSUFFICIENT_STOCK (409) carries an OrderShortage,
+    PRICE_CHANGED (409) a PriceChange; PAYMENT_MISMATCH says what is due; PAYMENT_DECLINED; PAYMENT_IN_PROGRESS while money of
+    the order is on its way; ITEM_NOT_SOLD; SKU_NOT_FOUND; LOCATION_NOT_CAPABLE; ORDER_BUSY and VERSION_MISMATCH when another
+    was first. Repeating the key while it runs is IDEMPOTENCY_IN_FLIGHT; OUTCOME_UNKNOWN: it goes on, ask again.
+    """
+    PreviewOrderEdit: _aio.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderEditRequest, _placement_pb2.PreviewOrderEditResponse]  # type: ignore[assignment]
+    """Works out what an edit would come to, and keeps nothing. Errors as of EditOrder, but for stock and payment."""
     UpdateOrderStatus: _aio.UnaryUnaryMultiCallable[_placement_pb2.UpdateOrderStatusRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Moves one of an order's machines along its table. ILLEGAL_TRANSITION names what would be allowed; VERSION_MISMATCH;
     LOCATION_SCOPE when the token covers neither where it was sold nor where the target lies.
@@ -337,10 +363,35 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.CancelOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
-        """Cancels a draft, or a placed order until work on it has begun: units go back on sale, money is released or given back. Once begun
-        it is brought to its end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work on it has begun,
-        or it is not placed; ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE. Cancelling what is cancelled is no error.
+        """Cancels a draft, a placed order, or some units of one, until work on them has begun: units go back on sale, money is
+        released or given back. Discounts shrink with a line's units, taxes are worked out anew. Once begun it is brought to its
+        end, whatever is killed; OUTCOME_UNKNOWN: it goes on. ORDER_NOT_EDITABLE when work has begun, or it is not placed;
+        ORDER_BUSY; VERSION_MISMATCH; NOT_FOUND; LOCATION_SCOPE; PAYMENT_IN_PROGRESS for some units of an order whose money is on
+        its way. Cancelling an order that is cancelled is no error.
         """
+
+    @_abc_1.abstractmethod
+    def EditOrder(
+        self,
+        request: _placement_pb2.EditOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Changes a placed order, as a whole or not at all, whatever is killed in between: adds lines at today's prices, raises, lowers
+        and removes lines at the prices they were ordered at, changes its address or time within its country or location, its note.
+        More units are held and paid before anything is given back. Lines whose units are being picked, or have left, can't be
+        lowered: ORDER_NOT_EDITABLE, also for an order that is not placed. INSUFFICIENT_STOCK (409) carries an OrderShortage,
+        PRICE_CHANGED (409) a PriceChange; PAYMENT_MISMATCH says what is due; PAYMENT_DECLINED; PAYMENT_IN_PROGRESS while money of
+        the order is on its way; ITEM_NOT_SOLD; SKU_NOT_FOUND; LOCATION_NOT_CAPABLE; ORDER_BUSY and VERSION_MISMATCH when another
+        was first. Repeating the key while it runs is IDEMPOTENCY_IN_FLIGHT; OUTCOME_UNKNOWN: it goes on, ask again.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewOrderEdit(
+        self,
+        request: _placement_pb2.PreviewOrderEditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.PreviewOrderEditResponse, _abc.Awaitable[_placement_pb2.PreviewOrderEditResponse]]:
+        """Works out what an edit would come to, and keeps nothing. Errors as of EditOrder, but for stock and payment."""
 
     @_abc_1.abstractmethod
     def UpdateOrderStatus(

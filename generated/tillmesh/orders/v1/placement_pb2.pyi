@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tillmesh.common.v1 import money_pb2 as _money_pb2
 from tillmesh.inventory.v1 import catalog_pb2 as _catalog_pb2
 from tillmesh.inventory.v1 import stock_pb2 as _stock_pb2
 from tillmesh.orders.v1 import orders_pb2 as _orders_pb2
@@ -600,11 +601,36 @@ class CancelOrderRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Line(_message.Message):
+        """Units of a line."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LINE_NUMBER_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        line_number: _builtins.int
+        """Number of the order's line, which is an item."""
+        quantity: _builtins.int
+        """Units, 1 to 10^6, at most those that it has."""
+        def __init__(
+            self,
+            *,
+            line_number: _builtins.int = ...,
+            quantity: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["line_number", b"line_number", "quantity", b"quantity"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ORDER_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """TypeID `ord_…`."""
     reason: _orders_pb2.CancelReason.ValueType
@@ -615,6 +641,10 @@ class CancelOrderRequest(_message.Message):
     """The version that was read; 0: whatever it is."""
     request_id: _builtins.str
     """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CancelOrderRequest.Line]:
+        """Only these units, each line once; none: the whole order. At most 200. All units that there are, are the whole order."""
+
     def __init__(
         self,
         *,
@@ -623,14 +653,204 @@ class CancelOrderRequest(_message.Message):
         note: _builtins.str = ...,
         expected_version: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        lines: _abc.Iterable[Global___CancelOrderRequest.Line] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "note", b"note", "order_id", b"order_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "lines", b"lines", "note", b"note", "order_id", b"order_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelOrderRequest: _TypeAlias = CancelOrderRequest  # noqa: Y015
+
+@_typing.final
+class EditOrderRequest(_message.Message):
+    """A placed order to be changed. What isn't named stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Quantity(_message.Message):
+        """Units of a line from now on."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LINE_NUMBER_FIELD_NUMBER: _builtins.int
+        QUANTITY_FIELD_NUMBER: _builtins.int
+        line_number: _builtins.int
+        """Number of the order's line, which is an item."""
+        quantity: _builtins.int
+        """Units, 0 to 10^6; 0 removes the line, which keeps its number. More of them cost what the line's units cost."""
+        def __init__(
+            self,
+            *,
+            line_number: _builtins.int = ...,
+            quantity: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["line_number", b"line_number", "quantity", b"quantity"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    PICKUP_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    SOURCING_FIELD_NUMBER: _builtins.int
+    TENDERS_FIELD_NUMBER: _builtins.int
+    DUE_NOW_FIELD_NUMBER: _builtins.int
+    EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """TypeID `ord_…`."""
+    note: _builtins.str
+    """Staff: replaces the note; at most 1,000 characters; no personal data belongs here."""
+    due_now: _builtins.int
+    """Staff: what is to be paid now, smallest units; the rest is due later. Default: what the edit adds to what is due."""
+    expected_total: _builtins.int
+    """What the customer was shown as new total, smallest units: another total is PRICE_CHANGED."""
+    reason: _builtins.str
+    """Why, for the history; at most 500 characters; no personal data belongs here."""
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def quantities(self) -> _containers.RepeatedCompositeFieldContainer[Global___EditOrderRequest.Quantity]:
+        """Each line once, at most 200."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderContent.Line]:
+        """New lines, at today's prices, at most 50. An order has at most 200 lines, with those that were removed; at most 50 of
+        an edit may be new or get more units.
+        """
+
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderContent.Charge]:
+        """Staff: new amounts beside the items, at most 20."""
+
+    @_builtins.property
+    def delivery(self) -> _orders_pb2.Delivery:
+        """Of an order that is sent: another address, or another way."""
+
+    @_builtins.property
+    def pickup(self) -> _orders_pb2.Pickup:
+        """Of an order that is collected: another time."""
+
+    @_builtins.property
+    def sourcing(self) -> Global___OrderContent.Sourcing:
+        """Where more units come from, of an order that is sent."""
+
+    @_builtins.property
+    def tenders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderPayment.Tender]:
+        """How the difference is paid, at most 10; taken when the order's money is. Their sum is what has to be paid now."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        quantities: _abc.Iterable[Global___EditOrderRequest.Quantity] | None = ...,
+        lines: _abc.Iterable[Global___OrderContent.Line] | None = ...,
+        charges: _abc.Iterable[Global___OrderContent.Charge] | None = ...,
+        delivery: _orders_pb2.Delivery | None = ...,
+        pickup: _orders_pb2.Pickup | None = ...,
+        note: _builtins.str | None = ...,
+        sourcing: Global___OrderContent.Sourcing | None = ...,
+        tenders: _abc.Iterable[Global___OrderPayment.Tender] | None = ...,
+        due_now: _builtins.int | None = ...,
+        expected_total: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "_expected_total", b"_expected_total", "_note", b"_note", "delivery", b"delivery", "due_now", b"due_now", "expected_total", b"expected_total", "fulfillment", b"fulfillment", "note", b"note", "pickup", b"pickup", "sourcing", b"sourcing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "_expected_total", b"_expected_total", "_note", b"_note", "charges", b"charges", "delivery", b"delivery", "due_now", b"due_now", "expected_total", b"expected_total", "expected_version", b"expected_version", "fulfillment", b"fulfillment", "lines", b"lines", "note", b"note", "order_id", b"order_id", "pickup", b"pickup", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "sourcing", b"sourcing", "tenders", b"tenders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__due_now: _TypeAlias = _typing.Literal["due_now"]  # noqa: Y015
+    _WhichOneofArgType__due_now: _TypeAlias = _typing.Literal["_due_now", b"_due_now"]  # noqa: Y015
+    _WhichOneofReturnType__expected_total: _TypeAlias = _typing.Literal["expected_total"]  # noqa: Y015
+    _WhichOneofArgType__expected_total: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total"]  # noqa: Y015
+    _WhichOneofReturnType__note: _TypeAlias = _typing.Literal["note"]  # noqa: Y015
+    _WhichOneofArgType__note: _TypeAlias = _typing.Literal["_note", b"_note"]  # noqa: Y015
+    _WhichOneofReturnType_fulfillment: _TypeAlias = _typing.Literal["delivery", "pickup"]  # noqa: Y015
+    _WhichOneofArgType_fulfillment: _TypeAlias = _typing.Literal["fulfillment", b"fulfillment"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due_now) -> _WhichOneofReturnType__due_now | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_total) -> _WhichOneofReturnType__expected_total | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__note) -> _WhichOneofReturnType__note | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_fulfillment) -> _WhichOneofReturnType_fulfillment | None: ...
+
+Global___EditOrderRequest: _TypeAlias = EditOrderRequest  # noqa: Y015
+
+@_typing.final
+class PreviewOrderEditRequest(_message.Message):
+    """What an edit would come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def edit(self) -> Global___EditOrderRequest:
+        """What. Tenders, due_now and request_id are of no use here."""
+
+    def __init__(
+        self,
+        *,
+        edit: Global___EditOrderRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewOrderEditRequest: _TypeAlias = PreviewOrderEditRequest  # noqa: Y015
+
+@_typing.final
+class PreviewOrderEditResponse(_message.Message):
+    """What an edit would come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    DUE_NOW_FIELD_NUMBER: _builtins.int
+    REFUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _orders_pb2.Order:
+        """The order as it would be; its groups, payments and version are those of now."""
+
+    @_builtins.property
+    def due_now(self) -> _money_pb2.Money:
+        """What more would have to be paid now."""
+
+    @_builtins.property
+    def refund(self) -> _money_pb2.Money:
+        """What would go back of what was taken. What is only set aside is released, or less of it is taken."""
+
+    def __init__(
+        self,
+        *,
+        order: _orders_pb2.Order | None = ...,
+        due_now: _money_pb2.Money | None = ...,
+        refund: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_now", b"due_now", "order", b"order", "refund", b"refund"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_now", b"due_now", "order", b"order", "refund", b"refund"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewOrderEditResponse: _TypeAlias = PreviewOrderEditResponse  # noqa: Y015
 
 @_typing.final
 class UpdateOrderStatusRequest(_message.Message):

@@ -63,20 +63,11 @@ def price(
     """Works out what is ordered. items maps codes. SkuNotFound, ItemNotSold, LocationNotCapable, PriceChanged."""
     if not store.sells:
         raise sale.LocationNotCapable
-    known = [_sold(line, items.get(line.code)) for line in content.lines]
-    asked = [
-        _line_request(number, line, item, policy, actor)
-        for number, (line, item) in enumerate(zip(content.lines, known, strict=True), start=1)
-    ]
-    asked += [
-        money.LineRequest(str(number), 0, charge.amount, _KINDS[charge.kind], taxes=policy.of(charge.tax_category))
-        for number, charge in enumerate(content.charges, start=len(asked) + 1)
-    ]
+    asked, described = requested(content.lines, content.charges, items, policy, actor)
     rules = money.Policy(store.currency_code, policy.tax_inclusive, policy.rounding, policy.level)
     priced = money.price_order(money.PricingRequest(rules, asked, discounts=[_discount(d) for d in content.discounts]))
-    described: list[sale.Item | Charge] = [*known, *content.charges]
     lines = tuple(
-        _order_line(of, number, line_id, what)
+        order_line(of, number, line_id, what)
         for number, (of, line_id, what) in enumerate(zip(priced.lines, line_ids, described, strict=True), start=1)
     )
     quote = Quote(
@@ -88,7 +79,7 @@ def price(
         tax_inclusive=policy.tax_inclusive,
         currency_code=store.currency_code,
     )
-    _expect_prices(content, quote)
+    expect_prices(content.lines, quote.lines, quote.sums.total, quote.currency_code)
     return quote
 
 
@@ -126,6 +117,27 @@ _KINDS: Mapping[sale.LineKind, money.Kind] = {
 }
 
 
+def requested(
+    lines: Sequence[ContentLine],
+    charges: Sequence[Charge],
+    items: Mapping[str, sale.Item | None],
+    policy: TaxPolicy,
+    actor: str,
+    first: int = 1,
+) -> tuple[list[money.LineRequest], list[sale.Item | Charge]]:
+    """Lines to be priced, by their numbers from `first`, and what each is of. SkuNotFound, ItemNotSold."""
+    known = [_sold(line, items.get(line.code)) for line in lines]
+    asked = [
+        _line_request(number, line, item, policy, actor)
+        for number, (line, item) in enumerate(zip(lines, known, strict=True), start=first)
+    ]
+    asked += [
+        money.LineRequest(str(number), 0, charge.amount, _KINDS[charge.kind], taxes=policy.of(charge.tax_category))
+        for number, charge in enumerate(charges, start=first + len(asked))
+    ]
+    return asked, [*known, *charges]
+
+
 def _sold(line: ContentLine, item: sale.Item | None) -> sale.Item:
     if item is None:
         raise SkuNotFound(line.code)
@@ -152,7 +164,8 @@ def _discount(discount: sale.Discount) -> money.DiscountRequest:
     return money.DiscountRequest(discount.name, money.Portion(amount=discount.amount), discount.campaign_id)
 
 
-def _order_line(priced: money.PricedLine, number: int, line_id: uuid.UUID, what: sale.Item | Charge) -> sale.OrderLine:
+def order_line(priced: money.PricedLine, number: int, line_id: uuid.UUID, what: sale.Item | Charge) -> sale.OrderLine:
+    """A line with all that must not change afterwards."""
     item = what if isinstance(what, sale.Item) else None
     return sale.OrderLine(
         id=line_id,
@@ -176,11 +189,14 @@ def _order_line(priced: money.PricedLine, number: int, line_id: uuid.UUID, what:
     )
 
 
-def _expect_prices(content: Content, quote: Quote) -> None:
+def expect_prices(
+    asked: Sequence[ContentLine], priced: Sequence[sale.OrderLine], total: int, currency_code: str
+) -> None:
+    """PriceChanged when a line costs something else than the caller was shown."""
     changes = [
-        PriceDifference(line.number, line.sku, asked.expected_unit_price, line.unit_price or 0, quote.currency_code)
-        for asked, line in zip(content.lines, quote.lines, strict=False)
-        if asked.expected_unit_price is not None and asked.expected_unit_price != line.unit_price
+        PriceDifference(line.number, line.sku, of.expected_unit_price, line.unit_price or 0, currency_code)
+        for of, line in zip(asked, priced, strict=False)
+        if of.expected_unit_price is not None and of.expected_unit_price != line.unit_price
     ]
     if changes:
-        raise PriceChanged(changes, quote.sums.total, quote.currency_code)
+        raise PriceChanged(changes, total, currency_code)

@@ -20,8 +20,10 @@ import sqlalchemy as sa
 from services.kit import channels, database, ids, principal, tokens
 from services.orders.bootstrap import Settings, customers
 from services.orders.customers import postal
+from services.orders.domain import editing as domain
 from services.orders.domain import payments as money
 from services.orders.domain import placed_order, placement, sale
+from services.orders.editing import editing
 from services.orders.mapping import inventory, stock
 from services.orders.payments import operations
 from services.orders.payments.providers import registry, simulated
@@ -237,6 +239,27 @@ class Shop:
         principal.enter(made)
         return await self.desk.cancelling.cancel(made, self.tenant, cancelling.Cancel(**{**given, **changes}))
 
+    async def cancel_units(self, order: sale.Order, units: dict[int, int], key: str = "", **changes: Any) -> sale.Order:
+        given: dict[str, Any] = {
+            "order_id": order.id,
+            "reason": placed_order.CancelReason.CUSTOMER,
+            "note": "",
+            "expected_version": 0,
+            "principal": "web",
+            "request_key": key,
+            "fingerprint": b"",
+            "actor": "web",
+        }
+        made = self.caller()
+        principal.enter(made)
+        command_ = cancelling.Cancel(**{**given, **changes})
+        return await self.desk.editing.cancel(made, self.tenant, command_, units)
+
+    async def edit(self, command: editing.Edit, **caller: Any) -> sale.Order:
+        made = self.caller(**caller)
+        principal.enter(made)
+        return await self.desk.editing.edit(made, self.tenant, command)
+
     async def resume(self, how: str = DUE) -> None:
         """Another process finds what was left over, as often as needed."""
         async with asyncio.timeout(30):
@@ -293,3 +316,25 @@ def command(location: uuid.UUID, *lines: tuple[str, int], key: str = "", **chang
         "actor": "web",
     }
     return placing.Place(**{**given, **changes})
+
+
+def edit(order: sale.Order, quantities: dict[int, int] | None = None, key: str = "", **changes: Any) -> editing.Edit:
+    """Units of lines from now on, new lines as (SKU, units); paid by a card, unless told otherwise: tokens."""
+    lines = tuple(placement.ContentLine(sku, units) for sku, units in changes.pop("add", ()))
+    of_change = {name: changes.pop(name) for name in list(changes) if name in domain.Change.__dataclass_fields__}
+    tokens_ = changes.pop("tokens", {})
+    given: dict[str, Any] = {
+        "order_id": order.id,
+        "change": domain.Change(**{"quantities": quantities or {}, "lines": lines, **of_change}),
+        "sourcing": placement.Sourcing(),
+        "tenders": tuple(placement.TenderSpec(sale.TenderType.CARD, *each) for each in tokens_.items()),
+        "due_now": None,
+        "expected_total": None,
+        "expected_version": 0,
+        "reason": "",
+        "principal": "web",
+        "request_key": key,
+        "fingerprint": b"same",
+        "actor": "web",
+    }
+    return editing.Edit(**{**given, **changes})
