@@ -8,15 +8,17 @@ import dataclasses
 import os
 import signal
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from services.kit import failpoints, idempotency, ids, principal
 from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk
 from services.orders.domain import placed_order, sale
+from services.orders.editing import editing
 from services.orders.mapping import placing_requests
 from services.orders.placing import addressing, placing
-from tests.integration.orders.placing.shop import DUE, HOME, PRICE, Place, Shop, command
+from tests.integration.orders.placing.shop import DUE, HOME, PRICE, Place, Shop, command, edit
 from tillmesh.orders.v1 import placement_pb2
 
 
@@ -28,6 +30,16 @@ class Scenario:
     cancels: bool = False
     resumes: bool = False
     drafts: bool = False
+    edit: tuple[str, ...] = ()
+    """Tokens, each for a unit: the order is placed, and is to have less of one thing and more of another."""
+    lowers: bool = False
+    """The order is placed, and is to have a unit less."""
+    capture: placed_order.Capture = placed_order.Capture.PLACEMENT
+
+    @property
+    def changes(self) -> bool:
+        """Whether it begins with an order that is placed already."""
+        return bool(self.edit) or self.lowers
 
     def command(self, shop: Shop, location: uuid.UUID) -> placing.Place:
         key = idempotency.Key(shop.tenant.uuid, "web", "", "", b"")
@@ -39,12 +51,17 @@ class Scenario:
             guest=addressing.Guest(desk.Write(shop.tenant.id, key, "web"), draft),
             place=HOME,
             method=placed_order.Delivery("", ""),
-            capture=placed_order.Capture.PLACEMENT,
+            capture=self.capture,
         )
         tenders = tuple(
             dataclasses.replace(made.payment.tenders[0], token=token, amount=PRICE) for token in self.tokens
         )
         return dataclasses.replace(made, payment=dataclasses.replace(made.payment, tenders=tenders))
+
+    def edited(self, order: sale.Order) -> editing.Edit:
+        """A unit less of the first line, and one more unit of another than the tokens pay for: the first unit's money."""
+        add = [("blush", 1 + len(self.edit))] if self.edit else []
+        return edit(order, {1: 1}, "the edit", add=add, tokens=dict.fromkeys(self.edit, PRICE))
 
 
 def die(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario, at: str) -> None:
@@ -54,13 +71,21 @@ def die(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario
         if name == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    failpoints.hook = reached
-    asyncio.run(_act(place, tenant, location, scenario))
+    asyncio.run(_act(place, tenant, location, scenario, reached))
 
 
-async def _act(place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario) -> Any:
+async def _act(
+    place: Place, tenant: uuid.UUID, location: uuid.UUID, scenario: Scenario, reached: Callable[[str], None]
+) -> Any:
     shop = Shop(place, tenant)
     await shop.db.open()
+    if scenario.changes:
+        order = await shop.order(scenario.command(shop, location))
+        failpoints.hook = reached
+        with contextlib.suppress(Exception):
+            await shop.edit(scenario.edited(order))
+        return
+    failpoints.hook = reached
     if scenario.drafts:
         await _place_draft(shop, location, scenario)
         return

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from services.kit import errors
-from services.orders import placing as package
+from services.orders import editing, placing
 from services.orders.domain import sale
+from services.orders.editing import effects as edit_effects
 from services.orders.placing import effects
 from tests.integration.orders.placing import crash_process
 from tests.integration.orders.placing.crash_process import Scenario
@@ -134,7 +135,11 @@ async def test_a_draft_whose_placement_dies_is_placed_or_a_draft(forks: Any, sho
 
 # --- no effect without a failpoint ---
 
-FOLDER = Path(package.__file__).parent
+FOLDERS = {"placing": Path(placing.__file__).parent, "editing": Path(editing.__file__).parent}
+REGISTRIES = {"placing": effects.EFFECTS, "editing": edit_effects.EFFECTS}
+OTHERS = [
+    (folder, path.name) for folder, at in FOLDERS.items() for path in at.glob("*.py") if path.name != "effects.py"
+]
 EFFECTFUL = {"_stock", "_payments", "_customers"}
 
 
@@ -142,16 +147,17 @@ def test_every_effect_has_a_life_in_which_it_is_killed() -> None:
     assert set(LIVES) == set(effects.EFFECTS)
 
 
-def test_what_has_an_effect_is_in_the_registry_and_under_its_failpoint() -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_has_an_effect_is_in_the_registry_and_under_its_failpoint(folder: str) -> None:
     """Calls of ports, and transactions, are arguments of failpoints.effect, or in what is called only there."""
-    tree = ast.parse((FOLDER / "effects.py").read_text())
+    tree = ast.parse((FOLDERS[folder] / "effects.py").read_text())
     wrapped = [
         node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) == "failpoints.effect"
     ]
     names = [node.args[0].value for node in wrapped if isinstance(node.args[0], ast.Constant)]
-    assert sorted(names) == sorted(effects.EFFECTS)
+    assert sorted(names) == sorted(REGISTRIES[folder])
 
-    (cls,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Effects"]
+    (cls,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Effects")]
     methods = {node.name: node for node in cls.body if isinstance(node, ast.AsyncFunctionDef)}
     private = {name for name in methods if name.startswith("_")}
     for name, method in methods.items():
@@ -177,9 +183,9 @@ def test_what_has_an_effect_is_in_the_registry_and_under_its_failpoint() -> None
                 pytest.fail(f"{name}: {called} is under no failpoint")
 
 
-@pytest.mark.parametrize("module", sorted(path.name for path in FOLDER.glob("*.py") if path.name != "effects.py"))
-def test_the_other_modules_have_no_effects(module: str) -> None:
-    tree = ast.parse((FOLDER / module).read_text())
+@pytest.mark.parametrize(("folder", "module"), sorted(OTHERS))
+def test_the_other_modules_have_no_effects(folder: str, module: str) -> None:
+    tree = ast.parse((FOLDERS[folder] / module).read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = _name(node.func)

@@ -139,7 +139,7 @@ async def test_the_last_open_group_that_is_cancelled_completes_the_order(shop: S
 
 async def test_money_that_is_only_set_aside_is_released_as_far_as_it_can_be(shop: Shop) -> None:
     here = await stocked(shop)
-    tokens = {"sim_ok": 2 * PRICE, "sim_late": PRICE}
+    tokens = {"sim_ok": 2 * PRICE, "sim_twice": PRICE}
     order = await shop.order(command(here, ("lip", 3), capture=FULFILMENT, tokens=tokens, key="k"))
 
     left = await shop.cancel_units(order, {1: 1})
