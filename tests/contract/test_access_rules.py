@@ -56,8 +56,8 @@ FREE_LOCATIONS = {
     "OrdersService.PreviewOrder": FROM_ANYWHERE,
     "OrdersService.CreateDraftOrder": FROM_ANYWHERE,
     "OrdersService.UpdateDraftOrder": FROM_ANYWHERE,
-    "OrdersService.EditOrder": {"pickup.location_id", "sourcing.location_ids"},
-    "OrdersService.PreviewOrderEdit": {"edit.pickup.location_id", "edit.sourcing.location_ids"},
+    "OrdersService.EditOrder": {"sourcing.location_ids"},
+    "OrdersService.PreviewOrderEdit": {"edit.sourcing.location_ids"},
 }
 # Deep enough for every request, and an end for messages that contain themselves.
 DEPTH_MAX = 5

@@ -33,7 +33,7 @@ def content(told: placement_pb2.OrderContent, customer_id: str) -> placement.Con
         location_id=ids.given("loc", "location", told.location_id),
         channel=sale.Channel(told.channel or orders_pb2.CHANNEL_WEB),
         lines=lines,
-        method=method(told),
+        method=_method(told),
         charges=charges,
         discounts=_discounts(told.discounts),
         customer_id=requests.optional_id("cus", customer_id, "content.customer_id"),
@@ -71,8 +71,7 @@ def _discounts(told: Iterable[orders_pb2.DiscountAmount]) -> tuple[sale.Discount
     return tuple(sale.Discount(each.name, each.minor_units, each.campaign_id) for each in told)
 
 
-def method(told: placement_pb2.OrderContent | placement_pb2.EditOrderRequest) -> placed_order.Method:
-    """How the customer gets it."""
+def _method(told: placement_pb2.OrderContent) -> placed_order.Method:
     if told.HasField("pickup"):
         at = told.pickup.pickup_at.ToDatetime(clock.UTC) if told.pickup.HasField("pickup_at") else None
         location: uuid.UUID = ids.given("loc", "location", told.pickup.location_id)

@@ -697,8 +697,8 @@ class EditOrderRequest(_message.Message):
     QUANTITIES_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     CHARGES_FIELD_NUMBER: _builtins.int
-    DELIVERY_FIELD_NUMBER: _builtins.int
-    PICKUP_FIELD_NUMBER: _builtins.int
+    DELIVERY_METHOD_FIELD_NUMBER: _builtins.int
+    PICKUP_AT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     SOURCING_FIELD_NUMBER: _builtins.int
     TENDERS_FIELD_NUMBER: _builtins.int
@@ -709,6 +709,8 @@ class EditOrderRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """TypeID `ord_…`."""
+    delivery_method: _builtins.str
+    """Of an order that is sent: another way, by its code, at most 64 characters. UpdateOrderRecipient says where."""
     note: _builtins.str
     """Staff: replaces the note; at most 1,000 characters; no personal data belongs here."""
     due_now: _builtins.int
@@ -736,12 +738,8 @@ class EditOrderRequest(_message.Message):
         """Staff: new amounts beside the items, at most 20."""
 
     @_builtins.property
-    def delivery(self) -> _orders_pb2.Delivery:
-        """Of an order that is sent: another address, or another way."""
-
-    @_builtins.property
-    def pickup(self) -> _orders_pb2.Pickup:
-        """Of an order that is collected: another time."""
+    def pickup_at(self) -> _timestamp_pb2.Timestamp:
+        """Of an order that is collected: when the customer wants to come."""
 
     @_builtins.property
     def sourcing(self) -> Global___OrderContent.Sourcing:
@@ -758,8 +756,8 @@ class EditOrderRequest(_message.Message):
         quantities: _abc.Iterable[Global___EditOrderRequest.Quantity] | None = ...,
         lines: _abc.Iterable[Global___OrderContent.Line] | None = ...,
         charges: _abc.Iterable[Global___OrderContent.Charge] | None = ...,
-        delivery: _orders_pb2.Delivery | None = ...,
-        pickup: _orders_pb2.Pickup | None = ...,
+        delivery_method: _builtins.str | None = ...,
+        pickup_at: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str | None = ...,
         sourcing: Global___OrderContent.Sourcing | None = ...,
         tenders: _abc.Iterable[Global___OrderPayment.Tender] | None = ...,
@@ -769,26 +767,26 @@ class EditOrderRequest(_message.Message):
         expected_version: _builtins.int = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "_expected_total", b"_expected_total", "_note", b"_note", "delivery", b"delivery", "due_now", b"due_now", "expected_total", b"expected_total", "fulfillment", b"fulfillment", "note", b"note", "pickup", b"pickup", "sourcing", b"sourcing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delivery_method", b"_delivery_method", "_due_now", b"_due_now", "_expected_total", b"_expected_total", "_note", b"_note", "delivery_method", b"delivery_method", "due_now", b"due_now", "expected_total", b"expected_total", "note", b"note", "pickup_at", b"pickup_at", "sourcing", b"sourcing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "_expected_total", b"_expected_total", "_note", b"_note", "charges", b"charges", "delivery", b"delivery", "due_now", b"due_now", "expected_total", b"expected_total", "expected_version", b"expected_version", "fulfillment", b"fulfillment", "lines", b"lines", "note", b"note", "order_id", b"order_id", "pickup", b"pickup", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "sourcing", b"sourcing", "tenders", b"tenders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delivery_method", b"_delivery_method", "_due_now", b"_due_now", "_expected_total", b"_expected_total", "_note", b"_note", "charges", b"charges", "delivery_method", b"delivery_method", "due_now", b"due_now", "expected_total", b"expected_total", "expected_version", b"expected_version", "lines", b"lines", "note", b"note", "order_id", b"order_id", "pickup_at", b"pickup_at", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "sourcing", b"sourcing", "tenders", b"tenders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__delivery_method: _TypeAlias = _typing.Literal["delivery_method"]  # noqa: Y015
+    _WhichOneofArgType__delivery_method: _TypeAlias = _typing.Literal["_delivery_method", b"_delivery_method"]  # noqa: Y015
     _WhichOneofReturnType__due_now: _TypeAlias = _typing.Literal["due_now"]  # noqa: Y015
     _WhichOneofArgType__due_now: _TypeAlias = _typing.Literal["_due_now", b"_due_now"]  # noqa: Y015
     _WhichOneofReturnType__expected_total: _TypeAlias = _typing.Literal["expected_total"]  # noqa: Y015
     _WhichOneofArgType__expected_total: _TypeAlias = _typing.Literal["_expected_total", b"_expected_total"]  # noqa: Y015
     _WhichOneofReturnType__note: _TypeAlias = _typing.Literal["note"]  # noqa: Y015
     _WhichOneofArgType__note: _TypeAlias = _typing.Literal["_note", b"_note"]  # noqa: Y015
-    _WhichOneofReturnType_fulfillment: _TypeAlias = _typing.Literal["delivery", "pickup"]  # noqa: Y015
-    _WhichOneofArgType_fulfillment: _TypeAlias = _typing.Literal["fulfillment", b"fulfillment"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivery_method) -> _WhichOneofReturnType__delivery_method | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__due_now) -> _WhichOneofReturnType__due_now | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_total) -> _WhichOneofReturnType__expected_total | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__note) -> _WhichOneofReturnType__note | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_fulfillment) -> _WhichOneofReturnType_fulfillment | None: ...
 
 Global___EditOrderRequest: _TypeAlias = EditOrderRequest  # noqa: Y015
 

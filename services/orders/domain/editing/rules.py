@@ -64,7 +64,7 @@ def edit(
     return Edited(
         lines=lines,
         sums=sums,
-        method=_method(placed.method, change.method, placed.groups),
+        method=_method(placed.method, change, placed.groups),
         note=placed.note if change.note is None else change.note,
         hold=hold,
         wanted=wanted,
@@ -139,7 +139,11 @@ def _violations(order: sale.Order, change: Change) -> Iterator[errors.FieldViola
         yield errors.FieldViolation("lines", f"at most {HELD_LINES_MAX} may get more units at once")
     if not _changes(order, change):
         yield errors.FieldViolation("", "nothing would change")
-    yield from _wrong_method(order.placed.method, change.method)
+    is_sent = isinstance(order.placed.method, Delivery)
+    if change.delivery_method is not None and not is_sent:
+        yield errors.FieldViolation("delivery_method", "is for an order that is sent")
+    if change.pickup_at is not None and is_sent:
+        yield errors.FieldViolation("pickup_at", "is for an order that is collected")
 
 
 def _changes(order: sale.Order, change: Change) -> bool:
@@ -151,40 +155,33 @@ def _changes(order: sale.Order, change: Change) -> bool:
         or change.charges
         or any(now.get(number) != quantity for number, quantity in change.quantities.items())
         or (change.note is not None and change.note != placed.note)
-        or (change.method is not None and _merged(placed.method, change.method) != placed.method)
+        or _wanted(placed.method, change) != placed.method
     )
 
 
-def _wrong_method(now: Method, asked: Method | None) -> Iterator[errors.FieldViolation]:
-    """Taxes follow from where an order goes, and its units lie where it is collected: these are ordered anew."""
-    match now, asked:
-        case (_, None):
-            return
-        case (Delivery(), Delivery()) if asked.country_code not in ("", now.country_code):
-            yield errors.FieldViolation("delivery.country_code", "must stay the same, as the taxes follow from it")
-        case (Pickup(), Pickup()) if asked.location_id != now.location_id:
-            yield errors.FieldViolation("pickup.location_id", "must stay the same, as the units are there")
-        case (Delivery(), Delivery()) | (Pickup(), Pickup()):
-            return
-        case _:
-            field = "delivery" if isinstance(asked, Delivery) else "pickup"
-            yield errors.FieldViolation(field, "is another way to get it than the order's")
+def _wanted(now: Method, change: Change) -> Method:
+    """How the customer gets it from now on."""
+    match now:
+        case Delivery() if change.delivery_method is not None:
+            return dataclasses.replace(now, method=change.delivery_method)
+        case Pickup() if change.pickup_at is not None:
+            return dataclasses.replace(now, at=change.pickup_at)
+    return now
 
 
-def _merged(now: Method, asked: Method) -> Method:
-    if isinstance(asked, Delivery) and isinstance(now, Delivery):
-        return Delivery(asked.address_id, now.country_code, asked.method or now.method)
-    return asked
+def _method(now: Method, change: Change, groups: Sequence[Group]) -> Method:
+    """The same, if it hasn't left. NotEditable."""
+    wanted = _wanted(now, change)
+    if wanted != now:
+        require_here(groups)
+    return wanted
 
 
-def _method(now: Method, asked: Method | None, groups: Sequence[Group]) -> Method:
-    """Where it goes, if it hasn't left. NotEditable."""
-    if asked is None or (wanted := _merged(now, asked)) == now:
-        return now
+def require_here(groups: Sequence[Group]) -> None:
+    """NotEditable when something of it has left the house."""
     for group in groups:
         if group.state in GONE:
             raise NotEditable(group.state.name)
-    return wanted
 
 
 def _refuse(violations: Iterator[errors.FieldViolation]) -> None:

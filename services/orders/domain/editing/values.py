@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ HELD_LINES_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is asked for. quantities: units of lines from now on, by their numbers. method, note: None leaves them."""
+    """What is asked for. quantities: units of lines from now on, by their numbers. None leaves what there is."""
 
     quantities: Mapping[int, int]
     lines: tuple[placement.ContentLine, ...] = ()
     charges: tuple[placement.Charge, ...] = ()
-    method: Method | None = None
+    delivery_method: str | None = None
+    pickup_at: dt.datetime | None = None
     note: str | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -283,28 +284,24 @@ async def test_a_price_that_changed_is_told_before_anything_is_held(shop: Shop, 
     assert await shop.units(here, "blush") == (10, 0, 0)
 
 
-async def test_an_address_a_note_and_charges_change_without_units(shop: Shop) -> None:
+async def test_how_it_is_sent_a_note_and_charges_change_without_units(shop: Shop) -> None:
     here = await stocked(shop)
     order = await shop.order(command(here, ("lip", 1)))
-    change = {
-        "method": placed_order.Delivery("adr-2", ""),
-        "note": "ring twice",
-        "charges": (placement.Charge(sale.LineKind.GIFT_WRAP, "ribbon", 300),),
-    }
+    charge = placement.Charge(sale.LineKind.GIFT_WRAP, "ribbon", 300)
 
-    changed = await shop.edit(edit(order, **change, tokens={"sim_ok": 300}))
+    changed = await shop.edit(
+        edit(order, delivery_method="express", note="ring twice", charges=(charge,), tokens={"sim_ok": 300})
+    )
 
     assert changed.placed is not None
-    assert changed.placed.method == placed_order.Delivery("adr-2", "AT")
-    assert (changed.placed.note, changed.total) == ("ring twice", PRICE + 300)
+    assert isinstance(changed.placed.method, placed_order.Delivery)
+    assert (changed.placed.method.method, changed.placed.note, changed.total) == ("express", "ring twice", PRICE + 300)
     assert sorted(shop.books()) == [(0, 300, 0), (0, PRICE, 0)]
     with pytest.raises(errors.InvalidRequest):
-        await shop.edit(edit(changed, method=placed_order.Delivery("adr-2", "DE")))
-    with pytest.raises(errors.InvalidRequest):
-        await shop.edit(edit(changed, method=placed_order.Pickup(here)))
+        await shop.edit(edit(changed, pickup_at=dt.datetime.now(dt.UTC)))
     await shop.execute("UPDATE order_group SET state = 7")
     with pytest.raises(placed_order.NotEditable):
-        await shop.edit(edit(changed, method=placed_order.Delivery("adr-3", "")))
+        await shop.edit(edit(changed, delivery_method="standard"))
 
 
 async def test_what_would_change_nothing_or_leave_nothing_is_refused(shop: Shop) -> None:
