@@ -78,7 +78,7 @@ async def test_an_edit_that_dies_is_done_or_leaves_the_order_as_it_was(
         assert (again.version, await check(shop, location, life)) == (2, True)
 
 
-@pytest.mark.parametrize("at", ["hold:after", "authorise:after", "confirm:after", "capture:after", "advance:before"])
+@pytest.mark.parametrize("at", ["hold:after", "authorise:after", "confirm:after", "capture:after"])
 async def test_who_is_resumed_after_the_deadline_goes_on_only_with_money_taken(forks: Any, shop: Shop, at: str) -> None:
     location = await ready(shop)
     await dies(forks, shop, location, EDITED, at)
