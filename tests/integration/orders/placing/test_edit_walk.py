@@ -10,7 +10,7 @@ import pytest
 from services.kit import errors
 from services.orders.domain import money, placement, sale
 from services.orders.domain import payments as paying
-from tests.integration.orders.placing.shop import PRICE, Shop, command, edit
+from tests.integration.orders.placing.shop import Shop, command, edit
 from tests.integration.orders.placing.test_editing import loaded, units_of
 
 SKUS = ("lip", "blush", "kohl")
