@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import uuid
 
-from services.inventory.domain import commands
+from services.inventory.domain import commands, lots
+from services.inventory.domain import levels as values
+from services.inventory.handlers import known_lots
 from services.inventory.handlers import stock as handlers
 from services.inventory.lane import Submission
+from services.inventory.mapping import lot_inputs
 from services.inventory.mapping import stock as mapping
+from services.inventory.store import lots as lot_store
 from services.inventory.store import stock as store
-from services.kit import database, events, idempotency, ids
+from services.kit import database, errors, events, idempotency, ids
 from services.kit.inbox import Outcome
 from tillmesh.common.v1 import event_pb2
 from tillmesh.orders.v1 import orders_events_pb2
@@ -36,6 +41,7 @@ class SalesEffect:
     async def apply(self, envelope: event_pb2.EventEnvelope) -> Outcome:
         """One command of the location's lane; ALREADY and AHEAD by the consumer's cursor."""
         message = events.unpack(envelope, orders_events_pb2.SalesRecorded)
+        await self._know_lots(envelope.tenant_id, message)
         keys = await self._hold_keys(envelope.tenant_id, message)
         command = commands.ApplySales(
             SALES_CONSUMER,
@@ -53,6 +59,23 @@ class SalesEffect:
         except commands.EventAhead:
             return Outcome.AHEAD
         return Outcome.APPLIED if reply == _APPLIED else Outcome.ALREADY
+
+    async def _know_lots(self, tenant_id: str, message: orders_events_pb2.SalesRecorded) -> None:
+        """Makes lots known that were scanned and never brought in: their units are then missing by their names.
+
+        A lot that can't be as scanned is left alone: the sale has happened, and takes what it can.
+        """
+        lines = [line for sale in message.sales for line in sale.lines if line.lot and line.HasField("scanned")]
+        scanned = {(values.fold(line.sku), line.lot): line for line in lines}
+        if not scanned:
+            return
+        tenant = mapping.tenant_uuid(tenant_id)
+        async with self._db.read(tenant) as session:
+            unknown = await lot_store.unknown(session, scanned)
+        for of in unknown:
+            with contextlib.suppress(errors.InvalidRequest, lots.LotMismatch):
+                async with self._db.transaction(tenant) as session:
+                    await known_lots.know(session, scanned[of].sku, lot_inputs.sold(scanned[of]))
 
     async def _hold_keys(
         self, tenant_id: str, message: orders_events_pb2.SalesRecorded

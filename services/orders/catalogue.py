@@ -50,12 +50,15 @@ UNRESOLVED = prometheus_client.Counter(
 )
 
 
+Found = domain.Item | domain.Misread | None
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """An answer of Inventory. items has every code that was asked for; None: unknown."""
 
     store: domain.Store
-    items: Mapping[str, domain.Item | None]
+    items: Mapping[str, Found]
 
 
 class Inventory(Protocol):
@@ -98,7 +101,7 @@ class _Place:
 class _Entry:
     """An answer. Times are of the clock."""
 
-    item: domain.Item | None
+    item: Found
     at: float
     used_at: float
 
@@ -157,7 +160,7 @@ class Catalogue:
             return False
         return now < entry.at + (UNKNOWN_FRESH_SECONDS if entry.item is None else FRESH_SECONDS)
 
-    def _known(self, place: _Place, code: str, now: float) -> domain.Item | None:
+    def _known(self, place: _Place, code: str, now: float) -> Found:
         key = (place.tenant, place.location_id, code)
         entry = self._items.get(key)
         if entry is None or entry.at + KEPT_SECONDS < now:
@@ -252,7 +255,7 @@ class Catalogue:
             self._items[key] = _Entry(item, now, now if before is None else before.used_at)
             self._items.move_to_end(key)
             place.learned.pop(code, None)
-            if item is not None:
+            if isinstance(item, domain.Item) and item.scanned is None:  # what was scanned with a lot is on few units
                 place.learned[code] = now
         while len(self._items) > ITEMS_MAX:
             (tenant, location_id, code), _ = self._items.popitem(last=False)

@@ -55,6 +55,11 @@ def _add(event: pb.SalesRecorded, order: domain.Order) -> None:
                 net_amount=line.net_amount,
                 lot=line.lot,
             )
+            if line.scanned is not None:
+                told.scanned.expires_on = line.scanned.expires_on
+                told.scanned.best_before_on = line.scanned.best_before_on
+                told.scanned.produced_on = line.scanned.produced_on
+                told.scanned.SetInParent()
             for sku, units in line.components:
                 told.components.add(sku=sku, quantity=units * line.quantity)
 

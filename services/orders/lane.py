@@ -35,7 +35,7 @@ class RecordSale:
     """
 
     sale: domain.Sale
-    items: Mapping[str, domain.Item | None]
+    items: Mapping[str, domain.Item | domain.Misread | None]
     store: domain.Store
     fingerprint: bytes
     principal: str

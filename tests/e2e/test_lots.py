@@ -50,12 +50,15 @@ def test_a_recalled_lot_is_traced_to_the_customers_who_bought_it(admin: Client) 
     line = {"code": sku, "quantity": "2", "net_amount": "200"}
     sales = [
         admin.sale(shops[0], sku, f"a-{name}", 3, customer_id=ann),  # takes what ends first
-        admin.sale(shops[1], sku, f"b-{name}", lines=[{**line, "lot": old}], customer_id=bob),
+        admin.sale(shops[1], sku, f"b-{name}", lines=[{**line, "code": scanned}], customer_id=bob),
         admin.sale(shops[1], sku, f"c-{name}", lines=[{**line, "lot": fresh}], customer_id=other),
         admin.sale(shops[2], sku, f"d-{name}", 1),
     ]
     orders = [answer.json()["id"] for answer in sales]
-    assert sales[1].json()["lines"][0]["lot"] == old
+    assert [sales[1].json()["lines"][0][field] for field in ("sku", "lot")] == [sku, old]
+    bad = admin.sale(shops[1], sku, f"x-{name}", lines=[{**line, "code": f"https://id.gs1.org/01/{GTIN}/10"}])
+    assert bad.status_code == 400
+    assert "lines[0].code" in bad.text
     eventually(lambda: [shelf(admin, shop, sku).get(old) for shop in shops] == [7, 8, 9])
     lot = next(each for each in admin.get(f"/v1/variants/{sku}/lots")["lots"] if each["code"] == old)
     assert lot["expires_on"] == SOON.isoformat()

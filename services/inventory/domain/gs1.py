@@ -1,6 +1,7 @@
-"""GS1 codes: dates of six digits, and element strings as scanners read them or as they are printed.
+"""GS1 codes: dates of six digits, element strings as scanners read them or as they are printed, and Digital Links.
 
-Rules of the GS1 General Specifications. Time is passed in: the century of a date depends on the year it is read in.
+Rules of the GS1 General Specifications, and of the syntax of Digital Links. Time is passed in: the century of a date
+depends on the year it is read in.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -40,6 +42,8 @@ _AI_LENGTH: Final[Mapping[str, int]] = {
     **{f"{ai}": 4 for ai in (31, 32, 33, 34, 35, 36, 39, 43, 70, 72, 80, 81, 82)},
 }
 _BRACKETED: Final = re.compile(r"\((\d{2,4})\)")
+_GTIN: Final = re.compile(r"[0-9]{8,14}")
+_DIGITAL_LINK: Final = re.compile(r"https?://[^/?#]+(/[^?#]*)?/01/[0-9]{8,14}([/?#]|$)", re.IGNORECASE)
 
 
 class NotGs1(ValueError):
@@ -84,15 +88,33 @@ def date_digits(on: dt.date) -> str:
     return on.strftime("%y%m%d")
 
 
+def claims(text: str) -> bool:
+    """Whether a scanned text can only be an element string or a Digital Link: unread, it is broken."""
+    return (
+        text.startswith(SYMBOLOGIES)
+        or FNC1 in text
+        or _BRACKETED.match(text) is not None
+        or _DIGITAL_LINK.match(text) is not None
+    )
+
+
 def looks_like(text: str) -> bool:
-    """Whether a scanned text claims to be an element string with a GTIN, and no other kind of code."""
-    return text.startswith((*SYMBOLOGIES, "(01)")) or (text.startswith("01") and len(text) > _FIXED["01"])
+    """Whether a scanned text may be an element string or a Digital Link; one without a mark may be another code too."""
+    return claims(text) or (text.startswith("01") and len(text) > _FIXED["01"])
 
 
 def parse(text: str, today: dt.date) -> Elements:
-    """Reads an element string: as scanned, with FNC1 as U+001D, or as printed, with brackets around AIs. NotGs1."""
+    """Reads a code. NotGs1.
+
+    An element string as scanned, with FNC1 as U+001D, or as printed, with brackets around AIs; or a Digital Link that
+    is not compressed.
+    """
+    if _DIGITAL_LINK.match(text):
+        elements = _linked(text)
+    else:
+        elements = _printed(text) if text.startswith("(") else _scanned(text)
     found: dict[str, str] = {}
-    for ai, content in _printed(text) if text.startswith("(") else _scanned(text):
+    for ai, content in elements:
         if found.get(ai, content) != content:
             raise NotGs1(f"({ai}) is there twice")
         found[ai] = content
@@ -135,6 +157,22 @@ def _scanned(text: str) -> Iterator[tuple[str, str]]:
             raise NotGs1(f"({ai}) is too short")
         yield ai, rest[length:end]
         rest = rest[end:].removeprefix(FNC1)
+
+
+def _linked(text: str) -> Iterator[tuple[str, str]]:
+    """The GTIN and what qualifies it are pairs of the path, attributes are of the query."""
+    try:
+        url = urllib.parse.urlsplit(text)
+    except ValueError as error:
+        raise NotGs1("it is no URI") from error
+    path = [urllib.parse.unquote(part) for part in url.path.split("/")]
+    at = next(n for n, ai in enumerate(path) if ai == "01" and _GTIN.fullmatch("".join(path[n + 1 : n + 2])))
+    qualified = path[at + 2 :]
+    if len(qualified) % 2:
+        raise NotGs1("its path does not consist of pairs")
+    yield "01", path[at + 1].zfill(14)  # shorter ones are written as they are printed, too
+    yield from zip(qualified[::2], qualified[1::2], strict=True)
+    yield from ((name, value) for name, value in urllib.parse.parse_qsl(url.query) if name in _LENGTH_MAX)
 
 
 def _check(ai: str, content: str) -> None:

@@ -58,12 +58,12 @@ class Query:
 class Scan:
     """What was scanned at a location, for a customer of a price list; restricted as in Query.
 
-    scanned: what each code says as a GS1 element string with a GTIN; None: it is none.
+    scanned: what each code says as a GS1 code with a GTIN, or why it is broken; None: it is none.
     """
 
     location_id: uuid.UUID
     codes: Sequence[str]
-    scanned: Sequence[gs1.Elements | None]
+    scanned: Sequence[gs1.Elements | gs1.NotGs1 | None]
     price_list: str
     restricted: bool
 
@@ -72,11 +72,11 @@ class Scan:
 class Resolved:
     """Items in the order of the codes, None for unknown ones, and the location that was asked for.
 
-    scanned: what the codes say that stand for an item by their GTIN.
+    scanned: what the codes say that stand for an item by their GTIN, and why they stand for none.
     """
 
     items: Sequence[values.Item | None]
-    scanned: Sequence[gs1.Elements | None]
+    scanned: Sequence[gs1.Elements | gs1.NotGs1 | None]
     location: values.Location
 
 
@@ -166,7 +166,7 @@ class Prices:
                 connection,
                 tenant,
                 scan.location_id,
-                [*scan.codes, *(elements.gtin for elements in scan.scanned if elements is not None)],
+                [*scan.codes, *(elements.gtin for elements in scan.scanned if isinstance(elements, gs1.Elements))],
                 price_list=scan.price_list,
                 restricted=scan.restricted,
             )
@@ -175,7 +175,7 @@ class Prices:
         if not found.listed:
             raise _no_list()
         of_gtins = iter(found.items[len(scan.codes) :])
-        by_gtin = [next(of_gtins) if elements is not None else None for elements in scan.scanned]
+        by_gtin = [next(of_gtins) if isinstance(elements, gs1.Elements) else None for elements in scan.scanned]
         return Resolved(
             [item or other for item, other in zip(found.items, by_gtin, strict=False)],
             [elements if item is None else None for item, elements in zip(found.items, scan.scanned, strict=False)],

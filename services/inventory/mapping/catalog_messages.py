@@ -172,16 +172,17 @@ def match(value: values.Match) -> catalog_service_pb2.SearchProductsResponse.Mat
 def resolved(
     codes: Sequence[str],
     items: Sequence[values.Item | None],
-    scanned: Sequence[gs1.Elements | None],
+    scanned: Sequence[gs1.Elements | gs1.NotGs1 | None],
     at: values.Location,
 ) -> catalog_service_pb2.BatchResolveItemsResponse:
-    """What codes stand for at a location; an unknown code has no item. scanned: what they say beside it."""
+    """What codes stand for at a location; an unknown code has no item. scanned: what they say beside it, or why not."""
     response = catalog_service_pb2.BatchResolveItemsResponse(location=location(at))
     for code, found, elements in zip(codes, items, scanned, strict=True):
         item = _item(found, at.currency_code) if found is not None else None
-        if item is not None and elements is not None:
+        if item is not None and isinstance(elements, gs1.Elements):
             item.scanned.CopyFrom(lot_inputs.scanned_to_proto(elements))
-        response.results.add(code=code, item=item)
+        broken = str(elements) if item is None and isinstance(elements, gs1.NotGs1) else ""
+        response.results.add(code=code, item=item, problem=broken)
     return response
 
 

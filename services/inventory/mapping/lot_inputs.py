@@ -8,6 +8,7 @@ from typing import Any
 from services.inventory.domain import gs1, lots
 from services.kit import clock, validation
 from tillmesh.inventory.v1 import catalog_pb2, lots_pb2
+from tillmesh.orders.v1 import orders_events_pb2
 
 _SCANNED = {"code": "lot", **{name: name for name in lots.DATES}}  # fields of LotInput, and of gs1.Elements
 
@@ -54,15 +55,24 @@ def date(message: Any, name: str, path: str = "") -> dt.date | None:
         raise validation.invalid(f"{path}.{name}".lstrip("."), f"{text} is no date") from None
 
 
-def scanned(code: str) -> gs1.Elements | None:
-    """What a scanned code says; None: it is no GS1 element string with a GTIN."""
+def scanned(code: str) -> gs1.Elements | gs1.NotGs1 | None:
+    """What a scanned code says of a GTIN; why it doesn't, where it can be no other code; None: it is another one."""
     if not gs1.looks_like(code):
         return None
     try:
         elements = gs1.parse(code, today())
-    except gs1.NotGs1:
-        return None
-    return elements if elements.gtin else None
+        if not elements.gtin:
+            raise gs1.NotGs1("it has no GTIN (01)")  # noqa: TRY301  # told like what parse tells
+    except gs1.NotGs1 as broken:
+        return broken if gs1.claims(code) else None
+    return elements
+
+
+def sold(line: orders_events_pb2.SalesRecorded.Line) -> lots.LotDraft:
+    """The lot of a line that was scanned. INVALID_REQUEST."""
+    given = line.scanned
+    dates: dict[str, Any] = {name: date(given, name, "scanned") for name in lots.DATES}
+    return lots.LotDraft(code=line.lot, **dates)
 
 
 def text(on: dt.date | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -83,6 +83,19 @@ async def find(session: common.Session, key: str, code: str) -> domain.Lot | Non
     """The lot of a folded SKU with a code."""
     statement = _lots().where(LOT.c.sku_key == key, LOT.c.code == code)
     return _lot((await session.execute(statement)).one_or_none())
+
+
+UNKNOWN = sa.text("""
+SELECT q.sku_key, q.code FROM unnest(CAST(:keys AS text[]), CAST(:codes AS text[])) q (sku_key, code)
+JOIN variant v ON v.sku_key = q.sku_key AND v.lot_policy IS NOT NULL
+WHERE NOT EXISTS (SELECT FROM lot d WHERE d.tenant_id = v.tenant_id AND d.sku_key = q.sku_key AND d.code = q.code)
+""")
+
+
+async def unknown(session: common.Session, named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Which of some lots (folded SKU, code) nobody has made known yet, of SKUs that are kept by lots."""
+    keys, codes = zip(*named, strict=True)
+    return [tuple(row) for row in await session.execute(UNKNOWN, {"keys": list(keys), "codes": list(codes)})]
 
 
 async def page(

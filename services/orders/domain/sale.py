@@ -176,6 +176,23 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scanned code says of the lot beside its item. Dates as YYYY-MM-DD; empty: none."""
+
+    lot: str
+    expires_on: str = ""
+    best_before_on: str = ""
+    produced_on: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """A code that can't be what was scanned; problem says why."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """What the catalogue said a code stands for, at the time of the sale. price: of one unit; None: there is none."""
 
@@ -188,6 +205,7 @@ class Item:
     tax_category: str = ""
     discontinued: bool = False
     components: Components = ()
+    scanned: Scanned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +240,11 @@ class OrderLine:
     canceled_quantity: int = 0
     components: Components = ()
     lot: str = ""
-    """As the till named it."""
+    """As the till named or scanned it."""
     ordered: Ordered | None = None
     """Where its units have changed since it was ordered."""
+    scanned: Scanned | None = None
+    """For the event alone; it is not kept."""
 
     @property
     def counts(self) -> bool:
@@ -295,7 +315,7 @@ def totals(lines: Sequence[OrderLine], *, tax_inclusive: bool) -> Totals:
 
 def book(
     sale: Sale,
-    items: Mapping[str, Item | None],
+    items: Mapping[str, Item | Misread | None],
     store: Store,
     *,
     seq: int,
@@ -313,6 +333,7 @@ def book(
     for code in (sale.currency_code, *[tender.currency_code for tender in sale.tenders]):
         if code and code != currency:
             raise CurrencyMismatch(currency)
+    _check_codes(sale.lines, items)
     numbered = enumerate(zip(sale.lines, line_ids, strict=True), start=1)
     lines = [_line(line, number, line_id, items.get(line.code)) for number, (line, line_id) in numbered]
     if sum([len(line.components) for line in lines]) > COMPONENTS_MAX:
@@ -351,7 +372,22 @@ def book(
     )
 
 
-def _line(line: SaleLine, number: int, line_id: uuid.UUID, item: Item | None) -> OrderLine:
+def _check_codes(lines: Sequence[SaleLine], items: Mapping[str, Item | Misread | None]) -> None:
+    """InvalidRequest for items that were scanned badly, and lots that are not what was scanned."""
+    wrong = []
+    for n, line in enumerate(lines):
+        item = items.get(line.code) if line.kind is LineKind.ITEM else None
+        if isinstance(item, Misread):
+            wrong.append(errors.FieldViolation(f"lines[{n}].code", f"is no code that can be read: {item.problem}"))
+        elif item is not None and item.scanned is not None and line.lot not in ("", item.scanned.lot):
+            wrong.append(errors.FieldViolation(f"lines[{n}].lot", f"is not what was scanned, {item.scanned.lot}"))
+    if wrong:
+        raise errors.InvalidRequest(violations=wrong)
+
+
+def _line(line: SaleLine, number: int, line_id: uuid.UUID, found: Item | Misread | None) -> OrderLine:
+    item = None if isinstance(found, Misread) else found
+    scanned = item.scanned if item is not None else None
     return OrderLine(
         id=line_id,
         number=number,
@@ -371,7 +407,8 @@ def _line(line: SaleLine, number: int, line_id: uuid.UUID, item: Item | None) ->
         # An adjustment moves no stock: what its code stands for is nobody's exception.
         unresolved=item is None and line.kind is LineKind.ITEM,
         components=item.components if item and line.kind is LineKind.ITEM else (),
-        lot=line.lot,
+        lot=line.lot or (scanned.lot if scanned is not None else ""),
+        scanned=scanned,
     )
 
 

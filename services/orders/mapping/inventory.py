@@ -39,8 +39,7 @@ class InventoryClient:
             location_id=location_id, codes=codes, price_list=price_list
         )
         answer = await self._catalog.BatchResolveItems(request, timeout=catalogue.CALL_SECONDS)
-        items = {found.code: _item(found.item) if found.HasField("item") else None for found in answer.results}
-        return catalogue.Resolution(_store(answer.location), items)
+        return catalogue.Resolution(_store(answer.location), {found.code: _found(found) for found in answer.results})
 
     async def applied_position(self, location_id: str) -> int:
         """errors.Error."""
@@ -60,6 +59,16 @@ def _taken(sale: lots_pb2.LotSale) -> recalls.Taken:
     return recalls.Taken(sale.order_id, order, sale.location_id, sale.quantity, sale.occurred_at.ToNanoseconds())
 
 
+def _found(found: catalog_service_pb2.BatchResolveItemsResponse.Result) -> catalogue.Found:
+    if found.HasField("item"):
+        return _item(found.item)
+    return domain.Misread(found.problem) if found.problem else None
+
+
+def _scanned(lot: catalog_pb2.ScannedLot) -> domain.Scanned:
+    return domain.Scanned(lot.lot, lot.expires_on, lot.best_before_on, lot.produced_on)
+
+
 def _item(item: catalog_pb2.ItemSnapshot) -> domain.Item:
     product_id = ids.decode("prd", item.product_id) if item.product_id else None
     return domain.Item(
@@ -72,6 +81,7 @@ def _item(item: catalog_pb2.ItemSnapshot) -> domain.Item:
         item.tax_category,
         item.discontinued,
         tuple((each.sku, each.quantity) for each in item.components),
+        _scanned(item.scanned) if item.HasField("scanned") and item.scanned.lot else None,
     )
 
 

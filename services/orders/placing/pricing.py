@@ -48,7 +48,7 @@ class Pricing:
         policy = await self._policy(tenant, country) if country else None
         quote = placement.price(
             content,
-            found.items,
+            {code: item if isinstance(item, sale.Item) else None for code, item in found.items.items()},
             found.store,
             policy or placement.TaxPolicy(""),
             line_ids=[ids.new_uuid() for _ in (*content.lines, *content.charges)],

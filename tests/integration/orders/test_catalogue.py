@@ -123,6 +123,16 @@ async def test_after_a_pause_a_shop_has_its_items_again_with_its_first_sales(sho
     assert len(shop.answers.asked) == 4  # 100 items a call
 
 
+async def test_what_was_scanned_with_its_lot_is_not_renewed(shop: Shop) -> None:
+    """Such a code is on few units, or on one: it serves for ten seconds and is left to grow old."""
+    shop.answers.items["(01)1(10)A"] = dataclasses.replace(LIPSTICK, scanned=domain.Scanned("A"))
+    await shop.resolve("(01)1(10)A", "LIP-1")
+    shop.clock.now += 9
+    assert (await shop.resolve("(01)1(10)A", "LIP-1")).items["(01)1(10)A"] is not None
+    await shop.catalogue.close()
+    assert shop.answers.asked == [["(01)1(10)A", "LIP-1"], ["LIP-1"]]
+
+
 async def test_a_renewal_is_small(shop: Shop) -> None:
     codes = [f"S{n}" for n in range(150)]
     shop.answers.items |= dict.fromkeys(codes, LIPSTICK)

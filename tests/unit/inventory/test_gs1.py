@@ -126,3 +126,50 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 @pytest.mark.parametrize("text", ["4006381333931", "0100", "SKU-1", "ABC", "01A"])
 def test_other_codes_do_not_look_like_one(text: str) -> None:
     assert not gs1.looks_like(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://id.gs1.org/01/{GTIN}/10/ABC123/21/7?17=141120&linkType=gs1:pip",
+        "HTTPS://brand.example/some/where/01/9506000134352/10/ABC123/21/7?17=141120#part",
+        f"http://brand.example:8080/01/{GTIN}/22/2A/10/%41BC123/21/7?17=141120&30x=1",
+        f"https://brand.example/01/shop/01/{GTIN}/10/ABC123/21/7?17=141120",
+    ],
+)
+def test_a_digital_link_says_what_its_element_string_would(text: str) -> None:
+    expected = gs1.Elements(gtin=GTIN, lot="ABC123", serial="7", expires_on=dt.date(2014, 11, 20))
+    assert gs1.looks_like(text)
+    assert gs1.parse(text, TODAY) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("https://id.gs1.org/01/09506000134353/10/A", "check digit"),
+        (f"https://id.gs1.org/01/{GTIN}/10", "pairs"),
+        (f"https://id.gs1.org/01/{GTIN}/10/a%00b", "set 82"),
+        (f"https://id.gs1.org/01/{GTIN}?17=261301", "no date"),
+        (f"https://id.gs1.org/01/{GTIN}/10/A?10=B", "twice"),
+        (f"https://[id/01/{GTIN}", "no URI"),
+    ],
+)
+def test_a_digital_link_that_is_broken_is_refused(text: str, told: str) -> None:
+    assert gs1.claims(text)
+    with pytest.raises(gs1.NotGs1, match=told):
+        gs1.parse(text, TODAY)
+
+
+def test_only_what_can_be_no_other_code_is_broken() -> None:
+    """A brand's own barcode may begin with 01."""
+    assert not gs1.claims("0112345678901234567")
+    assert not any(map(gs1.claims, ("LIP-1", GTIN, "https://brand.example/lipstick", "https://brand.example/01/x", "")))
+    assert all(map(gs1.claims, (f"]C101{GTIN}", f"(01){GTIN}", f"01{GTIN}10A{FNC1}17", "(10)A")))
+
+
+@hypothesis.given(st.text(max_size=60))
+@hypothesis.example("https://a/01/12345678")
+def test_whatever_is_scanned_is_read_or_refused(text: str) -> None:
+    for scanned in (text, "https://a.b/01/" + text, f"https://a.b/01/{GTIN}/" + text):
+        with contextlib.suppress(gs1.NotGs1):
+            gs1.parse(scanned, TODAY)

@@ -168,3 +168,26 @@ def test_bundles_of_a_sale_come_to_at_most_2_000_components() -> None:
     assert len(booked(20).lines) == 20
     with pytest.raises(errors.InvalidRequest):
         booked(21)
+
+
+MILK = domain.Item("MILK", None, "Milk", "Food", "", scanned=domain.Scanned("L1", "2026-12-31"))
+
+
+def scanned(*lines: domain.SaleLine) -> domain.Order:
+    items = {"milk": MILK, "bad": domain.Misread("(17) has six digits")}
+    numbers = [uuid.UUID(int=n) for n in range(len(lines))]
+    of = sale(SHOP, "s", *lines)
+    return domain.book(of, items, VIENNA, seq=1, order_id=uuid.UUID(int=9), line_ids=numbers, at=NOON)
+
+
+def test_a_scanned_code_names_the_lot_that_the_line_keeps() -> None:
+    order = scanned(line("milk"), line("milk", lot="L1"), line("other", lot="L2"))
+    assert [(x.sku, x.lot, x.unresolved) for x in order.lines] == [
+        ("MILK", "L1", False), ("MILK", "L1", False), ("other", "L2", True),
+    ]  # fmt: skip
+
+
+def test_a_code_that_was_scanned_badly_is_named_and_so_is_a_lot_that_is_another() -> None:
+    with pytest.raises(errors.InvalidRequest) as refused:
+        scanned(line("milk"), line("bad"), line("milk", lot="L2"), line("bad", 0, kind=domain.LineKind.ADJUSTMENT))
+    assert [violation.field for violation in refused.value.violations] == ["lines[1].code", "lines[2].lot"]

@@ -1147,8 +1147,9 @@ class BatchResolveItemsRequest(_message.Message):
     """Prices of this list before those of `standard`; empty: only those of `standard`."""
     @_builtins.property
     def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """SKUs, without regard to case, barcodes, or GS1 element strings with a GTIN (as scanned, FNC1 as U+001D, or with brackets
-        around AIs), whose lot and dates are answered too; 0 to 500. A SKU wins over a barcode. None: only the location is answered.
+        """SKUs, without regard to case, barcodes, or GS1 codes with a GTIN, whose lot and dates are answered too: element strings
+        (as scanned, FNC1 as U+001D, or with brackets around AIs) and Digital Links (`https://…/01/…/10/…?17=…`, not compressed).
+        0 to 500. A SKU wins over a barcode, both over what a code says. None: only the location is answered.
         """
 
     def __init__(
@@ -1180,8 +1181,13 @@ class BatchResolveItemsResponse(_message.Message):
 
         CODE_FIELD_NUMBER: _builtins.int
         ITEM_FIELD_NUMBER: _builtins.int
+        PROBLEM_FIELD_NUMBER: _builtins.int
         code: _builtins.str
         """As asked."""
+        problem: _builtins.str
+        """Why a code that can only be of GS1 (it has brackets around an AI, a symbology's mark, FNC1, or is a Digital Link) is
+        broken or has no GTIN; empty: it isn't.
+        """
         @_builtins.property
         def item(self) -> _catalog_pb2.ItemSnapshot:
             """Not set when the code is unknown."""
@@ -1191,10 +1197,11 @@ class BatchResolveItemsResponse(_message.Message):
             *,
             code: _builtins.str = ...,
             item: _catalog_pb2.ItemSnapshot | None = ...,
+            problem: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "item", b"item"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "item", b"item", "problem", b"problem"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

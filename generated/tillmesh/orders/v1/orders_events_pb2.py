@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tillmesh.orders.v1 import orders_pb2 as tillmesh_dot_orders_dot_v1_dot_orders__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tillmesh/orders/v1/orders_events.proto\x12\x12tillmesh.orders.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftillmesh/orders/v1/orders.proto\"\xd6\x04\n\rSalesRecorded\x12\x13\n\x0blocation_id\x18\x01 \x01(\t\x12\x35\n\x05sales\x18\x02 \x03(\x0b\x32&.tillmesh.orders.v1.SalesRecorded.Sale\x1a\x99\x01\n\x04Line\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12\x12\n\nnet_amount\x18\x04 \x01(\x03\x12?\n\ncomponents\x18\x05 \x03(\x0b\x32+.tillmesh.orders.v1.SalesRecorded.Component\x12\x0b\n\x03lot\x18\x06 \x01(\t\x1a*\n\tComponent\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x1a\xb0\x02\n\x04Sale\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0bterminal_id\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x16\n\x0ereservation_id\x18\x05 \x01(\t\x12\x35\n\x05lines\x18\x06 \x03(\x0b\x32&.tillmesh.orders.v1.SalesRecorded.Line\x12/\n\x0boccurred_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rbusiness_date\x18\x08 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\t \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\n \x01(\t\x12\x15\n\rcurrency_code\x18\x0b \x01(\t\x12\r\n\x05total\x18\x0c \x01(\x03\"8\n\x0cOrderDrafted\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\"7\n\x0bOrderPlaced\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\"p\n\x0cOrderUpdated\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\x12\x36\n\x07\x63hanges\x18\x02 \x03(\x0b\x32%.tillmesh.orders.v1.OrderHistoryEntry\":\n\x0eOrderCompleted\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\":\n\x0eOrderCancelled\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Orderb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tillmesh/orders/v1/orders_events.proto\x12\x12tillmesh.orders.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftillmesh/orders/v1/orders.proto\"\xe4\x05\n\rSalesRecorded\x12\x13\n\x0blocation_id\x18\x01 \x01(\t\x12\x35\n\x05sales\x18\x02 \x03(\x0b\x32&.tillmesh.orders.v1.SalesRecorded.Sale\x1a\xd8\x01\n\x04Line\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12\x12\n\nnet_amount\x18\x04 \x01(\x03\x12?\n\ncomponents\x18\x05 \x03(\x0b\x32+.tillmesh.orders.v1.SalesRecorded.Component\x12\x0b\n\x03lot\x18\x06 \x01(\t\x12=\n\x07scanned\x18\x07 \x01(\x0b\x32,.tillmesh.orders.v1.SalesRecorded.ScannedLot\x1aM\n\nScannedLot\x12\x12\n\nexpires_on\x18\x01 \x01(\t\x12\x16\n\x0e\x62\x65st_before_on\x18\x02 \x01(\t\x12\x13\n\x0bproduced_on\x18\x03 \x01(\t\x1a*\n\tComponent\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x1a\xb0\x02\n\x04Sale\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x13\n\x0bterminal_id\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x16\n\x0ereservation_id\x18\x05 \x01(\t\x12\x35\n\x05lines\x18\x06 \x03(\x0b\x32&.tillmesh.orders.v1.SalesRecorded.Line\x12/\n\x0boccurred_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rbusiness_date\x18\x08 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\t \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\n \x01(\t\x12\x15\n\rcurrency_code\x18\x0b \x01(\t\x12\r\n\x05total\x18\x0c \x01(\x03\"8\n\x0cOrderDrafted\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\"7\n\x0bOrderPlaced\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\"p\n\x0cOrderUpdated\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\x12\x36\n\x07\x63hanges\x18\x02 \x03(\x0b\x32%.tillmesh.orders.v1.OrderHistoryEntry\":\n\x0eOrderCompleted\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Order\":\n\x0eOrderCancelled\x12(\n\x05order\x18\x01 \x01(\x0b\x32\x19.tillmesh.orders.v1.Orderb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.orders.v1.orders_e
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SALESRECORDED']._serialized_start=129
-  _globals['_SALESRECORDED']._serialized_end=727
+  _globals['_SALESRECORDED']._serialized_end=869
   _globals['_SALESRECORDED_LINE']._serialized_start=223
-  _globals['_SALESRECORDED_LINE']._serialized_end=376
-  _globals['_SALESRECORDED_COMPONENT']._serialized_start=378
-  _globals['_SALESRECORDED_COMPONENT']._serialized_end=420
-  _globals['_SALESRECORDED_SALE']._serialized_start=423
-  _globals['_SALESRECORDED_SALE']._serialized_end=727
-  _globals['_ORDERDRAFTED']._serialized_start=729
-  _globals['_ORDERDRAFTED']._serialized_end=785
-  _globals['_ORDERPLACED']._serialized_start=787
-  _globals['_ORDERPLACED']._serialized_end=842
-  _globals['_ORDERUPDATED']._serialized_start=844
-  _globals['_ORDERUPDATED']._serialized_end=956
-  _globals['_ORDERCOMPLETED']._serialized_start=958
-  _globals['_ORDERCOMPLETED']._serialized_end=1016
-  _globals['_ORDERCANCELLED']._serialized_start=1018
-  _globals['_ORDERCANCELLED']._serialized_end=1076
+  _globals['_SALESRECORDED_LINE']._serialized_end=439
+  _globals['_SALESRECORDED_SCANNEDLOT']._serialized_start=441
+  _globals['_SALESRECORDED_SCANNEDLOT']._serialized_end=518
+  _globals['_SALESRECORDED_COMPONENT']._serialized_start=520
+  _globals['_SALESRECORDED_COMPONENT']._serialized_end=562
+  _globals['_SALESRECORDED_SALE']._serialized_start=565
+  _globals['_SALESRECORDED_SALE']._serialized_end=869
+  _globals['_ORDERDRAFTED']._serialized_start=871
+  _globals['_ORDERDRAFTED']._serialized_end=927
+  _globals['_ORDERPLACED']._serialized_start=929
+  _globals['_ORDERPLACED']._serialized_end=984
+  _globals['_ORDERUPDATED']._serialized_start=986
+  _globals['_ORDERUPDATED']._serialized_end=1098
+  _globals['_ORDERCOMPLETED']._serialized_start=1100
+  _globals['_ORDERCOMPLETED']._serialized_end=1158
+  _globals['_ORDERCANCELLED']._serialized_start=1160
+  _globals['_ORDERCANCELLED']._serialized_end=1218
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,7 @@ class SalesRecorded(_message.Message):
         NET_AMOUNT_FIELD_NUMBER: _builtins.int
         COMPONENTS_FIELD_NUMBER: _builtins.int
         LOT_FIELD_NUMBER: _builtins.int
+        SCANNED_FIELD_NUMBER: _builtins.int
         sku: _builtins.str
         """As the variant spells it, or as the till sent it when it is unknown."""
         quantity: _builtins.int
@@ -47,12 +48,16 @@ class SalesRecorded(_message.Message):
         net_amount: _builtins.int
         """Net amount, smallest units of the sale's currency."""
         lot: _builtins.str
-        """Lot that the till named; empty: none."""
+        """Lot that the till named or scanned; empty: none."""
         @_builtins.property
         def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___SalesRecorded.Component]:
             """Of a bundle: the plain SKUs that leave the stock in its place. None: the SKU itself, or, when that is a bundle all the
             same (the catalogue could not be asked), what it consists of when the sale reaches the stock.
             """
+
+        @_builtins.property
+        def scanned(self) -> Global___SalesRecorded.ScannedLot:
+            """What was scanned with the lot, so that it can be made known; not set: it was not scanned."""
 
         def __init__(
             self,
@@ -63,10 +68,39 @@ class SalesRecorded(_message.Message):
             net_amount: _builtins.int = ...,
             components: _abc.Iterable[Global___SalesRecorded.Component] | None = ...,
             lot: _builtins.str = ...,
+            scanned: Global___SalesRecorded.ScannedLot | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["scanned", b"scanned"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "lot", b"lot", "net_amount", b"net_amount", "quantity", b"quantity", "scanned", b"scanned", "sku", b"sku"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ScannedLot(_message.Message):
+        """Dates of a lot as a GS1 code has them, `YYYY-MM-DD`; empty: none."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXPIRES_ON_FIELD_NUMBER: _builtins.int
+        BEST_BEFORE_ON_FIELD_NUMBER: _builtins.int
+        PRODUCED_ON_FIELD_NUMBER: _builtins.int
+        expires_on: _builtins.str
+        """Expiry date (AI 17)."""
+        best_before_on: _builtins.str
+        """Best-before date (AI 15)."""
+        produced_on: _builtins.str
+        """Production date (AI 11)."""
+        def __init__(
+            self,
+            *,
+            expires_on: _builtins.str = ...,
+            best_before_on: _builtins.str = ...,
+            produced_on: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "components", b"components", "lot", b"lot", "net_amount", b"net_amount", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["best_before_on", b"best_before_on", "expires_on", b"expires_on", "produced_on", b"produced_on"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,7 +86,10 @@ class RecordSaleRequest(_message.Message):
         kind: _orders_pb2.LineKind.ValueType
         """Default: ITEM."""
         code: _builtins.str
-        """SKU, without regard to case, or barcode. Needed for an item; at most 64 characters."""
+        """SKU, without regard to case, barcode, or a GS1 code as scanned (element string or Digital Link, as in
+        BatchResolveItems), which names the lot too. Needed for an item; at most 256 characters. An unknown one is recorded
+        as it is and becomes an exception; a broken GS1 code is INVALID_REQUEST, unless Inventory can't be asked.
+        """
         quantity: _builtins.int
         """Units: 1 to 10^9 for an item, 0 for an adjustment."""
         unit_price: _builtins.int
@@ -97,7 +100,8 @@ class RecordSaleRequest(_message.Message):
         """Name for the receipt when the item is unknown, or of an adjustment; at most 200 characters."""
         lot: _builtins.str
         """Lot code (GS1 AI 10) that was scanned: these units are of it, also when that lot is not first, or may not be sold any more.
-        Empty, or not known to the stock: of the reservation's lots, else of those that end first.
+        Empty, or not known to the stock: of the reservation's lots, else of those that end first. One that `code` says needn't be
+        said again (INVALID_REQUEST: it is another), and becomes known to the stock with its dates.
         """
         @_builtins.property
         def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_orders_pb2.TaxAmount]:
