@@ -60,6 +60,11 @@ class Resolution:
     store: domain.Store
     items: Mapping[str, Found]
 
+    @property
+    def known(self) -> dict[str, domain.Item | None]:
+        """The same, for who orders by code: one that was misread is unknown."""
+        return {code: item if isinstance(item, domain.Item) else None for code, item in self.items.items()}
+
 
 class Inventory(Protocol):
     """Who is asked."""

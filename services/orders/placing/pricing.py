@@ -48,7 +48,7 @@ class Pricing:
         policy = await self._policy(tenant, country) if country else None
         quote = placement.price(
             content,
-            {code: item if isinstance(item, sale.Item) else None for code, item in found.items.items()},
+            found.known,
             found.store,
             policy or placement.TaxPolicy(""),
             line_ids=[ids.new_uuid() for _ in (*content.lines, *content.charges)],
@@ -69,7 +69,7 @@ class Pricing:
         kept = order.placed.pricing
         found = await self._items.resolve(ids.encode("loc", order.location_id), codes, kept.price_list)
         policy = await self._policy(tenant, kept.tax_country) if kept.tax_country else None
-        return editing.Offered(found.items, found.store, policy or placement.TaxPolicy(""))
+        return editing.Offered(found.known, found.store, policy or placement.TaxPolicy(""))
 
     async def held(self, content: placement.Content, draft: sale.Order, expected_total: int | None) -> Priced:
         """The prices of a draft that are held. PriceChanged; LocationNotCapable; NotFound (location).
