@@ -36,7 +36,7 @@ TIMES: Final = {
 COMMON: Final = {"state": int(domain.OrderState.COMPLETED), "channel": int(domain.Channel.POS)}
 #: Parts of which hardly more than one order has the same: their index alone is looked at.
 EXACT: Final = ("number", "reference", "customers")
-#: What the indexes by time, location, state and channel hold, so that no row is read for it (migration 0011).
+#: What the indexes by time, location, state and channel hold, so that no row is read for it (migration 0009).
 HELD: Final = frozenset({"location", "state", "channel"})
 
 
