@@ -7,6 +7,7 @@ clients. An answer must be what the database says.
 
 from __future__ import annotations
 
+import functools
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -67,6 +68,24 @@ FULL: Final = Size(400, 25_000, 1_333)
 SHORT: Final = Size(20, 1_000, 100)
 
 
+@functools.cache
+def made(at: shop.Shop) -> tuple[Size, list[uuid.UUID]]:
+    """The levels, once for all rows that read them; their locations, the largest first."""
+    size = SHORT if at.short else FULL
+    locations = [uuid.uuid4() for _ in range(size.locations)]
+    values = {
+        "tenant": at.brand.uuid,
+        "locations": locations,
+        "product": str(uuid.uuid4()),
+        "variants": size.variants,
+        "each": size.each,
+    }
+    with at.rows("inventory") as session:
+        for statement in MAKE:
+            session.execute(statement, values if "%(" in statement else None)
+    return size, locations
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One of the reads: its rpc, requests, one of them as a message, the statement of each, and a check of the answer."""
@@ -87,22 +106,11 @@ class Availability:
 
     def __init__(self, at: shop.Shop) -> None:
         self._shop = at
-        self._size = SHORT if at.short else FULL
-        self._locations = [uuid.uuid4() for _ in range(self._size.locations)]
         self._random = random.Random(1)
 
     def prepare(self) -> None:
         """Makes the levels, and the three kinds of request."""
-        values = {
-            "tenant": self._shop.brand.uuid,
-            "locations": self._locations,
-            "product": str(uuid.uuid4()),
-            "variants": self._size.variants,
-            "each": self._size.each,
-        }
-        with self._shop.rows("inventory") as session:
-            for statement in MAKE:
-                session.execute(statement, values if "%(" in statement else None)
+        self._size, self._locations = made(self._shop)
         self._first = mapping.location_text(self._locations[0])
         self._kinds = [self._by_sku(), self._matrix(), self._low()]
 

@@ -110,7 +110,7 @@ class OrderSearch:
             session.execute(AT, {"tenant": self._tenant, "keys": keys, "seq": self._size.orders})
         with self._shop.rows("orders") as session:
             self._made = orders_made.make(session, self._tenant, self._places, self._size, print)
-            self._kinds = [self._kind(session, name, asks) for name, asks in self._asks(session).items()]
+            self.kinds = [self._kind(session, name, asks) for name, asks in self._asks(session).items()]
 
     # --- what is asked ---
 
@@ -266,22 +266,22 @@ class OrderSearch:
         with machine.usage(self._shop.pids) as used, self._plain() as plain:
             empty = self._empty.latency_ms(CALLERS, seconds / PARTS)
             details |= {f"rpc_{p}_ms": empty[p] for p in PERCENTILES}
-            for kind in self._kinds:
+            for kind in self.kinds:
                 load = generator.Load(
                     self._shop.socket("orders"), self._shop.grpc(f"{SERVICE}/{kind.rpc}"), kind.requests, "grpc 0",
-                    seconds / PARTS, warm_up_seconds=WARM_UP_SECONDS, callers=CALLERS,
+                    seconds / PARTS, warm_up_seconds=min(WARM_UP_SECONDS, seconds / PARTS), callers=CALLERS,
                 )  # fmt: skip
                 report = self._shop.generator.load(load)
                 details[f"{kind.name}_answered"] = report.require("grpc 0")
                 floor = _floor(plain, kind, seconds / PARTS / 2)
-                self._check(kind)
+                self.check(kind)
                 for p in PERCENTILES:
                     details |= {f"{kind.name}_{p}_ms": report.latency_ms[p], f"{kind.name}_floor_{p}_ms": floor[p]}
-        details["p95_ms"] = max(details[f"{kind.name}_p95_ms"] for kind in self._kinds)
+        details["p95_ms"] = max(details[f"{kind.name}_p95_ms"] for kind in self.kinds)
         details["p95_ratio"] = round(
             max(
                 details[f"{kind.name}_p95_ms"] / (details[f"{kind.name}_floor_p95_ms"] + details["rpc_p95_ms"])
-                for kind in self._kinds
+                for kind in self.kinds
             ),
             2,
         )
@@ -293,7 +293,7 @@ class OrderSearch:
         options = f"-c app.tenant_id={self._tenant}"
         return psycopg.connect(url, passfile=str(self._shop.passfile), autocommit=True, options=options)
 
-    def _check(self, kind: Kind) -> None:
+    def check(self, kind: Kind) -> None:
         """Mismatch unless one of the requests, followed to its last page if need be, finds what the database has."""
         message, expected = self._random.choice(kind.asked)
         with self._shop.channel("orders") as channel:

@@ -81,7 +81,7 @@ FROM (
             ELSE 1 + floor((%(places)s - %(others)s) * power(chance(n, 5), 1.5))::int END AS place,
         CASE WHEN channel = 1 THEN 4
             WHEN chance(n, 6) < CASE WHEN n > 0.8 * %(orders)s THEN 0.85 ELSE 0.075 END THEN 3
-            WHEN chance(n, 7) < 0.0001 THEN 2 WHEN chance(n, 7) < 0.003 THEN 1
+            WHEN chance(n, 7) < 0.001 THEN 2 WHEN chance(n, 7) < 0.003 THEN 1
             WHEN chance(n, 7) < 0.06 THEN 5 WHEN chance(n, 7) < 0.08 THEN 6 ELSE 4 END AS state,
         CASE WHEN chance(n, 8) < 0.6 THEN 1 WHEN chance(n, 8) < 0.85 THEN 2 WHEN chance(n, 8) < 0.95 THEN 3 ELSE 5 END AS lines
     FROM (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.bench import availability, floors, holds, order, order_search, read, reserve, sale, shop, tills, watch
+from tests.bench import availability, floors, heads, holds, order, order_search, read, reserve, sale, shop, tills, watch
 from tests.bench.measuring import Row, Subject, Target
 
 ROWS: Final = {
@@ -27,6 +27,7 @@ ROWS: Final = {
         Row("order-search", "order-search", (), (Target(50, detail="p95_ms"),)),
         Row("watch-tills", "watch-tills", (), (Target(1.2, detail="stalled_ratio"),)),
         Row("holds-million", "holds-million", (), (Target(1.2, detail="p99_ratio"),)),
+        Row("heads-locked", "heads-locked", (), (Target(250, detail="p99_ms"),)),
     )
 }
 
@@ -41,6 +42,7 @@ PRODUCT: Final[dict[str, Callable[[shop.Shop], Subject]]] = {
     "availability-list": availability.Availability,
     "watch-tills": tills.Tills,
     "holds-million": holds.Holds,
+    "heads-locked": heads.Heads,
 }
 
 

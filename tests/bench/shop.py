@@ -149,6 +149,11 @@ class Shop:
         """Inventory's rpcs, for looking at an answer or two."""
         return inventory_rpc.InventoryServiceStub(self.channel())
 
+    @property
+    def admin(self) -> stacks.Client:
+        """The measured tenant's administrator, over REST."""
+        return self._admins[self.brand.name]
+
     # --- data ---
 
     def locations(self, prefix: str, count: int, tenant: Tenant | None = None, **fields: Any) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 import rich.console
 
 from tests.bench import __main__ as bench
-from tests.bench import floors, generator, measuring, profiling, report, reserve, rows, shop, tills, watch
+from tests.bench import floors, generator, measuring, order_search, profiling, report, reserve, rows, shop, tills, watch
 from tillmesh.inventory.v1 import inventory_service_pb2 as pb
 from tillmesh.inventory.v1 import stock_pb2
 
@@ -145,6 +145,27 @@ def test_a_profile_tells_parts_and_statements_an_answer(at: shop.Shop) -> None:
     assert sum(told["python"]["inventory"].values()) == pytest.approx(1, abs=0.01)
     assert {"decide", "interceptors"} <= set(told["python"]["inventory"])
     assert any("stock_head" in one["text"] and one["us_an_answer"] > 0 for one in told["sql"])
+
+
+def test_each_way_to_find_orders_finds_what_the_database_has(at: shop.Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at, "short", True)
+    search = order_search.OrderSearch(at, floors.EmptyRpc(at))
+    try:
+        search.prepare()
+        told = search.measure(0.5).details
+        (kind,) = [kind for kind in search.kinds if kind.name == "location"]
+        lacking = dataclasses.replace(kind, asked=[(message, found[1:]) for message, found in kind.asked])
+        with pytest.raises(generator.Mismatch, match="location"):
+            search.check(lacking)
+    finally:
+        search.close()
+
+    assert (told["orders"], told["short"]) == (20_000, True)
+    assert {name for name in told if name.endswith("_answered")} == {f"{kind.name}_answered" for kind in search.kinds}
+    for kind in search.kinds:
+        assert told[f"{kind.name}_answered"] > 0
+        assert told[f"{kind.name}_floor_p95_ms"] > 0
+        assert kind.name == "scarce" or any(found for _, found in kind.asked), kind.name
 
 
 def test_no_subject_always_follows_the_same_one() -> None:
