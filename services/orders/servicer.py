@@ -85,6 +85,12 @@ class OrdersServicer(rpc.OrdersServiceServicer):
         customer, recipient = await self._orders.recipient(caller, people.look(), order_id)
         return people.recipient_to_proto(order_id, customer, recipient)
 
+    async def UpdateOrderRecipient(
+        self, request: recipients_pb2.UpdateOrderRecipientRequest, context: Context
+    ) -> orders_pb2.Order:
+        caller = principal.current()
+        return await self._desk.readdressing.change(caller, placing_requests.recipient(request, caller))
+
     async def PlaceOrder(self, request: placement_pb2.PlaceOrderRequest, context: Context) -> orders_pb2.Order:
         caller = principal.current()
         command = placing_requests.place(request, caller)

@@ -178,6 +178,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "GetOrder": {"order_id": "{order}"},
     "GetOrderRecipient": {"order_id": "{order}"},
+    "UpdateOrderRecipient": {"order_id": "{order}", "contact": {"given_name": "X"}},
     "CreateCustomer": {"customer": {"family_name": "{new}"}},
     "GetCustomer": {"customer_id": "{customer}"},
     "ListCustomers": {},

@@ -238,7 +238,7 @@ def test_a_token_of_another_location_is_refused(matrix: Matrix, method: samples.
     "name",
     ["GetReservation", "ExtendReservation", "ConfirmReservation", "ReleaseReservation", "GetOrder", "UpdateOrderStatus",
      "ReduceReservation",
-     "CancelOrder", "EditOrder", "PreviewOrderEdit", "QuoteOrder", "PlaceDraftOrder",
+     "CancelOrder", "EditOrder", "PreviewOrderEdit", "UpdateOrderRecipient", "QuoteOrder", "PlaceDraftOrder",
      "ListOrderHistory", "GetPurchaseOrder",
      "ListPurchaseReceipts", "GetPurchaseReceipt", "GetCycleCount", "ListCycleCountLines", "RecordCycleCountLines",
      "SubmitCycleCount", "GetTransfer", "ListTransferEvents"],

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from google.protobuf import duration_pb2
 
-from services.kit import events, idempotency, principal, validation
-from services.orders import drafting, visible
+from services.kit import events, idempotency, ids, principal, validation
+from services.orders import drafting, readdressing, visible
 from services.orders.customers import domain as people
 from services.orders.customers import mapping, postal
 from services.orders.customers.handlers import desk
@@ -18,7 +18,7 @@ from services.orders.editing import editing
 from services.orders.mapping import contents, placed_requests, requests
 from services.orders.placing import addressing, cancelling, placing
 from services.orders.placing.effects import Tenant
-from tillmesh.orders.v1 import orders_pb2, placement_pb2
+from tillmesh.orders.v1 import orders_pb2, placement_pb2, recipients_pb2
 
 
 def tenant(caller: principal.Principal) -> Tenant:
@@ -163,6 +163,27 @@ def edit(request: placement_pb2.EditOrderRequest, caller: principal.Principal) -
     )
 
 
+def recipient(request: recipients_pb2.UpdateOrderRecipientRequest, caller: principal.Principal) -> readdressing.Command:
+    """NOT_FOUND for ids that can't be any. What is personal stays out of the fingerprint, as of `place`."""
+    told = recipients_pb2.UpdateOrderRecipientRequest()
+    told.CopyFrom(request)
+    told.ClearField("address")
+    told.ClearField("contact")
+    of = request.contact
+    profile = people.Profile(given_name=of.given_name, family_name=of.family_name, email=of.email, phone=of.phone)
+    return readdressing.Command(
+        order_id=requests.order_uuid(request.order_id),
+        address_id=ids.given("adr", "address", request.address_id) if request.address_id else None,
+        place=_place(request),
+        contact=profile if request.HasField("contact") else None,
+        reason=request.reason,
+        expected_version=request.expected_version,
+        key=placed_requests.idempotency_key("UpdateOrderRecipient", told, caller),
+        tenant_id=caller.tenant_id,
+        actor=placed_requests.actor(caller),
+    )
+
+
 def content(told: placement_pb2.OrderContent, caller: principal.Principal) -> placement.Content:
     """What is ordered. A customer's own token names the customer by itself."""
     own = caller.customer_id if not visible.is_staff(caller) else ""
@@ -181,7 +202,11 @@ def _tenders(told: Iterable[placement_pb2.OrderPayment.Tender]) -> tuple[placeme
     return tuple(placement.TenderSpec(sale.TenderType(each.type), each.token, each.minor_units) for each in told)
 
 
-def _place(request: placement_pb2.PlaceOrderRequest | placement_pb2.PlaceDraftOrderRequest) -> postal.Postal | None:
+def _place(
+    request: placement_pb2.PlaceOrderRequest
+    | placement_pb2.PlaceDraftOrderRequest
+    | recipients_pb2.UpdateOrderRecipientRequest,
+) -> postal.Postal | None:
     return mapping.place(request.address) if request.HasField("address") else None
 
 

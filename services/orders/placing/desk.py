@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.kit import database
-from services.orders import drafting
+from services.orders import drafting, readdressing
 from services.orders.customers import bundle
 from services.orders.domain import sagas, sale
 from services.orders.editing import editing
@@ -41,6 +41,7 @@ class Desk:
         self.placing = placing.Placing(db, prices, made, asked, addresses, contents.of_json)
         self.cancelling = cancelling.Cancelling(made, asked)
         self.editing = editing.Editing(prices, made, asked, self.cancelling)
+        self.readdressing = readdressing.Readdressing(db, customers.recipients, heard)
         self._db = db
 
     async def run_due(self) -> None:

@@ -65,6 +65,11 @@ class OrdersServiceStub:
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.GetOrderRecipientRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.OrderRecipient.FromString,
                 _registered_method=True)
+        self.UpdateOrderRecipient = channel.unary_unary(
+                '/tillmesh.orders.v1.OrdersService/UpdateOrderRecipient',
+                request_serializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.UpdateOrderRecipientRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
         self.PlaceOrder = channel.unary_unary(
                 '/tillmesh.orders.v1.OrdersService/PlaceOrder',
                 request_serializer=tillmesh_dot_orders_dot_v1_dot_placement__pb2.PlaceOrderRequest.SerializeToString,
@@ -206,8 +211,17 @@ class OrdersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetOrderRecipient(self, request, context):
-        """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+        """Reads whom an order is for and where it goes, as said when it was placed, or since then (UpdateOrderRecipient). Not in the order itself: it is personal data.
         NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateOrderRecipient(self, request, context):
+        """Changes where a placed order goes, within its country, and whom it is for, until something of it has left the house:
+        ORDER_NOT_EDITABLE, also when it isn't placed. NOT_FOUND (order, address); LOCATION_SCOPE; ORDER_BUSY; VERSION_MISMATCH;
+        CUSTOMER_ERASED; INVALID_REQUEST also for an address of an order that is collected, or of nobody who is known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -407,6 +421,11 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.GetOrderRecipient,
                     request_deserializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.GetOrderRecipientRequest.FromString,
                     response_serializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.OrderRecipient.SerializeToString,
+            ),
+            'UpdateOrderRecipient': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOrderRecipient,
+                    request_deserializer=tillmesh_dot_orders_dot_v1_dot_recipients__pb2.UpdateOrderRecipientRequest.FromString,
+                    response_serializer=tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
             ),
             'PlaceOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.PlaceOrder,
@@ -645,6 +664,33 @@ class OrdersService:
             '/tillmesh.orders.v1.OrdersService/GetOrderRecipient',
             tillmesh_dot_orders_dot_v1_dot_recipients__pb2.GetOrderRecipientRequest.SerializeToString,
             tillmesh_dot_orders_dot_v1_dot_recipients__pb2.OrderRecipient.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOrderRecipient(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.orders.v1.OrdersService/UpdateOrderRecipient',
+            tillmesh_dot_orders_dot_v1_dot_recipients__pb2.UpdateOrderRecipientRequest.SerializeToString,
+            tillmesh_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,8 +56,13 @@ class OrdersServiceStub:
     LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
     """
     GetOrderRecipient: _grpc.UnaryUnaryMultiCallable[_recipients_pb2.GetOrderRecipientRequest, _recipients_pb2.OrderRecipient]
-    """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+    """Reads whom an order is for and where it goes, as said when it was placed, or since then (UpdateOrderRecipient). Not in the order itself: it is personal data.
     NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+    """
+    UpdateOrderRecipient: _grpc.UnaryUnaryMultiCallable[_recipients_pb2.UpdateOrderRecipientRequest, _orders_pb2.Order]
+    """Changes where a placed order goes, within its country, and whom it is for, until something of it has left the house:
+    ORDER_NOT_EDITABLE, also when it isn't placed. NOT_FOUND (order, address); LOCATION_SCOPE; ORDER_BUSY; VERSION_MISMATCH;
+    CUSTOMER_ERASED; INVALID_REQUEST also for an address of an order that is collected, or of nobody who is known.
     """
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PlaceOrderRequest, _orders_pb2.Order]
     """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
@@ -160,8 +165,13 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     LOCATION_SCOPE when the token covers neither where it was sold nor any location that contributes to it.
     """
     GetOrderRecipient: _aio.UnaryUnaryMultiCallable[_recipients_pb2.GetOrderRecipientRequest, _recipients_pb2.OrderRecipient]  # type: ignore[assignment]
-    """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+    """Reads whom an order is for and where it goes, as said when it was placed, or since then (UpdateOrderRecipient). Not in the order itself: it is personal data.
     NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+    """
+    UpdateOrderRecipient: _aio.UnaryUnaryMultiCallable[_recipients_pb2.UpdateOrderRecipientRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Changes where a placed order goes, within its country, and whom it is for, until something of it has left the house:
+    ORDER_NOT_EDITABLE, also when it isn't placed. NOT_FOUND (order, address); LOCATION_SCOPE; ORDER_BUSY; VERSION_MISMATCH;
+    CUSTOMER_ERASED; INVALID_REQUEST also for an address of an order that is collected, or of nobody who is known.
     """
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PlaceOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Places an order: works out its prices, holds its units, sets the money aside and takes it, or leaves nothing behind.
@@ -291,8 +301,19 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recipients_pb2.GetOrderRecipientRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recipients_pb2.OrderRecipient, _abc.Awaitable[_recipients_pb2.OrderRecipient]]:
-        """Reads whom an order is for and where it goes, as said when it was placed. Not in the order itself: it is personal data.
+        """Reads whom an order is for and where it goes, as said when it was placed, or since then (UpdateOrderRecipient). Not in the order itself: it is personal data.
         NOT_FOUND (order; recipient when the order names none, or its customer was erased); LOCATION_SCOPE as of GetOrder.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateOrderRecipient(
+        self,
+        request: _recipients_pb2.UpdateOrderRecipientRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Changes where a placed order goes, within its country, and whom it is for, until something of it has left the house:
+        ORDER_NOT_EDITABLE, also when it isn't placed. NOT_FOUND (order, address); LOCATION_SCOPE; ORDER_BUSY; VERSION_MISMATCH;
+        CUSTOMER_ERASED; INVALID_REQUEST also for an address of an order that is collected, or of nobody who is known.
         """
 
     @_abc_1.abstractmethod

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tillmesh/orders/v1/recipients.proto\x12\x12tillmesh.orders.v1\x1a\x1b\x62uf/validate/validate.proto\"\xfc\x01\n\rPostalAddress\x12\x1b\n\trecipient\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x07\x63ompany\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x05lines\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x04\"\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x04\x63ity\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x17\n\x06region\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0bpostal_code\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\'\n\x0c\x63ountry_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x16\n\x05phone\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18(\"\xb2\x01\n\x0eOrderRecipient\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x12\n\ngiven_name\x18\x03 \x01(\t\x12\x13\n\x0b\x66\x61mily_name\x18\x04 \x01(\t\x12\r\n\x05\x65mail\x18\x05 \x01(\t\x12\r\n\x05phone\x18\x06 \x01(\t\x12\x32\n\x07\x61\x64\x64ress\x18\x07 \x01(\x0b\x32!.tillmesh.orders.v1.PostalAddress\"Q\n\x18GetOrderRecipientRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tillmesh/orders/v1/recipients.proto\x12\x12tillmesh.orders.v1\x1a\x1b\x62uf/validate/validate.proto\"\xfc\x01\n\rPostalAddress\x12\x1b\n\trecipient\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x07\x63ompany\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x05lines\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x04\"\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x04\x63ity\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x17\n\x06region\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0bpostal_code\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\'\n\x0c\x63ountry_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x16\n\x05phone\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18(\"\xb2\x01\n\x0eOrderRecipient\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x12\n\ngiven_name\x18\x03 \x01(\t\x12\x13\n\x0b\x66\x61mily_name\x18\x04 \x01(\t\x12\r\n\x05\x65mail\x18\x05 \x01(\t\x12\r\n\x05phone\x18\x06 \x01(\t\x12\x32\n\x07\x61\x64\x64ress\x18\x07 \x01(\x0b\x32!.tillmesh.orders.v1.PostalAddress\"Q\n\x18GetOrderRecipientRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\"\xa3\x05\n\x1bUpdateOrderRecipientRequest\x12\x35\n\x08order_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^ord_[0-9a-hjkmnp-tv-z]{26}$\x12\x1b\n\naddress_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x32\n\x07\x61\x64\x64ress\x18\x03 \x01(\x0b\x32!.tillmesh.orders.v1.PostalAddress\x12H\n\x07\x63ontact\x18\x04 \x01(\x0b\x32\x37.tillmesh.orders.v1.UpdateOrderRecipientRequest.Contact\x12\x18\n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12!\n\x10\x65xpected_version\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x1au\n\x07\x43ontact\x12\x1b\n\ngiven_name\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0b\x66\x61mily_name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x17\n\x05\x65mail\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\x12\x16\n\x05phone\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18(:\xdf\x01\xbaH\xdb\x01\x1am\n\rrecipient.one\x12/the order goes to one of address_id and address\x1a+this.address_id == \'\' || !has(this.address)\x1aj\n\x0erecipient.some\x12\x17something has to change\x1a?this.address_id != \'\' || has(this.address) || has(this.contact)b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,10 +50,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POSTALADDRESS'].fields_by_name['phone']._serialized_options = b'\272H\004r\002\030('
   _globals['_GETORDERRECIPIENTREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_GETORDERRECIPIENTREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H r\0362\034^ord_[0-9a-hjkmnp-tv-z]{26}$'
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['given_name']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['given_name']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['family_name']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['family_name']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['email']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['email']._serialized_options = b'\272H\005r\003\030\376\001'
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['phone']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT'].fields_by_name['phone']._serialized_options = b'\272H\004r\002\030('
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H r\0362\034^ord_[0-9a-hjkmnp-tv-z]{26}$'
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['address_id']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['address_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['expected_version']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['expected_version']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_UPDATEORDERRECIPIENTREQUEST']._loaded_options = None
+  _globals['_UPDATEORDERRECIPIENTREQUEST']._serialized_options = b'\272H\333\001\032m\n\rrecipient.one\022/the order goes to one of address_id and address\032+this.address_id == \'\' || !has(this.address)\032j\n\016recipient.some\022\027something has to change\032?this.address_id != \'\' || has(this.address) || has(this.contact)'
   _globals['_POSTALADDRESS']._serialized_start=89
   _globals['_POSTALADDRESS']._serialized_end=341
   _globals['_ORDERRECIPIENT']._serialized_start=344
   _globals['_ORDERRECIPIENT']._serialized_end=522
   _globals['_GETORDERRECIPIENTREQUEST']._serialized_start=524
   _globals['_GETORDERRECIPIENTREQUEST']._serialized_end=605
+  _globals['_UPDATEORDERRECIPIENTREQUEST']._serialized_start=608
+  _globals['_UPDATEORDERRECIPIENTREQUEST']._serialized_end=1283
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT']._serialized_start=940
+  _globals['_UPDATEORDERRECIPIENTREQUEST_CONTACT']._serialized_end=1057
 # @@protoc_insertion_point(module_scope)

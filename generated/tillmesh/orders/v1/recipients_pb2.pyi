@@ -72,8 +72,8 @@ Global___PostalAddress: _TypeAlias = PostalAddress  # noqa: Y015
 
 @_typing.final
 class OrderRecipient(_message.Message):
-    """Whom an order is for, and where it goes: as it was said when the order was placed, whatever has become of the
-    customer's profile and addresses since. Gone for ever once the customer is erased.
+    """Whom an order is for, and where it goes: as it was said of the order, whatever has become of the customer's profile and
+    addresses since. Gone for ever once the customer is erased.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -141,3 +141,85 @@ class GetOrderRecipientRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetOrderRecipientRequest: _TypeAlias = GetOrderRecipientRequest  # noqa: Y015
+
+@_typing.final
+class UpdateOrderRecipientRequest(_message.Message):
+    """Where a placed order is to go from now on, and whom it is for. What isn't given stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Contact(_message.Message):
+        """Who is to be told of the order, in place of all that was known of that."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        GIVEN_NAME_FIELD_NUMBER: _builtins.int
+        FAMILY_NAME_FIELD_NUMBER: _builtins.int
+        EMAIL_FIELD_NUMBER: _builtins.int
+        PHONE_FIELD_NUMBER: _builtins.int
+        given_name: _builtins.str
+        """At most 100 characters."""
+        family_name: _builtins.str
+        """At most 100 characters."""
+        email: _builtins.str
+        """At most 254 characters; empty: none."""
+        phone: _builtins.str
+        """With its country code; at most 40 characters."""
+        def __init__(
+            self,
+            *,
+            given_name: _builtins.str = ...,
+            family_name: _builtins.str = ...,
+            email: _builtins.str = ...,
+            phone: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "family_name", b"family_name", "given_name", b"given_name", "phone", b"phone"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """TypeID `ord_…`."""
+    address_id: _builtins.str
+    """One of the customer's addresses, TypeID `adr_…`; empty: none of them."""
+    reason: _builtins.str
+    """Why, for the history; at most 500 characters; no personal data belongs here."""
+    expected_version: _builtins.int
+    """The version that was read; 0: whatever it is."""
+    request_id: _builtins.str
+    """Idempotency key, at most 128 characters."""
+    @_builtins.property
+    def address(self) -> Global___PostalAddress:
+        """Where it goes, in the country whose taxes the order bears."""
+
+    @_builtins.property
+    def contact(self) -> Global___UpdateOrderRecipientRequest.Contact:
+        """Whom it is for. The customer's profile stays as it is."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        address_id: _builtins.str = ...,
+        address: Global___PostalAddress | None = ...,
+        contact: Global___UpdateOrderRecipientRequest.Contact | None = ...,
+        reason: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "contact", b"contact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "address_id", b"address_id", "contact", b"contact", "expected_version", b"expected_version", "order_id", b"order_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateOrderRecipientRequest: _TypeAlias = UpdateOrderRecipientRequest  # noqa: Y015

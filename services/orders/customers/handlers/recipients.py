@@ -10,15 +10,25 @@ import dataclasses
 import json
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from services.kit import database, errors
-from services.orders.customers import crypto, domain, keyring, postal
+from services.orders.customers import crypto, domain, keyring, postal, records
 from services.orders.customers.handlers import desk
 from services.orders.customers.store import people
 from services.orders.customers.store import recipients as store
 
 FINGERPRINT = "place"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What of a recipient is to be another: one of the customer's addresses, a place, a contact; both checked."""
+
+    address_id: uuid.UUID | None = None
+    place: postal.Postal | None = None
+    contact: domain.Profile | None = None
 
 
 class Recipients:
@@ -43,8 +53,11 @@ class Recipients:
             raise errors.NotFound("address")
         return domain.recipient(found.customer.profile, place, "content.delivery")
 
-    async def digest(self, tenant: str, place: postal.Postal) -> bytes:
-        """What tells places apart, and nothing to who hasn't the tenant's key. Empty while there are no customers."""
+    async def digest(self, tenant: str, place: postal.Postal | domain.Profile) -> bytes:
+        """What tells places, or people, apart, and nothing to who hasn't the tenant's key.
+
+        Empty while there are no customers.
+        """
         async with self._desk.db.read(tenant) as session:
             keys = await self._desk.ring.find(session, tenant)
         text = json.dumps(dataclasses.asdict(place))
@@ -65,6 +78,40 @@ class Recipients:
         keys = await self._desk.ring.need(session, tenant)  # after the customer's, as all who change keys
         vault = keys.vault(customer_id, row.key_version, row.tenant_key_version, bytes(row.wrapped))
         await store.put(session, order_id, customer_id, vault.seal(store.field(order_id), _text(recipient)))
+
+    async def change(
+        self,
+        session: database.WriteSession,
+        tenant: str,
+        order_id: uuid.UUID,
+        customer_id: uuid.UUID | None,
+        change: Change,
+    ) -> tuple[uuid.UUID, domain.Recipient]:
+        """Changes whom an order is for, in the caller's transaction: with whose key it is kept, and what is kept.
+
+        customer_id: who ordered, where nothing was kept yet. InvalidRequest when nobody is known to have ordered, or
+        nobody is named to receive it; NotFound (address); CustomerErased.
+        """
+        kept = (await self.of(session, tenant, [order_id])).get(order_id)
+        owner = customer_id if kept is None else kept[0]
+        if owner is None:
+            raise domain.invalid("order_id", "is of nobody who is known, with whose key it could be kept")
+        if await store.keep_key(session, owner) is None:  # from now on nobody changes it
+            raise domain.CustomerErased
+        record = await records.Records(session, await self._desk.ring.need(session, tenant)).get(owner, addresses=True)
+        record.opened()
+        before = kept[1] if kept is not None else domain.recipient(record.customer.profile, None)
+        place = before.place if change.place is None else change.place
+        if change.address_id is not None:
+            place = next((each.place() for each in record.addresses if each.id == change.address_id), None)
+            if place is None:
+                raise errors.NotFound("address")
+        known = domain.Profile(
+            given_name=before.given_name, family_name=before.family_name, email=before.email, phone=before.phone
+        )
+        after = domain.recipient(change.contact or known, place)
+        await self.keep(session, tenant, owner, order_id, after)
+        return owner, after
 
     async def note_look(self, look: desk.Look, customer_id: uuid.UUID) -> None:
         """Notes, before it is shown, that somebody looks at whom an order of a customer is for."""

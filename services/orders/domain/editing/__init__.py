@@ -5,7 +5,15 @@ is held. paying: what more has to be paid, and what goes back of which payment.
 """
 
 from services.orders.domain.editing.paying import check_tenders, require_settled, surplus, tendered
-from services.orders.domain.editing.rules import changed, edit, is_everything, left_after, require_editable, told
+from services.orders.domain.editing.rules import (
+    changed,
+    edit,
+    is_everything,
+    left_after,
+    require_editable,
+    require_here,
+    told,
+)
 from services.orders.domain.editing.units import Regrouped, regroup
 from services.orders.domain.editing.values import Change, Edited, Given, Offered, Return
 
@@ -23,6 +31,7 @@ __all__ = [
     "left_after",
     "regroup",
     "require_editable",
+    "require_here",
     "require_settled",
     "surplus",
     "tendered",
