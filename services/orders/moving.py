@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.kit import database, errors, idempotency, ids, outbox
+from services.kit import audit, database, errors, idempotency, ids, outbox
 from services.kit import principal as principals
 from services.orders import events, visible
+from services.orders.domain import machines, placed_order, sale
 from services.orders.domain import moving as domain
-from services.orders.domain import placed_order, sale
 from services.orders.mapping import messages
 from services.orders.store import placing, reads, sagas
 from tillmesh.orders.v1 import orders_events_pb2, orders_pb2
@@ -74,7 +74,19 @@ async def _keep(session: database.WriteSession, command: Command, moved: domain.
         await placing.put_groups(session, tenant, order, [group])
         await placing.put_parcels(session, tenant, group.id, group.parcels)
     entries = await placing.add_history(session, tenant, order.id, moved.entries)
+    await audit.append(session, audit.by(command.key), [_noted(moved)])
     completed = order.state is sale.OrderState.COMPLETED
     kind = orders_events_pb2.OrderCompleted if completed else orders_events_pb2.OrderUpdated
     await outbox.append(session, [events.order_changed(kind, order, entries, command.key.key)])
     return messages.order_to_proto(sale.Shown(order, stock_applied=False))
+
+
+def _noted(moved: domain.Moved) -> audit.Entry:
+    """What was moved, the first by the caller and the others because of it. Why: a note, and no place for names."""
+    changes = {}
+    for entry in moved.entries:
+        machine = machines.Machine(entry.machine).name.lower()
+        field = machine if entry.target is None else f"{machine}:{entry.target}"
+        changes[field] = audit.Change(entry.from_state, entry.to_state)
+    order_id = ids.encode("ord", moved.order.id)
+    return audit.Entry(action="moved", resource="order", resource_id=order_id, changes=changes)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy.exc
 
-from services.kit import database, errors, idempotency
+from services.kit import audit, database, errors, idempotency
 from services.orders.domain import placement
 from services.orders.store import taxes as store
 from tillmesh.orders.v1 import placement_pb2
@@ -32,9 +32,11 @@ class TaxPolicies:
             if expected_version not in (0, version):
                 raise errors.VersionMismatch(version)
             try:
-                return render(await store.put(session, key.tenant, dataclasses.replace(policy, version=version + 1)))
+                kept = await store.put(session, key.tenant, dataclasses.replace(policy, version=version + 1))
             except sqlalchemy.exc.IntegrityError:
                 raise errors.Conflict from None
+            await audit.append(session, audit.by(key), [_noted(before, kept)])
+            return render(kept)
 
         return await idempotency.run(self._db, key, placement_pb2.TaxPolicy, effect)
 
@@ -50,3 +52,12 @@ class TaxPolicies:
         """By country, after one."""
         async with self._db.read(tenant) as session:
             return await store.page(session, tenant, after=after, limit=limit)
+
+
+def _noted(before: placement.TaxPolicy | None, after: placement.TaxPolicy) -> audit.Entry:
+    return audit.Entry(
+        action="created" if before is None else "updated",
+        resource="tax_policy",
+        resource_id=after.country_code,
+        changes=audit.changes(before, after, but={"updated_at"}),
+    )

@@ -19,6 +19,7 @@ from services.kit.audit.entries import (
     changes,
     created,
     is_sealed,
+    of,
     plain,
     sealed,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "changes",
     "created",
     "is_sealed",
+    "of",
     "plain",
     "sealed",
 ]

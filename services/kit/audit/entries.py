@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import decimal
 import enum
 import hashlib
 import json
@@ -63,7 +64,11 @@ ITSELF: Final = Source(actor="svc", method="")
 
 def caller(method: str = "", request_id: str = "") -> Source:
     """Who calls the rpc that is being handled. method: where telemetry knows of none. LookupError elsewhere."""
-    who = principals.current()
+    return of(principals.current(), method, request_id)
+
+
+def of(who: principals.Principal, method: str, request_id: str) -> Source:
+    """The same for a caller who is known."""
     return Source(
         actor=who.actor or who.subject,
         service=who.service,
@@ -108,7 +113,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, dt.datetime):
         return value.astimezone(dt.UTC).isoformat()
-    if isinstance(value, uuid.UUID | dt.date | dt.time):
+    if isinstance(value, uuid.UUID | dt.date | dt.time | decimal.Decimal):
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -118,8 +123,6 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, set | frozenset):
         return sorted(plain(each) for each in value)
-    if type(value).__name__ == "Decimal":
-        return str(value)
     raise TypeError(f"a {type(value).__name__} has no canonical form")
 
 

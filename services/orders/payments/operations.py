@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from services.kit import database, deadline, errors, ids, outbox
+from services.kit import audit, database, deadline, errors, ids, outbox
 from services.kit import events as kit_events
 from services.orders.domain import payments as domain
 from services.orders.payments import drafts, ledgers, port, units
@@ -65,10 +65,17 @@ class Operations:
         return await self._end(tenant, begun)
 
     async def record(
-        self, tenant: str, order: port.OrderRef, tender: port.Tender, key: str, *, guard: Guard
+        self,
+        tenant: str,
+        order: port.OrderRef,
+        tender: port.Tender,
+        key: str,
+        *,
+        guard: Guard,
+        source: audit.Source | None = None,
     ) -> port.Movement:
         """A payment that was made by hand (Method.OFFLINE): captured in the transaction that knows of it first."""
-        async with self._transaction(tenant) as unit:
+        async with self._transaction(tenant, source) as unit:
             begun = await self._begin_authorisation(unit, tenant, order, tender, key, guard)
             if not begun.payment.captured:
                 wanted = drafts.operation(
@@ -78,22 +85,39 @@ class Operations:
         return units.movement(begun.payment, begun.operation)
 
     async def capture(
-        self, tenant: str, payment_id: uuid.UUID, amount: int | None, key: str, *, final: bool = False, actor: str = ""
+        self,
+        tenant: str,
+        payment_id: uuid.UUID,
+        amount: int | None,
+        key: str,
+        *,
+        final: bool = False,
+        actor: str = "",
+        source: audit.Source | None = None,
     ) -> port.Movement:
         """See port.Payments."""
         wanted = drafts.operation(payment_id, domain.Kind.CAPTURE, key, amount or 0, actor)
         wanted = dataclasses.replace(wanted, final=final)
-        return await self._move(tenant, wanted, everything=amount is None)
+        return await self._move(tenant, wanted, source, everything=amount is None)
 
-    async def void(self, tenant: str, payment_id: uuid.UUID, key: str, *, actor: str = "") -> port.Movement:
-        """See port.Payments."""
-        return await self._move(tenant, drafts.operation(payment_id, domain.Kind.VOID, key, 0, actor))
-
-    async def refund(
-        self, tenant: str, payment_id: uuid.UUID, amount: int, key: str, *, actor: str = ""
+    async def void(
+        self, tenant: str, payment_id: uuid.UUID, key: str, *, actor: str = "", source: audit.Source | None = None
     ) -> port.Movement:
         """See port.Payments."""
-        return await self._move(tenant, drafts.operation(payment_id, domain.Kind.REFUND, key, amount, actor))
+        return await self._move(tenant, drafts.operation(payment_id, domain.Kind.VOID, key, 0, actor), source)
+
+    async def refund(
+        self,
+        tenant: str,
+        payment_id: uuid.UUID,
+        amount: int,
+        key: str,
+        *,
+        actor: str = "",
+        source: audit.Source | None = None,
+    ) -> port.Movement:
+        """See port.Payments."""
+        return await self._move(tenant, drafts.operation(payment_id, domain.Kind.REFUND, key, amount, actor), source)
 
     async def look_up(self, tenant: str, payment_id: uuid.UUID) -> port.Movement:
         """See port.Payments."""
@@ -129,12 +153,23 @@ class Operations:
                 await store.raise_exception(unit.session, payment.id, kind, operation_id=operation.id, expected=amount)
                 log.warning("payment.stuck", payment=str(payment.id), operation=str(operation.id))
 
-    async def decide(self, tenant: str, operation_id: uuid.UUID, *, happened: bool, actor: str, note: str) -> None:
+    async def decide(
+        self,
+        tenant: str,
+        operation_id: uuid.UUID,
+        *,
+        happened: bool,
+        actor: str,
+        note: str,
+        noted: tuple[audit.Source, audit.Entry] | None = None,
+    ) -> None:
         """What a person found out about an operation that is stuck; about another nothing is to be decided."""
         status = port.Status.SUCCEEDED if happened else port.Status.DECLINED
-        async with self._transaction(tenant) as unit:
+        async with self._transaction(tenant, noted[0] if noted else None) as unit:
             payment, operation = await unit.locked(operation_id)
             if operation.progress is domain.Progress.STUCK:
+                if noted is not None:
+                    await audit.append(unit.session, noted[0], [noted[1]])
                 await store.resolve_stuck(unit.session, operation_id, by=actor, note=note)
                 outcome = port.Outcome(status, amount=operation.amount, code="by_hand")
                 await self._settle_open(unit, payment, operation, outcome)
@@ -183,7 +218,9 @@ class Operations:
         outcome = await ledgers.authorise(unit.session, payment)
         return await unit.settle(payment, operation, outcome)
 
-    async def _move(self, tenant: str, wanted: domain.Operation, *, everything: bool = False) -> port.Movement:
+    async def _move(
+        self, tenant: str, wanted: domain.Operation, source: audit.Source | None, *, everything: bool = False
+    ) -> port.Movement:
         def begin(*, shared: bool) -> Work[units.Begun]:
             async def work(unit: units.Unit) -> units.Begun:
                 payment = await units.found(unit.session, wanted.payment_id, lock=True)
@@ -194,10 +231,10 @@ class Operations:
             return work
 
         try:
-            begun = await self._together(tenant, wanted.payment_id, begin(shared=True))
+            begun = await self._together(tenant, wanted.payment_id, begin(shared=True), source)
         except _OwnBooks:
-            begun = await self._apart(tenant, begin(shared=False))
-        return await self._end(tenant, begun)
+            begun = await self._apart(tenant, begin(shared=False), source)
+        return await self._end(tenant, begun, source)
 
     async def _begin_move(
         self, unit: units.Unit, payment: domain.Payment, wanted: domain.Operation, *, everything: bool
@@ -214,6 +251,7 @@ class Operations:
         await store.save(unit.session, set_aside)
         if not await store.add_operation(unit.session, wanted):  # on another payment, just now
             raise errors.IdempotencyKeyReused
+        await unit.note("begun", wanted, payment, set_aside)
         if payment.provider not in domain.OWN_BOOKS:
             return units.Begun(set_aside, wanted, fresh=True)
         outcome = await ledgers.move(unit.session, set_aside, wanted)
@@ -221,8 +259,8 @@ class Operations:
 
     # --- how it ends ---
 
-    async def _end(self, tenant: str, begun: units.Begun) -> port.Movement:
-        """Brings an operation to its end, or says that it isn't known."""
+    async def _end(self, tenant: str, begun: units.Begun, source: audit.Source | None = None) -> port.Movement:
+        """Brings an operation to its end, or says that it isn't known. source: the person who waits for it."""
         if begun.operation.progress not in domain.OPEN:
             return units.movement(begun.payment, begun.operation)
         try:
@@ -235,7 +273,7 @@ class Operations:
             outcome = port.Outcome(port.Status.DECLINED, code=refused.code)
         if outcome is None or outcome.status in (port.Status.PENDING, port.Status.ABSENT):
             return await self._postpone(tenant, begun)
-        return await self._settle(tenant, begun, outcome)
+        return await self._settle(tenant, begun, outcome, source)
 
     async def _ask(self, tenant: str, begun: units.Begun) -> port.Outcome | None:
         payment, operation = begun.payment, begun.operation
@@ -274,7 +312,9 @@ class Operations:
             payment, operation = await unit.locked(begun.operation.id)
         return units.movement(payment, operation)
 
-    async def _settle(self, tenant: str, open_: units.Begun, outcome: port.Outcome) -> port.Movement:
+    async def _settle(
+        self, tenant: str, open_: units.Begun, outcome: port.Outcome, source: audit.Source | None
+    ) -> port.Movement:
         """Notes an outcome. Whoever comes second finds it noted."""
 
         async def work(unit: units.Unit) -> units.Begun:
@@ -284,7 +324,7 @@ class Operations:
                 return await self._settle_open(unit, payment, operation, outcome)
             return units.Begun(payment, operation, fresh=False)
 
-        settled = await self._together(tenant, open_.payment.id, work)
+        settled = await self._together(tenant, open_.payment.id, work, source)
         return units.movement(settled.payment, settled.operation)
 
     @staticmethod
@@ -295,11 +335,13 @@ class Operations:
             payment = await units.settle_voided(unit, payment)
         return await unit.settle(payment, operation, outcome)
 
-    async def _together(self, tenant: str, key: uuid.UUID, work: Work[T]) -> T:
+    async def _together(
+        self, tenant: str, key: uuid.UUID, work: Work[T], source: audit.Source | None = None
+    ) -> T:
         """A unit of work along with others (Database.together), as many come at once. Its events are told after it."""
 
         async def told(session: database.WriteSession) -> tuple[T, list[kit_events.Event]]:
-            unit = units.Unit(session)
+            unit = units.Unit(session, source)
             done = await work(unit)
             await outbox.append(session, unit.told)
             return done, unit.told
@@ -308,15 +350,15 @@ class Operations:
         self._tell(tenant, events)
         return done
 
-    async def _apart(self, tenant: str, work: Work[T]) -> T:
-        async with self._transaction(tenant) as unit:
+    async def _apart(self, tenant: str, work: Work[T], source: audit.Source | None = None) -> T:
+        async with self._transaction(tenant, source) as unit:
             return await work(unit)
 
     @contextlib.asynccontextmanager
-    async def _transaction(self, tenant: str) -> AsyncIterator[units.Unit]:
-        """A unit of work, whose events are written at its end and told after its commit."""
+    async def _transaction(self, tenant: str, source: audit.Source | None = None) -> AsyncIterator[units.Unit]:
+        """A unit of work, whose events are written at its end and told after its commit. source: see units.Unit."""
         async with self._db.transaction(tenant) as session:
-            unit = units.Unit(session)
+            unit = units.Unit(session, source)
             yield unit
             await outbox.append(session, unit.told)
         self._tell(tenant, unit.told)

@@ -40,14 +40,14 @@ class PaymentsServicer(payments_service_pb2_grpc.PaymentsServiceServicer):
 
     async def CreatePayment(self, request: pb.CreatePaymentRequest, context: Context) -> payments_pb2.Payment:
         order, tender, key = requests.order_ref(request), requests.tender(request), requests.key(request)
-        made = await self._payments.create(requests.caller(), order, tender, key, capture=request.capture)
+        made = await self._payments.create(requests.caller(request), order, tender, key, capture=request.capture)
         return messages.shown(made)
 
     async def RecordOfflinePayment(
         self, request: pb.RecordOfflinePaymentRequest, context: Context
     ) -> payments_pb2.Payment:
         order, tender, key = requests.order_ref(request), requests.offline_tender(request), requests.key(request)
-        return messages.shown(await self._payments.record(requests.caller(), order, tender, key))
+        return messages.shown(await self._payments.record(requests.caller(request), order, tender, key))
 
     async def CapturePayment(self, request: pb.CapturePaymentRequest, context: Context) -> payments_pb2.Payment:
         payment_id, amount, key = (
@@ -55,16 +55,16 @@ class PaymentsServicer(payments_service_pb2_grpc.PaymentsServiceServicer):
             requests.amount(request),
             requests.key(request),
         )
-        moved = await self._payments.capture(requests.caller(), payment_id, amount, key, final=request.final)
+        moved = await self._payments.capture(requests.caller(request), payment_id, amount, key, final=request.final)
         return messages.shown(moved)
 
     async def VoidPayment(self, request: pb.VoidPaymentRequest, context: Context) -> payments_pb2.Payment:
         payment_id, key = requests.payment_id(request.payment_id), requests.key(request)
-        return messages.shown(await self._payments.void(requests.caller(), payment_id, key))
+        return messages.shown(await self._payments.void(requests.caller(request), payment_id, key))
 
     async def RefundPayment(self, request: pb.RefundPaymentRequest, context: Context) -> payments_pb2.Payment:
         payment_id, key = requests.payment_id(request.payment_id), requests.key(request)
-        moved = await self._payments.refund(requests.caller(), payment_id, requests.given_amount(request), key)
+        moved = await self._payments.refund(requests.caller(request), payment_id, requests.given_amount(request), key)
         return messages.shown(moved)
 
     async def ListPaymentExceptions(
@@ -78,7 +78,7 @@ class PaymentsServicer(payments_service_pb2_grpc.PaymentsServiceServicer):
     async def ResolvePaymentException(
         self, request: pb.ResolvePaymentExceptionRequest, context: Context
     ) -> payments_pb2.PaymentException:
-        return messages.raised(await self._payments.resolve(requests.caller(), requests.finding(request)))
+        return messages.raised(await self._payments.resolve(requests.caller(request), requests.finding(request)))
 
     async def ReceiveStripeEvent(
         self, request: pb.ReceiveStripeEventRequest, context: Context
@@ -120,7 +120,7 @@ class PaymentsServicer(payments_service_pb2_grpc.PaymentsServiceServicer):
         self, request: pb.ReplaceGiftCardCodeRequest, context: Context
     ) -> stored_value_pb2.GiftCard:
         card_id = requests.card_id(request.gift_card_id)
-        card, code = await self._values.replace_code(requests.tenant(), card_id)
+        card, code = await self._values.replace_code(requests.tenant(), requests.caller().source, card_id)
         return messages.with_code(messages.gift_card(card), code)
 
     async def VoidGiftCard(self, request: pb.VoidGiftCardRequest, context: Context) -> stored_value_pb2.GiftCard:

@@ -6,14 +6,15 @@ import dataclasses
 import uuid
 from dataclasses import dataclass
 
-from services.kit import database, errors
+from services.kit import audit, database, errors, ids
 from services.kit import events as kit_events
 from services.orders.domain import payments as domain
 from services.orders.payments import events, port
 from services.orders.store import payments as store
 
 ITSELF = "svc:orders"
-"""Who ended an exception whose answer came after all."""
+"""Who ended an exception whose answer came after all, and who asks for what an order's placement needs."""
+UNNOTED = frozenset({"method", "reference", "version"})  # a token is nobody's business, and the others follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,29 @@ class Begun:
 
 
 class Unit:
-    """What is done in one transaction."""
+    """What is done in one transaction. source: the person who asked for it, if one did."""
 
-    def __init__(self, session: database.WriteSession) -> None:
+    def __init__(self, session: database.WriteSession, source: audit.Source | None = None) -> None:
         self.session = session
+        self.source = source
         self.told: list[kit_events.Event] = []
+
+    async def note(
+        self, what: str, operation: domain.Operation, before: domain.Payment | None, after: domain.Payment
+    ) -> None:
+        """Notes in the audit log what a person asked for, and what came of it: `refund_begun`, `refund_succeeded`."""
+        by_itself = operation.actor in ("", ITSELF) or operation.kind is domain.Kind.AUTHORISE
+        if self.source is None and by_itself:
+            return
+        changes = audit.changes(before, after, but=UNNOTED)
+        about = {"id": operation.id, "amount": operation.amount, "final": operation.final}
+        entry = audit.Entry(
+            action=f"{operation.kind.name.lower()}_{what}",
+            resource="payment",
+            resource_id=ids.encode("pay", after.id),
+            changes={**changes, "operation": audit.Change(None, audit.plain(about))},
+        )
+        await audit.append(self.session, self.source or audit.Source(actor=operation.actor, method=""), [entry])
 
     async def locked(self, operation_id: uuid.UUID) -> tuple[domain.Payment, domain.Operation]:
         """An operation and its payment, locked. NotFound."""
@@ -48,6 +67,7 @@ class Unit:
         code = outcome.code if succeeded else outcome.code or "declined"
         settled = dataclasses.replace(operation, progress=progress, reference=outcome.reference, code=code)
         changed = domain.settle(payment, settled, amount=outcome.amount, code=code)
+        await self.note(progress.name.lower(), settled, payment, changed)
         await store.save_operation(self.session, settled)
         await store.save(self.session, changed)
         if operation.progress is domain.Progress.STUCK:  # nobody has to be asked any more

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from services.kit import ids
+from services.kit import audit, ids
 from services.kit import principal as principals
 from services.orders import visible
 from services.orders.domain import placed_order, placement, sagas, sale
@@ -62,7 +62,8 @@ class Cancelling:
             return sagas.Plan(releases=plan.reservations, reason=plan.reason, note=plan.note, actor=plan.actor)
 
         try:
-            await self._effects.begin_cancel(tenant, saga, decide)
+            source = audit.of(caller, METHOD, command.request_key)
+            await self._effects.begin_cancel(tenant, saga, decide, source)
         except effects.Taken:
             raise placed_order.OrderBusy from None
         except _Nothing:

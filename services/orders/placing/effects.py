@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg
 
-from services.kit import database, deadline, errors, failpoints, ids, outbox
+from services.kit import audit, database, deadline, errors, failpoints, ids, outbox
 from services.orders import events
 from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk, profiles, recipients
@@ -326,11 +326,11 @@ class Effects:
         entry = dataclasses.replace(entry, reason=saga.failure.reason if saga.failure else "")
         await store.add_history(session, tenant.uuid, order.id, [entry])
 
-    async def begin_cancel(self, tenant: Tenant, saga: sagas.Saga, decide: Decide) -> sale.Order:
+    async def begin_cancel(self, tenant: Tenant, saga: sagas.Saga, decide: Decide, source: audit.Source) -> sale.Order:
         """Keeps the saga of an order that is to be cancelled, as decided under its lock. Taken; what decide raises."""
-        return await failpoints.effect("begin_cancel", self._begin_cancel(tenant, saga, decide))
+        return await failpoints.effect("begin_cancel", self._begin_cancel(tenant, saga, decide, source))
 
-    async def _begin_cancel(self, tenant: Tenant, saga: sagas.Saga, decide: Decide) -> sale.Order:
+    async def _begin_cancel(self, tenant: Tenant, saga: sagas.Saga, decide: Decide, source: audit.Source) -> sale.Order:
         async with self._db.transaction(tenant.uuid) as session:
             if await store.lock(session, tenant.uuid, saga.order_id) is None:
                 raise errors.NotFound("order")
@@ -338,6 +338,8 @@ class Effects:
             saga.plan = decide(order)
             if not await saga_store.begin(session, tenant.uuid, saga):
                 raise Taken
+            asked = {"reason": audit.Change(None, audit.plain(saga.plan.reason))}
+            await audit.append(session, source, [_noted("cancel_begun", order, asked)])
             return order
 
     async def cancel(self, tenant: Tenant, saga: sagas.Saga) -> sale.Order:
@@ -369,6 +371,8 @@ class Effects:
             ]
             entries[0] = dataclasses.replace(entries[0], reason=plan.note)
             order = await self._tell(session, tenant, pb.OrderCancelled, order, entries, saga)
+            states = {"state": audit.Change(before.state.name, order.state.name)}
+            await audit.append(session, audit.Source(actor=plan.actor, method=""), [_noted("cancelled", order, states)])
         self._heard(tenant.id, ids.encode("ord", order.id))
         return order
 
@@ -399,6 +403,10 @@ async def _found(
     if order is None:
         raise errors.NotFound("order")
     return order
+
+
+def _noted(action: str, order: sale.Order, changes: Mapping[str, audit.Change]) -> audit.Entry:
+    return audit.Entry(action=action, resource="order", resource_id=ids.encode("ord", order.id), changes=changes)
 
 
 def _placed(pending: sale.Order, saga: sagas.Saga, groups: Sequence[placed_order.Group], at: dt.datetime) -> sale.Order:

@@ -290,11 +290,11 @@ async def resolve_stuck(session: database.WriteSession, operation_id: uuid.UUID,
     await session.execute(update.values(resolved_at=NOW, resolved_by=by, note=note))
 
 
-async def resolve(session: database.WriteSession, exception_id: uuid.UUID, *, by: str, note: str) -> None:
-    """Ends an exception that is open."""
+async def resolve(session: database.WriteSession, exception_id: uuid.UUID, *, by: str, note: str) -> bool:
+    """Ends an exception that is open. False: it had ended."""
     c = payment_exception.c
     update = sa.update(payment_exception).where(c.id == exception_id, c.resolved_at.is_(None))
-    await session.execute(update.values(resolved_at=NOW, resolved_by=by, note=note))
+    return (await session.execute(update.values(resolved_at=NOW, resolved_by=by, note=note))).rowcount > 0
 
 
 async def raised(session: Session, exception_id: uuid.UUID) -> domain.Raised | None:

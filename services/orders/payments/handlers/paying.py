@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.kit import database, errors, ids, validation
+from services.kit import audit, database, errors, ids, validation
 from services.kit import principal as principals
 from services.orders import catalogue
 from services.orders.domain import payments as domain
@@ -18,11 +18,12 @@ from services.orders.store import payments as store
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. tenant: uuid text. who: is named in operations."""
+    """Who asks. tenant: uuid text. who: is named in operations; source: in the audit log."""
 
     principal: principals.Principal
     tenant: str
     who: str
+    source: audit.Source
 
     def require(self, location: uuid.UUID | None) -> None:
         """LocationScope, unless the token covers the location of a payment; or all, for one that was made online."""
@@ -93,14 +94,15 @@ class Paying:
         moved = await self._operations.authorise(caller.tenant, order, tender, key, guard=_owed(order.id, tender))
         if capture and not (moved.declined or moved.unknown):
             moved = await self._operations.capture(
-                caller.tenant, moved.payment_id, tender.amount, key, final=True, actor=caller.who
+                caller.tenant, moved.payment_id, tender.amount, key, final=True, actor=caller.who, source=caller.source
             )
         return await self._answer(caller, moved)
 
     async def record(self, caller: Caller, order: port.OrderRef, tender: port.Tender, key: str) -> Shown:
         """A payment that was made by hand. NotFound (order, location); what domain.Due.take refuses."""
         await self._require_place(caller, order)
-        moved = await self._operations.record(caller.tenant, order, tender, key, guard=_owed(order.id, tender))
+        guard = _owed(order.id, tender)
+        moved = await self._operations.record(caller.tenant, order, tender, key, guard=guard, source=caller.source)
         return await self._answer(caller, moved)
 
     async def _require_place(self, caller: Caller, order: port.OrderRef) -> None:
@@ -118,18 +120,23 @@ class Paying:
         """Takes an amount; None: all that is left."""
         await self._mine(caller, payment_id, amount)
         asked = None if amount is None else amount.minor_units
-        moved = await self._operations.capture(caller.tenant, payment_id, asked, key, final=final, actor=caller.who)
+        moved = await self._operations.capture(
+            caller.tenant, payment_id, asked, key, final=final, actor=caller.who, source=caller.source
+        )
         return await self._answer(caller, moved)
 
     async def void(self, caller: Caller, payment_id: uuid.UUID, key: str) -> Shown:
         """Releases what isn't captured."""
         await self._mine(caller, payment_id)
-        return await self._answer(caller, await self._operations.void(caller.tenant, payment_id, key, actor=caller.who))
+        moved = await self._operations.void(caller.tenant, payment_id, key, actor=caller.who, source=caller.source)
+        return await self._answer(caller, moved)
 
     async def refund(self, caller: Caller, payment_id: uuid.UUID, amount: Amount, key: str) -> Shown:
         """Gives back of what was captured."""
         await self._mine(caller, payment_id, amount)
-        moved = await self._operations.refund(caller.tenant, payment_id, amount.minor_units, key, actor=caller.who)
+        moved = await self._operations.refund(
+            caller.tenant, payment_id, amount.minor_units, key, actor=caller.who, source=caller.source
+        )
         return await self._answer(caller, moved)
 
     async def _mine(self, caller: Caller, payment_id: uuid.UUID, amount: Amount | None = None) -> None:
@@ -163,12 +170,18 @@ class Paying:
             if raised.operation_id is None or finding.happened is None:
                 raise validation.invalid("finding", "must say whether it has happened")
             await self._operations.decide(
-                caller.tenant, raised.operation_id, happened=finding.happened, actor=caller.who, note=finding.note
+                caller.tenant,
+                raised.operation_id,
+                happened=finding.happened,
+                actor=caller.who,
+                note=finding.note,
+                noted=(caller.source, _resolved(raised, finding)),
             )
         elif finding.happened is not None:
             raise validation.invalid("finding", "must be NOTED: nothing is open")
         async with self._db.transaction(caller.tenant) as session:
-            await store.resolve(session, raised.id, by=caller.who, note=finding.note)
+            if await store.resolve(session, raised.id, by=caller.who, note=finding.note):
+                await audit.append(session, caller.source, [_resolved(raised, finding)])
         return await self._raised(caller, finding.exception_id)
 
     async def _raised(self, caller: Caller, exception_id: uuid.UUID) -> domain.Raised:
@@ -177,6 +190,13 @@ class Paying:
         if raised is None:
             raise errors.NotFound("payment_exception")
         return raised
+
+
+def _resolved(raised: domain.Raised, finding: Finding) -> audit.Entry:
+    said = {"kind": raised.kind, "happened": finding.happened, "note": finding.note}
+    changes = {"finding": audit.Change(None, audit.plain(said))}
+    resource_id = ids.encode("pay", raised.payment_id)
+    return audit.Entry(action="exception_resolved", resource="payment", resource_id=resource_id, changes=changes)
 
 
 def _owed(order_id: uuid.UUID, tender: port.Tender) -> operations.Guard:

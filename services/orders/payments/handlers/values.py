@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from services.kit import currencies, database, errors, idempotency, ids, validation
+from services.kit import audit, currencies, database, errors, idempotency, ids, validation
 from services.orders.customers.store import people
 from services.orders.domain import stored_value as domain
 from services.orders.payments import codes
@@ -71,19 +71,21 @@ class StoredValue:
             if made is None:  # two codes alike: 1 in 10^24
                 raise errors.Conflict
             account, entries = domain.issue(made, card.amount, now)
-            return await _saved(session, write, account, entries)
+            return await _saved(session, write, None, account, entries)
 
         message = await idempotency.run(self._db, write.key, write.answer, issue)
         return message, codes.printed(code) if code else ""
 
-    async def replace_code(self, tenant: str, card_id: uuid.UUID) -> tuple[domain.Account, str]:
+    async def replace_code(self, tenant: str, source: audit.Source, card_id: uuid.UUID) -> tuple[domain.Account, str]:
         """The card with another code. NotFound; Ended."""
         code = codes.new()
         async with self._db.transaction(tenant) as session:
             card = await _card(session, card_id, lock=True)
             domain.require_active(card, await store.now(session))
             await store.set_code(session, card_id, codes.digest(tenant, code), code[-codes.GROUP :])
-        return dataclasses.replace(card, last_four=code[-codes.GROUP :]), codes.printed(code)
+            changed = dataclasses.replace(card, last_four=code[-codes.GROUP :])
+            await audit.append(session, source, [_noted("code_replaced", card, changed)])
+        return changed, codes.printed(code)
 
     async def void_card(self, write: Write[M], card_id: uuid.UUID) -> M:
         """Ends a card. NotFound; Ended."""
@@ -172,16 +174,37 @@ class StoredValue:
         async def effect(session: database.WriteSession) -> M:
             locked = await account(session)
             moved, entries = change(locked, await store.now(session))
-            return await _saved(session, write, moved, entries)
+            return await _saved(session, write, locked, moved, entries)
 
         return await idempotency.run(self._db, write.key, write.answer, effect)
 
 
 async def _saved(
-    session: database.WriteSession, write: Write[M], account: domain.Account, entries: Sequence[domain.Entry]
+    session: database.WriteSession,
+    write: Write[M],
+    before: domain.Account | None,
+    account: domain.Account,
+    entries: Sequence[domain.Entry],
 ) -> M:
     await store.save(session, account, entries, reason=write.reason, actor=write.actor)
+    action = "_".join(sorted({entry.kind.name.lower() for entry in entries})) or "unchanged"
+    entry = _noted(action, before, account, write.reason)
+    await audit.append(session, audit.by(write.key), [entry])
     return write.render(account)
+
+
+def _noted(action: str, before: domain.Account | None, after: domain.Account, reason: str = "") -> audit.Entry:
+    """Of a gift card by its own id, of store credit by its customer's."""
+    changes = audit.changes(before, after, but={"seq"})
+    if reason:
+        changes["reason"] = audit.Change(None, reason)
+    if after.customer_id is None:
+        return audit.Entry(
+            action=action, resource="gift_card", resource_id=ids.encode("gft", after.id), changes=changes
+        )
+    changes["currency_code"] = audit.Change(None if before is None else before.currency_code, after.currency_code)
+    owner = ids.encode("cus", after.customer_id)
+    return audit.Entry(action=action, resource="store_credit", resource_id=owner, changes=changes)
 
 
 async def _card(

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
-from services.kit import clock, errors, events, idempotency, ids, paging, principal, validation
+from services.kit import audit, clock, errors, events, idempotency, ids, paging, principal, validation
 from services.orders.domain import stored_value
 from services.orders.payments import port
 from services.orders.payments.handlers import paying, values
@@ -50,10 +50,11 @@ def tenant() -> str:
     return events.tenant_uuid(principal.current().tenant_id)
 
 
-def caller() -> paying.Caller:
-    """Who asks."""
+def caller(request: Any = None) -> paying.Caller:
+    """Who asks. request: what for, where it changes something."""
     asks = principal.current()
-    return paying.Caller(asks, events.tenant_uuid(asks.tenant_id), _actor(asks))
+    source = audit.caller(request_id=getattr(request, "request_id", ""))
+    return paying.Caller(asks, events.tenant_uuid(asks.tenant_id), _actor(asks), source)
 
 
 def _actor(asks: principal.Principal) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -429,3 +430,84 @@ async def test_a_sale_that_was_paid_at_the_till_costs_nothing_more(desk: Desk) -
     more = await desk.refused("RecordOfflinePayment", desk.by_hand(order, 1))
 
     assert dict(more.metadata) == {"available": "0"}
+
+
+# --- the audit log ---
+
+
+async def audited(desk: Desk, resource: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Action, actor and what changed, the oldest first."""
+    rows = await desk.rows(
+        "SELECT action, actor, method, changes FROM audit_entry WHERE resource = :resource ORDER BY recorded_at, id",
+        resource=resource,
+    )
+    assert all(row.method.startswith("tillmesh.orders.v1.PaymentsService/") for row in rows)
+    return [
+        (row.action, row.actor, {name: (of["before"], of["after"]) for name, of in json.loads(row.changes).items()})
+        for row in rows
+    ]
+
+
+async def test_what_people_do_to_payments_is_noted_with_before_and_after(desk: Desk) -> None:
+    paid = await desk.pays(await desk.order(), 1000, capture=True)
+    await desk.call("RefundPayment", pb.RefundPaymentRequest(payment_id=paid.id, amount=eur(300), request_id="r"))
+    await desk.call("RefundPayment", pb.RefundPaymentRequest(payment_id=paid.id, amount=eur(300), request_id="r"))
+
+    found = await audited(desk, "payment")
+    assert [action for action, _, _ in found] == [
+        "capture_begun", "capture_succeeded", "refund_begun", "refund_succeeded",
+    ]  # fmt: skip
+    begun, settled = found[2][2], found[3][2]
+    assert (begun["refunding"], begun["operation"][1]["amount"]) == ((0, 300), 300)
+    assert (settled["refunding"], settled["refunded"]) == ((300, 0), (0, 300))
+    assert {actor for _, actor, _ in found} == {"usr_ana"}
+    assert not any("sim_ok" in str(changes) for _, _, changes in found)
+
+
+async def test_money_by_hand_and_what_a_person_decides_is_noted(desk: Desk) -> None:
+    await desk.call("RecordOfflinePayment", desk.by_hand(await desk.order(), 1000))
+    await desk.pays(await desk.order(), 1000, "sim_never")
+    await desk.execute(
+        "UPDATE payment_operation SET attempts = 13, due_at = now() - interval '1 s' WHERE progress IN (1, 4)"
+    )
+    async with asyncio.timeout(30):
+        while not (found := (await desk.call("ListPaymentExceptions", pb.ListPaymentExceptionsRequest())).exceptions):
+            await asyncio.sleep(0.1)
+    [raised] = found
+    finding = pb.ResolvePaymentExceptionRequest(
+        exception_id=raised.id, finding=payments_pb2.PAYMENT_FINDING_HAPPENED, note="asked them"
+    )
+    await desk.call("ResolvePaymentException", finding)
+    await desk.call("ResolvePaymentException", finding)
+
+    noted = await audited(desk, "payment")
+    assert [action for action, _, _ in noted] == [
+        "authorise_succeeded", "capture_begun", "capture_succeeded", "exception_resolved", "authorise_succeeded",
+    ]  # fmt: skip
+    said = noted[3][2]["finding"][1]
+    assert said == {"kind": "OUTCOME_NEVER_KNOWN", "happened": True, "note": "asked them"}
+    assert noted[4][2]["authorised"] == (0, 1000)
+
+
+async def test_what_people_do_to_gift_cards_and_credit_is_noted_and_no_code_is(desk: Desk) -> None:
+    card = await desk.card()
+    code = (await desk.call("ReplaceGiftCardCode", pb.ReplaceGiftCardCodeRequest(gift_card_id=card.id))).code
+    await desk.call("VoidGiftCard", pb.VoidGiftCardRequest(gift_card_id=card.id, reason="lost"))
+    customer = ids.new("cus")
+    await desk.call(
+        "IssueStoreCredit", pb.IssueStoreCreditRequest(customer_id=customer, amount=eur(500), reason="sorry")
+    )
+    await desk.call(
+        "AdjustStoreCredit", pb.AdjustStoreCreditRequest(customer_id=customer, delta=eur(-200), reason="typo")
+    )
+
+    cards, credit = await audited(desk, "gift_card"), await audited(desk, "store_credit")
+    assert [action for action, _, _ in cards] == ["issue", "code_replaced", "void"]
+    assert (cards[0][2]["balance"], cards[2][2]["state"], cards[2][2]["reason"]) == (
+        (None, 1000), ("ACTIVE", "VOIDED"), (None, "lost"),
+    )  # fmt: skip
+    assert [(action, changes["balance"]) for action, _, changes in credit] == [
+        ("issue", (0, 500)), ("adjust", (500, 300)),
+    ]  # fmt: skip
+    kept = str(await desk.rows("SELECT e::text FROM audit_entry e"))
+    assert all(each not in kept for each in (card.code, code, code.replace("-", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,10 @@ async def test_a_group_is_moved_and_the_order_tells_of_it(mover: Mover) -> None:
     [event] = await mover.rows("SELECT key, seq_from, seq_to, type FROM outbox")
     assert tuple(event) == (answer.id, 2, 2, "tillmesh.orders.v1.OrderUpdated")
     assert mover.heard == [answer.id]
+    [noted] = await mover.rows("SELECT action, actor, resource_id, changes FROM audit_entry")
+    assert tuple(noted)[:3] == ("moved", "usr_staff", answer.id)
+    [(field, change)] = json.loads(noted.changes).items()
+    assert (field.partition(":")[0], change) == ("fulfillment", {"before": "OPEN", "after": "PICKING"})
 
 
 async def test_an_order_is_completed_when_its_last_parcel_is_delivered_and_it_is_paid(mover: Mover) -> None:

@@ -357,6 +357,12 @@ async def test_a_cancelled_order_gives_back_units_and_money(shop: Shop) -> None:
     types = [row.type for row in await shop.rows("SELECT type FROM outbox WHERE type LIKE '%.Order%' ORDER BY seq_to")]
     assert types == ["tillmesh.orders.v1.OrderPlaced", "tillmesh.orders.v1.OrderCancelled"]
     assert (await shop.cancel(order)).version == 2
+    noted = await shop.rows("SELECT action, resource_id FROM audit_entry ORDER BY recorded_at")
+    order_id = ids.encode("ord", order.id)
+    assert [tuple(each) for each in noted] == [
+        ("cancel_begun", order_id),
+        ("cancelled", order_id),
+    ]  # nothing of placing
 
 
 async def test_of_20_who_cancel_money_goes_back_once(shop: Shop) -> None:
