@@ -18,13 +18,13 @@ from typing import Any
 import psycopg
 from google.protobuf.message import Message
 
-from services.inventory import events
+from services.inventory import audited, events
 from services.inventory.domain import bundles, commands, stock, stock_documents, stock_errors, stock_holds, stock_lots
 from services.inventory.domain import levels as values
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import lane as store
 from services.inventory.store import lane_writes
-from services.kit import clock, database, errors, idempotency, ids, lanes
+from services.kit import audit, clock, database, errors, idempotency, ids, lanes
 from services.kit import events as events_kit
 from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
 
@@ -56,6 +56,8 @@ class Submission:
     causation_id: str = ""
     elsewhere: tuple[tuple[LaneKey, commands.Spreadable], ...] = ()
     """What is done at further locations, all of it or nothing: parts of the same hold, or of the same document."""
+    noted: audit.Source | None = None
+    """Whoever sets a policy, for the audit log. Commands that move stock have the ledger."""
 
     def parts(self, at: LaneKey) -> Sequence[tuple[LaneKey, commands.Command]]:
         """All that is to be done, location by location. at: where command belongs."""
@@ -103,7 +105,7 @@ class StockRunner:
             for location, place in batch.places.items():
                 place.write(writes, _causes(work, location))
             try:
-                await lane_writes.write(connection, tenant, writes, batch.answers, batch.now)
+                await lane_writes.write(connection, tenant, writes, batch.answers, batch.noted, batch.now)
             except psycopg.OperationalError as error:
                 if connection.broken:
                     raise lanes.CommitLost from error
@@ -192,6 +194,7 @@ class _Batch:
         self._answered = loaded.answered
         self._seen: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
         self.answers: list[idempotency.Answer] = []
+        self.noted: list[tuple[audit.Source, audit.Entry]] = []
         self.places = {location: Place(keys[location], of, loaded.bundles) for location, of in loaded.places.items()}
 
     @property
@@ -210,9 +213,12 @@ class _Batch:
         try:
             if (earlier := self._earlier(number, scope, submission)) is not None:
                 return earlier
+            before = audited.policy(here[0].working, submission.command) if submission.noted is not None else None
             result = _spread(here, submission) if submission.elsewhere else here[0].apply(submission.command)
         except errors.Error as refusal:
             return refusal
+        if submission.noted is not None:
+            self.noted.append((submission.noted, audited.policy_set(here[0].working, submission.command, before)))
         for place in here:
             place.finish()
         message = submission.reply(here[0].working, result)

@@ -76,7 +76,7 @@ class Ledger:
             if working.steps:
                 writes = lane_writes.Writes(where.tenant, working.now)
                 place.write(writes, [])
-                await lane_writes.write(connection, where.tenant, writes, [], working.now)
+                await lane_writes.write(connection, where.tenant, writes, [], [], working.now)
         raised = [x.kind for step in working.steps for x in step.exceptions]
         return raised.count(values.ExceptionKind.LEVEL_REBUILT)
 

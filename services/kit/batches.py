@@ -75,7 +75,7 @@ async def _claimed(_session: database.WriteSession) -> empty_pb2.Empty:
 
 def _line_keys(key: idempotency.Key, lines: Sequence[Line | errors.Error]) -> list[idempotency.Key]:
     """A key for each line. Without a key of the call they are made, since a lane looks up what COMMIT didn't answer."""
-    prefix, method = key.key or f"once:{uuid.uuid4().hex}", f"{key.method}/line"
+    prefix, method = key.key or f"{idempotency.ONCE}{uuid.uuid4().hex}", f"{key.method}/line"
     fingerprints = [b"" if isinstance(line, errors.Error) else line.fingerprint for line in lines]
     return [
         dataclasses.replace(key, method=method, key=f"{prefix}:{n}", fingerprint=fingerprint)

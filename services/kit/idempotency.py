@@ -22,6 +22,8 @@ from services.kit import binary, database, errors, pipeline
 
 M = TypeVar("M", bound=Message)
 
+ONCE = "once:"
+"""Begins a key that was made for a caller who gave none."""
 DAYS = (
     "SELECT DISTINCT date_trunc('day', clock_timestamp() + o, 'UTC') FROM (VALUES (interval '-5 min'), ('5 min')) v (o)"
 )

@@ -13,7 +13,7 @@ from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_products, stock_errors
 from services.inventory.domain.bundles import Bundle, Component
 from services.inventory.domain.levels import Level, fold
-from services.inventory.handlers.catalog import M, Write, Writer
+from services.inventory.handlers.catalog import M, Write, Writer, note
 from services.inventory.mapping import catalog_events as announce
 from services.inventory.store import bundle_definitions as store
 from services.inventory.store import catalog as common
@@ -61,7 +61,7 @@ class Bundles:
         """SKU_NOT_FOUND, VERSION_MISMATCH, INVALID_REQUEST, SKU_HAS_STOCK."""
 
         async def effect(session: database.WriteSession) -> tuple[values.Variant, Sequence[events.Event]]:
-            product, variant = await _edited(session, edit)
+            product, variant, before = await _edited(session, edit)
             defined = Bundle(variant.sku, tuple(Component(*each) for each in variant.components))
             change = await _checked(session, defined)
             heads = await store.lock_heads(session)
@@ -72,13 +72,14 @@ class Bundles:
             told = await _take_over(session, heads, change)
             await products.update_variant(session, write.key.tenant, product, variant)
             await products.update(session, write.key.tenant, product)
+            await note(session, write.key, "bundle_set", ("variant", variant.sku), before, variant)
             return variant, [announce.product_changed(product), *told]
 
         return await self._writer.run(write, effect)
 
 
-async def _edited(session: database.WriteSession, edit: Edit) -> tuple[values.Product, values.Variant]:
-    """The next version of the variant and its product, locked. SKU_NOT_FOUND, VERSION_MISMATCH."""
+async def _edited(session: database.WriteSession, edit: Edit) -> tuple[values.Product, values.Variant, values.Variant]:
+    """The next version of product and variant, locked, and the variant before. SKU_NOT_FOUND, VERSION_MISMATCH."""
     product_id = await products.product_of(session, edit.sku)
     product = await products.get(session, product_id, lock=True) if product_id is not None else None
     if product is None:
@@ -88,13 +89,14 @@ async def _edited(session: database.WriteSession, edit: Edit) -> tuple[values.Pr
         if fold(each.sku) not in spelled:
             raise stock_errors.SkuNotFound(each.sku)
     components = tuple((spelled[fold(each.sku)], each.quantity) for each in edit.components)
-    return catalog_products.edit_variant(
+    edited, variant = catalog_products.edit_variant(
         product,
         edit.sku,
         {"components": components},
         expected_version=edit.expected_version,
         now=await common.now(session),
     )
+    return edited, variant, next(each for each in product.variants if each.sku_key == variant.sku_key)
 
 
 async def _checked(session: database.WriteSession, defined: Bundle) -> _Change:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from services.kit import database, events, idempotency, outbox
+from services.kit import audit, database, events, idempotency, outbox
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -16,6 +16,9 @@ Ping = Callable[[str, str], None]
 """Called after a commit with (tenant TypeID, key of an event)."""
 Effect = Callable[[database.WriteSession], Awaitable[tuple[T, Sequence[events.Event]]]]
 """What a write does: its result, and what it has to tell the others."""
+
+
+UNNOTED = frozenset({"id", "version", "created_at", "updated_at"})  # they follow, or stand in the entry itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,23 @@ class Write(Generic[T, M]):
     key: idempotency.Key
     answer: type[M]
     render: Callable[[T], M]
+
+
+async def note(
+    session: database.WriteSession,
+    key: idempotency.Key,
+    action: str,
+    resource: tuple[str, str],
+    before: Any,
+    after: Any,
+    *,
+    but: Collection[str] = (),
+) -> None:
+    """Notes a change in the audit log, in its transaction. resource: kind and id; before None: there was none."""
+    kind, resource_id = resource
+    changes = audit.changes(before, after, but={*UNNOTED, *but})
+    entry = audit.Entry(action=action, resource=kind, resource_id=resource_id, changes=changes)
+    await audit.append(session, audit.by(key), [entry])
 
 
 class Writer:

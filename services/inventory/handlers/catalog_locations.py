@@ -9,7 +9,7 @@ from typing import Any
 
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_locations as domain
-from services.inventory.handlers.catalog import M, Write, Writer
+from services.inventory.handlers.catalog import M, Write, Writer, note
 from services.inventory.mapping import catalog_events as announce
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_locations as store
@@ -52,6 +52,7 @@ class Locations:
             now = await common.now(session)
             location = domain.new_location(draft, location_id=ids.new_uuid(), now=now)
             await store.insert(session, location)
+            await note(session, write.key, "created", _named(location), None, location)
             return location, [announce.location_changed(location)]
 
         return await self._writer.run(write, effect)
@@ -70,6 +71,7 @@ class Locations:
             await store.update(session, edited)
             if edited.timezone != location.timezone:
                 await lot_store.resettle(session, lot_store.Of(location=edited.id))
+            await note(session, write.key, "updated", _named(location), location, edited)
             return edited, [announce.location_changed(edited)]
 
         return await self._writer.run(write, effect)
@@ -94,3 +96,7 @@ class Locations:
                 after=query.after,
                 limit=query.limit + 1,
             )
+
+
+def _named(location: values.Location) -> tuple[str, str]:
+    return "location", ids.encode("loc", location.id)

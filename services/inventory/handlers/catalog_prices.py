@@ -11,7 +11,7 @@ from typing import Any
 from services.inventory.domain import catalog as values
 from services.inventory.domain import catalog_prices as domain
 from services.inventory.domain import gs1, stock_errors
-from services.inventory.handlers.catalog import M, Write, Writer
+from services.inventory.handlers.catalog import M, Write, Writer, note
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_price_lists as price_lists
 from services.inventory.store import catalog_prices as store
@@ -93,6 +93,7 @@ class Prices:
         async def effect(session: database.WriteSession) -> tuple[values.PriceList, Sequence[events.Event]]:
             price_list = domain.new_price_list(draft, now=await common.now(session))
             await price_lists.insert(session, price_list)
+            await note(session, write.key, "created", ("price_list", price_list.code), None, price_list)
             return price_list, ()
 
         return await self._writer.run(write, effect)
@@ -107,6 +108,7 @@ class Prices:
             now = await common.now(session)
             edited = domain.edit_price_list(price_list, edit.changes, expected_version=edit.expected_version, now=now)
             await price_lists.update(session, edited)
+            await note(session, write.key, "updated", ("price_list", edited.code), price_list, edited)
             return edited, ()
 
         return await self._writer.run(write, effect)
@@ -135,7 +137,9 @@ class Prices:
             if draft.location_id is not None and not await store.has_location(session, draft.location_id):
                 raise errors.NotFound("location")
             await _require_list(session, draft.price_list, restricted=True)
-            return await store.put(session, domain.new_price(draft, price_id=ids.new_uuid(), sku=spelling)), ()
+            price = await store.put(session, domain.new_price(draft, price_id=ids.new_uuid(), sku=spelling))
+            await note(session, write.key, "set", ("price", spelling), None, price)
+            return price, ()
 
         return await self._writer.run(write, effect)
 

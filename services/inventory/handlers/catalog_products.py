@@ -13,7 +13,7 @@ from services.inventory.domain import catalog_features as features
 from services.inventory.domain import catalog_products as domain
 from services.inventory.domain import catalog_spelling as spelling
 from services.inventory.domain import stock_errors
-from services.inventory.handlers.catalog import M, Write, Writer
+from services.inventory.handlers.catalog import M, Write, Writer, note
 from services.inventory.mapping import catalog_events as announce
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_products as store
@@ -173,6 +173,8 @@ class Products:
             await store.update(session, write.key.tenant, edited)
             if "lot_policy" in edit.changes:
                 await lot_store.resettle(session, lot_store.Of(sku_key=variant.sku_key))
+            before = next(each for each in product.variants if each.sku_key == variant.sku_key)
+            await note(session, write.key, "updated", ("variant", variant.sku), before, variant)
             return variant, [announce.product_changed(edited)]
 
         return await self._writer.run(write, effect)

@@ -11,7 +11,7 @@ from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import commands, stock_errors
 from services.inventory.domain import cycle_counts as domain
 from services.inventory.handlers import bundles, purchase_orders
-from services.inventory.handlers.catalog import M, Write, Writer
+from services.inventory.handlers.catalog import M, Write, Writer, note
 from services.inventory.mapping import catalog_messages as names
 from services.inventory.store import catalog as common
 from services.inventory.store import cycle_counts as store
@@ -137,7 +137,7 @@ class CycleCounts:
                 now=await common.now(session),
             )
 
-        return await self._change(write, decision.count_id, change)
+        return await self._change(write, "submitted", decision.count_id, change)
 
     async def send_back(self, write: Write[domain.Count, M], decision: Decision) -> M:
         """NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, INVALID_REQUEST."""
@@ -151,7 +151,7 @@ class CycleCounts:
             await store.update_lines(session, count.id, again)
             return after
 
-        return await self._change(write, decision.count_id, change)
+        return await self._change(write, "sent_back", decision.count_id, change)
 
     async def end(self, write: Write[domain.Count, M], decision: Decision, to: domain.State) -> M:
         """NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, INVALID_REQUEST."""
@@ -166,7 +166,7 @@ class CycleCounts:
                 now=await common.now(session),
             )
 
-        return await self._change(write, decision.count_id, change)
+        return await self._change(write, to.name.lower(), decision.count_id, change)
 
     async def approve(self, write: Write[domain.Count, M], decision: Decision) -> domain.Count:
         """NOT_FOUND, LOCATION_SCOPE, VERSION_MISMATCH, ILLEGAL_TRANSITION, SECOND_PERSON_REQUIRED."""
@@ -189,16 +189,18 @@ class CycleCounts:
                 )
             return approved.count
 
-        await self._change(write, decision.count_id, change)
+        await self._change(write, "approved", decision.count_id, change)
         await self._effects.attempt(write.tenant_id, decision.count_id)
         return await self.get(decision.count_id)
 
-    async def _change(self, write: Write[domain.Count, M], count_id: uuid.UUID, change: Change) -> M:
+    async def _change(self, write: Write[domain.Count, M], action: str, count_id: uuid.UUID, change: Change) -> M:
         async def effect(session: database.WriteSession) -> tuple[domain.Count, Sequence[events.Event]]:
             count = await _found(session, count_id, lock=True)
             await store.update(session, await change(session, count))
             await store.sum_up(session, count_id)
-            return await _found(session, count_id), ()
+            after = await _found(session, count_id)
+            await note(session, write.key, action, ("cycle_count", ids.encode("cnt", count_id)), count, after)
+            return after, ()
 
         return await self._writer.run(write, effect)
 

@@ -10,13 +10,13 @@ from typing import Any
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import lots as domain
 from services.inventory.domain import stock_errors
-from services.inventory.handlers import known_lots
+from services.inventory.handlers import catalog, known_lots
 from services.inventory.mapping import lots as mapping
 from services.inventory.mapping import stock as stock_mapping
 from services.inventory.store import catalog as common
 from services.inventory.store import lots as store
 from services.inventory.store import stock as stock_store
-from services.kit import database, errors, idempotency, principal
+from services.kit import database, errors, idempotency, ids, principal
 from tillmesh.inventory.v1 import lots_pb2
 
 Change = Callable[[domain.Lot, dt.datetime], domain.Lot]
@@ -35,6 +35,7 @@ class Lots:
             made = await known_lots.make(session, sku, draft)
             if made is None:
                 raise errors.AlreadyExists("code", f"the SKU has a lot {draft.code}")
+            await catalog.note(session, key, "created", _named(made), None, made)
             return mapping.lot_to_proto(made)
 
         return await idempotency.run(self._db, key, lots_pb2.Lot, effect)
@@ -58,22 +59,31 @@ class Lots:
     ) -> lots_pb2.Lot:
         """Other dates, at all locations at once. NOT_FOUND, VERSION_MISMATCH, INVALID_REQUEST."""
         return await self._change(
-            key, lot_id, lambda lot, now: domain.edit(lot, changes, expected_version=expected_version, now=now)
+            key,
+            "updated",
+            lot_id,
+            lambda lot, now: domain.edit(lot, changes, expected_version=expected_version, now=now),
         )
 
     async def recall(self, key: idempotency.Key, lot_id: uuid.UUID, reason: str, expected_version: int) -> lots_pb2.Lot:
         """None of it is available from now on. NOT_FOUND, VERSION_MISMATCH."""
         return await self._change(
-            key, lot_id, lambda lot, now: domain.recall(lot, reason, expected_version=expected_version, now=now)
+            key,
+            "recalled",
+            lot_id,
+            lambda lot, now: domain.recall(lot, reason, expected_version=expected_version, now=now),
         )
 
     async def lift_recall(self, key: idempotency.Key, lot_id: uuid.UUID, expected_version: int) -> lots_pb2.Lot:
         """NOT_FOUND, VERSION_MISMATCH."""
         return await self._change(
-            key, lot_id, lambda lot, now: domain.lift_recall(lot, expected_version=expected_version, now=now)
+            key,
+            "recall_lifted",
+            lot_id,
+            lambda lot, now: domain.lift_recall(lot, expected_version=expected_version, now=now),
         )
 
-    async def _change(self, key: idempotency.Key, lot_id: uuid.UUID, change: Change) -> lots_pb2.Lot:
+    async def _change(self, key: idempotency.Key, action: str, lot_id: uuid.UUID, change: Change) -> lots_pb2.Lot:
         """Under the locks of all lanes of the tenant: what they decide meanwhile is decided by what the lot is then."""
 
         async def effect(session: database.WriteSession) -> lots_pb2.Lot:
@@ -83,6 +93,7 @@ class Lots:
             if changed is not lot:
                 await store.update(session, changed)
                 await store.resettle(session, store.Of(codes.sku_key(changed.sku), changed.code))
+                await catalog.note(session, key, action, _named(lot), lot, changed)
             return mapping.lot_to_proto(changed)
 
         return await idempotency.run(self._db, key, lots_pb2.Lot, effect)
@@ -112,6 +123,10 @@ class Lots:
         async with self._db.read(_tenant()) as session:
             lot = await _found(session, lot_id)
             return await store.sales(session, lot, within=_within(), after=after, limit=limit)
+
+
+def _named(lot: domain.Lot) -> tuple[str, str]:
+    return "lot", ids.encode("lot", lot.id)
 
 
 def _tenant() -> str:

@@ -18,7 +18,7 @@ from services.inventory.mapping import bulk_lines
 from services.inventory.mapping import stock as mapping
 from services.inventory.store import availability
 from services.inventory.store import stock as store
-from services.kit import batches, database, errors, idempotency, lanes, principal, telemetry, validation
+from services.kit import audit, batches, database, errors, idempotency, lanes, principal, telemetry, validation
 
 M = TypeVar("M", bound=Message)
 StockLanes = lanes.Lanes[lane.LaneKey, lane.Submission, Message]
@@ -49,7 +49,8 @@ class StockHandlers:
         reply: mapping.Reply,
     ) -> M:
         """Runs a command in the lane of its location."""
-        submission = lane.Submission(command, key, answer, reply, telemetry.traceparent())
+        noted = audit.by(key) if isinstance(command, commands.SetPolicy) else None
+        submission = lane.Submission(command, key, answer, reply, telemetry.traceparent(), noted=noted)
         caller = principal.current()
         return await self._lanes.submit(lane_key(caller.tenant_id, location_id), submission)  # type: ignore[return-value]  # the answer's type is the submission's
 

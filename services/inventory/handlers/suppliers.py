@@ -11,7 +11,7 @@ from typing import Any
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import stock_errors
 from services.inventory.domain import suppliers as domain
-from services.inventory.handlers.catalog import M, Write, Writer
+from services.inventory.handlers.catalog import M, Write, Writer, note
 from services.inventory.store import catalog as common
 from services.inventory.store import catalog_prices
 from services.inventory.store import suppliers as store
@@ -74,6 +74,7 @@ class Suppliers:
         async def effect(session: database.WriteSession) -> tuple[domain.Supplier, Sequence[events.Event]]:
             supplier = domain.new_supplier(draft, supplier_id=ids.new_uuid(), now=await common.now(session))
             await store.insert(session, supplier)
+            await note(session, write.key, "created", _named(supplier), None, supplier)
             return supplier, ()
 
         return await self._writer.run(write, effect)
@@ -86,6 +87,7 @@ class Suppliers:
             now = await common.now(session)
             edited = domain.edit_supplier(supplier, edit.changes, expected_version=edit.expected_version, now=now)
             await store.update(session, edited)
+            await note(session, write.key, "updated", _named(supplier), supplier, edited)
             return edited, ()
 
         return await self._writer.run(write, effect)
@@ -100,6 +102,9 @@ class Suppliers:
             known = await store.rows_of(session, supplier_id, keys)
             outcomes, kept = domain.take_in(lines, known, await store.spellings(session, keys))
             await store.put(session, supplier_id, kept)
+            await note(
+                session, write.key, "list_taken_in", _named(supplier), None, {"lines": len(lines), "kept": len(kept)}
+            )
             return outcomes, ()
 
         return await self._writer.run(write, effect)
@@ -143,6 +148,10 @@ class Suppliers:
             return await store.performance(
                 session, period.supplier_id, from_at=period.from_at, until_at=period.until_at, within=period.within
             )
+
+
+def _named(supplier: domain.Supplier) -> tuple[str, str]:
+    return "supplier", ids.encode("sup", supplier.id)
 
 
 async def found(session: common.Session, supplier_id: uuid.UUID, *, lock: bool = False) -> domain.Supplier:

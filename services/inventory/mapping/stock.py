@@ -48,7 +48,7 @@ def origin(caller: principal.Principal, request: Any = None) -> commands.Origin:
 
 def key(caller: principal.Principal, method: str, request: Any) -> idempotency.Key:
     """Scope of a write. Without a key one is made, since a lane looks answers up when COMMIT's reply is lost."""
-    return _key(caller, method, request, request.request_id or f"once:{uuid.uuid4().hex}")
+    return _key(caller, method, request, request.request_id or f"{idempotency.ONCE}{uuid.uuid4().hex}")
 
 
 def given_key(caller: principal.Principal, method: str, request: Any) -> idempotency.Key:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.inventory.domain import levels as values
-from services.kit import events, idempotency, outbox, pipeline
+from services.kit import audit, events, idempotency, outbox, pipeline
+from services.kit.audit import store as audit_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +284,15 @@ async def write(
     tenant: str,
     writes: Writes,
     answers: Sequence[idempotency.Answer],
+    noted: Sequence[tuple[audit.Source, audit.Entry]],
     now: dt.datetime,
 ) -> None:
-    """Writes and commits, in one round trip."""
+    """Writes and commits, in one round trip. noted: for the audit log."""
     queries = [query for query in (writes.query(),) if query is not None]
     if answers:
         queries.append(idempotency.remember(uuid.UUID(tenant), answers, now))
+    if noted:
+        queries.append(audit_log.lane_query(uuid.UUID(tenant), noted, now))
     await connection.commit_with(*queries)
 
 

@@ -80,10 +80,11 @@ def of(who: principals.Principal, method: str, request_id: str) -> Source:
 
 def by(key: idempotency.Key) -> Source:
     """The caller of the rpc that is being handled, whose write has this key; elsewhere whoever has the key."""
+    request_id = "" if key.key.startswith(idempotency.ONCE) else key.key
     try:
-        return caller(key.method, key.key)
+        return caller(key.method, request_id)
     except LookupError:
-        return Source(actor=key.principal, method=key.method, request_id=key.key)
+        return Source(actor=key.principal, method=key.method, request_id=request_id)
 
 
 def changes(before: Any, after: Any, *, but: Collection[str] = ()) -> dict[str, Change]:

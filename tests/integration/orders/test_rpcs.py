@@ -17,7 +17,7 @@ from services.kit import ids
 from services.orders import bootstrap
 from tests.integration.orders import fake_inventory
 from tests.unit.kit import keyring
-from tillmesh.common.v1 import event_pb2
+from tillmesh.common.v1 import audit_pb2, event_pb2
 from tillmesh.orders.v1 import orders_pb2, placement_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
 from tillmesh.orders.v1 import orders_service_pb2_grpc as rpc
@@ -313,3 +313,9 @@ async def test_a_country_s_taxes_are_set_read_and_listed(door: Door) -> None:
     ).reason == "NOT_FOUND"
     listed = await door.call("ListTaxPolicies", placement_pb2.ListTaxPoliciesRequest())
     assert list(listed.tax_policies) == [second]
+    request = audit_pb2.ListAuditEntriesRequest(filter=audit_pb2.ListAuditEntriesRequest.Filter(resource="tax_policy"))
+    noted = (await door.call("ListAuditEntries", request, scope="audit:read")).entries
+    assert [(each.action, each.resource_id, each.request_id) for each in noted] == [
+        ("updated", "AT", "k-2"), ("created", "AT", "k-1"),
+    ]  # fmt: skip
+    assert {each.field for each in noted[1].changes} >= {"rates", "tax_inclusive"}
