@@ -335,9 +335,7 @@ class Operations:
             payment = await units.settle_voided(unit, payment)
         return await unit.settle(payment, operation, outcome)
 
-    async def _together(
-        self, tenant: str, key: uuid.UUID, work: Work[T], source: audit.Source | None = None
-    ) -> T:
+    async def _together(self, tenant: str, key: uuid.UUID, work: Work[T], source: audit.Source | None = None) -> T:
         """A unit of work along with others (Database.together), as many come at once. Its events are told after it."""
 
         async def told(session: database.WriteSession) -> tuple[T, list[kit_events.Event]]:
