@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from services.kit import database, deadline, errors, failpoints, ids
+from services.kit import audit, database, deadline, errors, failpoints, ids
 from services.orders import events
 from services.orders.domain import editing, machines, moving, placement, sagas, sale
 from services.orders.domain import payments as money
@@ -104,6 +104,8 @@ class EditEffects(effects.Effects):
             await placing.put_groups(session, tenant.uuid, order, regrouped.changed)
             await edits.put_tenders(session, tenant.uuid, before, order)
             order = await self._tell(session, tenant, kind, order, entries, saga)
+            source = audit.Source(actor=edited.actor, method=saga.method, request_id=saga.request_key)
+            await audit.append(session, source, [_noted(before, order)])
         self._heard(tenant.id, ids.encode("ord", order.id))
         return order
 
@@ -116,6 +118,17 @@ class EditEffects(effects.Effects):
         async with self._db.transaction(tenant.uuid) as session:
             await placing.lock(session, tenant.uuid, saga.order_id)  # before the saga, as who begins another does
             await saga_store.finish(session, tenant.uuid, saga, succeeded=False)
+
+
+def _noted(before: sale.Order, after: sale.Order) -> audit.Entry:
+    order_id = ids.encode("ord", after.id)
+    changes = audit.changes(_units(before), _units(after))
+    return audit.Entry(action="edited", resource="order", resource_id=order_id, changes=changes)
+
+
+def _units(order: sale.Order) -> dict[str, int]:
+    """What an edit is about: units of lines, and what it all comes to."""
+    return {"total": order.total, **{f"line:{line.number}": line.quantity for line in order.lines}}
 
 
 async def _found(session: database.WriteSession, tenant: Tenant, order_id: uuid.UUID) -> sale.Order:

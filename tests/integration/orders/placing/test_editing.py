@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import uuid
 from typing import Any
 
@@ -79,6 +80,12 @@ async def test_units_that_are_cancelled_are_on_sale_again_and_their_money_goes_b
     assert [line.quantity for line in event.order.lines] == [2, 0]
     history = await shop.rows("SELECT machine, reason, actor, version FROM order_history ORDER BY number DESC LIMIT 1")
     assert tuple(history[0]) == (0, "CUSTOMER: too many", "web", 2)
+    [noted] = await shop.rows("SELECT action, actor, changes FROM audit_entry")
+    assert (noted.action, noted.actor) == ("edited", "web")
+    assert json.loads(noted.changes) == {
+        "total": {"before": 5 * PRICE, "after": 2 * PRICE},
+        "line:1": {"before": 3, "after": 2}, "line:2": {"before": 2, "after": 0},
+    }  # fmt: skip
 
 
 async def test_what_is_cancelled_in_any_steps_comes_to_the_same_money(shop: Shop) -> None:
