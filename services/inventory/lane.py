@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ from tillmesh.inventory.v1 import inventory_events_pb2 as events_pb
 TENANTS_MAX = 1_000
 """Whose bundles a process keeps in mind. A tenant that isn't among them costs a batch one more round trip."""
 BUNDLES_TOLD_MAX = 5_000
-"""Levels of bundles in an event before the rest waits for its end: some 500 kB of the 1.9 MB that an event may have."""
+"""Levels of bundles in an event before the rest waits for its end: some 500 kB of the 1.9 MB that an event may have.
+The rest is of each bundle once, of which there are 10,000 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,13 +356,17 @@ class Place:
             self._event.changes.append(events.change(self.working, step, self._recorded_at))
             self._tell_bundles(step.touched)
 
-    def _tell_bundles(self, keys: Iterable[str]) -> None:
+    def _tell_bundles(self, keys: Collection[str]) -> None:
         """What is to be had now of the bundles with any of these; after very many, with the batch's last command."""
-        if self._told >= BUNDLES_TOLD_MAX:
+        found = self.working.bundles.affected(keys)
+        self._told += len(found)
+        if self._told > BUNDLES_TOLD_MAX:
             self._untold.update(keys)
-            return
+        elif found:
+            self._say_bundles(keys)
+
+    def _say_bundles(self, keys: Collection[str]) -> None:
         levels = self.working.bundle_levels(keys)
-        self._told += len(levels)
         told = [mapping.bundle_to_proto(self.key.location_id, level) for level in levels]
         self._event.changes[-1].levels.extend(told)
 
@@ -379,8 +384,7 @@ class Place:
         writes.exceptions(location, (x for step in steps for x in step.exceptions))
         writes.cursors(self.key.location_id, self._moved)
         if self._untold:
-            self._told = 0
-            self._tell_bundles(self._untold)
+            self._say_bundles(self._untold)
         if steps:
             single = submissions[0] if len(submissions) == 1 else None  # several causes: none is named
             event = events_kit.Event(

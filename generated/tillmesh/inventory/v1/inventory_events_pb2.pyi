@@ -41,7 +41,10 @@ class StockChanged(_message.Message):
         """Position in the location's ledger."""
         @_builtins.property
         def levels(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockLevel]:
-            """The level of each SKU it touched, after it, and of each bundle with a component among them."""
+            """The level of each SKU it touched, after it, and of each bundle with a component among them. Where the commands of an
+            event come to more than 5,000 levels of bundles, those of further commands come once, with its last position, as they
+            are then.
+            """
 
         @_builtins.property
         def movements(self) -> _containers.RepeatedCompositeFieldContainer[_stock_pb2.StockMovement]:

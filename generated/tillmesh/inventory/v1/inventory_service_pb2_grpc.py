@@ -371,7 +371,8 @@ class InventoryServiceServicer:
 
     def WatchStock(self, request, context):
         """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
-        A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
+        A change of a component is a change of its bundles too (at its own position, but for those beyond 5,000 levels of bundles
+        of one event: StockChanged); a snapshot has the bundles of which there ever was a component.
         With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
         Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.

@@ -125,7 +125,8 @@ class InventoryServiceStub:
     """Lists the ledger of a location, newest first. Replaying it from zero gives the levels."""
     WatchStock: _grpc.UnaryStreamMultiCallable[_inventory_service_pb2.WatchStockRequest, _inventory_service_pb2.WatchStockResponse]
     """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
-    A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
+    A change of a component is a change of its bundles too (at its own position, but for those beyond 5,000 levels of bundles
+    of one event: StockChanged); a snapshot has the bundles of which there ever was a component.
     With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
     Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.
@@ -258,7 +259,8 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Lists the ledger of a location, newest first. Replaying it from zero gives the levels."""
     WatchStock: _aio.UnaryStreamMultiCallable[_inventory_service_pb2.WatchStockRequest, _inventory_service_pb2.WatchStockResponse]  # type: ignore[assignment]
     """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
-    A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
+    A change of a component is a change of its bundles too (at its own position, but for those beyond 5,000 levels of bundles
+    of one event: StockChanged); a snapshot has the bundles of which there ever was a component.
     With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
     Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.
@@ -514,7 +516,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inventory_service_pb2.WatchStockResponse], _abc.AsyncIterator[_inventory_service_pb2.WatchStockResponse]]:
         """Follows the stock of a location: a snapshot, then every change in order, then progress at least every 15 s.
-        A change of a component is a change of its bundles too; a snapshot has the bundles of which there ever was a component.
+        A change of a component is a change of its bundles too (at its own position, but for those beyond 5,000 levels of bundles
+        of one event: StockChanged); a snapshot has the bundles of which there ever was a component.
         With resume_token (over REST: or the Last-Event-ID header) it goes on right after that frame instead.
 
         Ordered: frames come in the order of the ledger. Unique: no change comes twice. Reliable: none is left out.
