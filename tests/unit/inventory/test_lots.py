@@ -7,8 +7,8 @@ import uuid
 
 import pytest
 
+from services.inventory.domain import gs1, lots
 from services.inventory.domain import levels as values
-from services.inventory.domain import lots
 from services.inventory.mapping import lot_inputs
 from services.kit import errors
 from tillmesh.inventory.v1 import lots_pb2, lots_service_pb2
@@ -134,7 +134,9 @@ def test_what_contradicts_itself_or_is_no_date_is_refused(given: dict[str, str],
 
 def test_a_scanned_code_is_read_only_if_it_has_a_gtin() -> None:
     found = lot_inputs.scanned(f"]d201{GTIN}10L1")
-    assert found is not None
+    assert isinstance(found, gs1.Elements)
     assert (found.gtin, found.lot) == (GTIN, "L1")
-    for code in ("4006381333931", "Milk", "]d210L1", f"01{GTIN}17269999"):
+    for code in ("4006381333931", "Milk", f"01{GTIN}17269999"):
         assert lot_inputs.scanned(code) is None
+    for code in ("]d210L1", "(10)L1", f"(01){GTIN}(17)269999"):
+        assert isinstance(lot_inputs.scanned(code), gs1.NotGs1)
