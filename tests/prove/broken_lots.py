@@ -9,12 +9,13 @@ from tests.prove import broken
 from tests.prove.broken import Break, named
 from tests.prove.by_hand import START
 from tests.prove.history import History
-from tests.prove.made_lots import FRIDGE
+from tests.prove.made_lots import CELLAR, FRIDGE
 
 ADD_UP: Final = "lots add up to the level, and are those of the ledger"
 FIRST_OUT: Final = "lots leave first expired first"
 ASIDE: Final = "lots that may not be sold are put aside, and told"
 ONCE: Final = "each accepted change is in the ledger once"
+TRANSFERRED: Final = "transfers lose and make no unit"
 SOLD: Final = "every sale takes its stock once"
 ENDED: Final = "holds end once and on time"
 TRUE: Final = "refusals were true"
@@ -92,5 +93,10 @@ BROKEN: Final[dict[str, tuple[str, Break]]] = {
     "a person is told of a sale that was none": (ASIDE, _exceptions(lambda rows: rows.append(rows[0] | {"reference_id": "ord_99"}))),
     "a sale takes more of a lot than was sold": (SOLD, _movement(7, quantity="2")),
     "a hold gives back another number of units": (ENDED, _movement(11, quantity="1")),
+    "another lot sets out than left": (TRANSFERRED, broken.movement(CELLAR, 1, lot="L1")),
+    "another lot comes off the road than set out": (TRANSFERRED, broken.movement(CELLAR, 2, lot="L1")),
+    "a transfer forgets which lot it carries": (TRANSFERRED, lambda of: of.end.transfers["trf_3"]["lines"][0]["lots"].clear()),
+    "a transfer says that another lot came": (TRANSFERRED, lambda of: of.end.transfers["trf_3"]["lines"][0]["lots"][0].update(mistaken="1")),
+    "a lot on the road is lost": (TRANSFERRED, lambda of: of.end.transfers["trf_3"]["lines"][0]["lots"][0].update(outstanding="0")),
     "short of what lives long enough": (TRUE, broken.told("holding too much for long", "available", "3")),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final
 
 from tests.prove import documents, model
@@ -28,6 +29,7 @@ def transferred(evidence: Evidence) -> Check:
         if last is not None:
             _stands(check, transfer, last)
         _promised(check, evidence, transfer)
+        _of_lots(check, evidence, transfer)
     _on_the_road(check, evidence)
     return check
 
@@ -41,7 +43,7 @@ def _stands(check: Check, transfer: dict[str, Any], last: documents.Life) -> Non
         for event in transfer["events"]:
             for row in event["lines"]:
                 if row["sku"] == line["sku"]:
-                    told.update({name: int(n) for name, n in row.items() if name != "sku"})
+                    told.update(documents.units(row))
         told["received"] = sum(told[name] for name in documents.STATES)
         told["outstanding"] = last.on_the_road[line["sku"]]
         names = ("shipped", "received", "damaged", "quality_control", "lost", "surplus", "outstanding")
@@ -60,6 +62,33 @@ def _promised(check: Check, evidence: Evidence, transfer: dict[str, Any]) -> Non
         found = [step for step in steps if step.units(reason)]
         fine = len(found) == wanted and all(step.units(reason) == units for step in found)
         check.that(fine, f"{transfer['number']} should have {wanted:d} of {reason} {units}", *steps)
+
+
+def _of_lots(check: Check, evidence: Evidence, transfer: dict[str, Any]) -> None:
+    """What left as of a lot is on the road as of it, and comes off as of it; the transfer says so."""
+    left, road, off, lost = (Counter[tuple[str, str]]() for _ in range(4))
+    for life in documents.lives(transfer):
+        name = documents.reference(transfer, life)
+        for step in evidence.steps(transfer["from_location_id"], "transfer", name):
+            left.update(_by_lot(line for line in step.lines if line.reason == "TRANSFER_OUT"))
+        for step in evidence.steps(transfer["to_location_id"], "transfer", name):
+            road.update(_by_lot(line for line in step.lines if line.target == "IN_TRANSIT"))
+            off.update(_by_lot(line for line in step.lines if line.source == "IN_TRANSIT"))
+            lost.update(_by_lot(line for line in step.lines if line.reason == "LOST_IN_TRANSIT"))
+    fine = left == road and all(off[what] <= road[what] for what in off)
+    check.that(fine, f"{transfer['number']}: {left} left, {road} set out, {off} came off the road")
+    told = {(line["sku"], row["lot"]): row for line in transfer["lines"] for row in line.get("lots", ())}
+    for what in told.keys() | {what for what in left if what[1]}:
+        wanted = {"shipped": left[what], "outstanding": road[what] - off[what], "lost": lost[what], "mistaken": 0}
+        says = {name: int(told.get(what, {}).get(name, 0)) for name in wanted}
+        check.that(says == wanted, f"{transfer['number']} says {told.get(what)} of {what}, its ends {wanted}")
+
+
+def _by_lot(lines: Iterable[model.Line]) -> Counter[tuple[str, str]]:
+    units: Counter[tuple[str, str]] = Counter()
+    for line in lines:
+        units[line.sku, line.lot] += line.quantity
+    return units
 
 
 def _on_the_road(check: Check, evidence: Evidence) -> None:

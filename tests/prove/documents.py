@@ -62,32 +62,37 @@ def lives(transfer: Mapping[str, Any]) -> Iterator[Life]:
         road = Counter(road)
         life = Life(kind, event["number"], event["note"], event["recorded_at"], state, legal, road)
         for line in event["lines"]:
-            _count(life, line["sku"], {name: int(n) for name, n in line.items() if name != "sku"}, ready)
+            _count(life, line["sku"], units(line), ready)
         if kind == "SHIPPED":
-            stayed = {sku: units - road[sku] for sku, units in ready.items()}
+            stayed = {sku: quantity - road[sku] for sku, quantity in ready.items()}
             life.here += [Move(s, "ALLOCATED", "SELLABLE", n, "HOLD_RELEASED") for s, n in stayed.items() if n]
         arrived = "PARTIALLY_RECEIVED" if +road else "RECEIVED"
         state = life.state = _BECOMES.get(kind, state if kind == "UPDATED" else arrived)
         yield life
 
 
-def _count(life: Life, sku: str, units: Mapping[str, int], ready: Mapping[str, int]) -> None:
+def units(line: Mapping[str, Any]) -> dict[str, int]:
+    """What a line of an event counts."""
+    return {name: int(count) for name, count in line.items() if name not in ("sku", "lot")}
+
+
+def _count(life: Life, sku: str, counted: Mapping[str, int], ready: Mapping[str, int]) -> None:
     road = life.on_the_road
-    if sent := units["shipped"]:
+    if sent := counted["shipped"]:
         road[sku] += sent
         life.fine &= sent <= ready.get(sku, 0)
         life.here.append(Move(sku, "ALLOCATED", "EXTERNAL", sent, "TRANSFER_OUT"))
         life.there.append(Move(sku, "EXTERNAL", "IN_TRANSIT", sent, "TRANSFER_IN"))
-    came = sum(units[name] for name in STATES)
-    life.fine &= units["surplus"] == max(came - road[sku], 0)
+    came = sum(counted[name] for name in STATES)
+    life.fine &= counted["surplus"] == max(came - road[sku], 0)
     for name in STATES:
         target = "SELLABLE" if name == "accepted" else name.upper()
-        off_the_road = min(units[name], road[sku])
+        off_the_road = min(counted[name], road[sku])
         road[sku] -= off_the_road
-        more = units[name] - off_the_road
+        more = counted[name] - off_the_road
         life.there += [Move(sku, "IN_TRANSIT", target, off_the_road, "TRANSFER_RECEIVED")] if off_the_road else []
         life.there += [Move(sku, "EXTERNAL", target, more, "TRANSFER_IN")] if more else []
-    if lost := units["lost"]:
+    if lost := counted["lost"]:
         road[sku] -= lost
         life.fine &= road[sku] >= 0
         life.there.append(Move(sku, "IN_TRANSIT", "EXTERNAL", lost, "LOST_IN_TRANSIT"))

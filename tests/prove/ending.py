@@ -25,8 +25,22 @@ async def collect(
     tills: Sequence[tuple[str, watchers.Watcher]],
     history: History,
 ) -> None:
-    """Fills history.end."""
+    """Fills history.end. What is read must be of one state: at the shops' midnight, a full hour, lots end by themselves."""
     until = time.monotonic() + QUIET_SECONDS
+    hour = -1.0
+    while hour != time.time() // 3600:
+        hour = time.time() // 3600
+        await _until_quiet(stack, brands, tills, history, until)
+        await _read_the_rest(stack, brands, history)
+
+
+async def _until_quiet(
+    stack: stacks.Stack,
+    brands: Sequence[world.Brand],
+    tills: Sequence[tuple[str, watchers.Watcher]],
+    history: History,
+    until: float,
+) -> None:
     while True:
         for brand in brands:
             await _read(brand, history)
@@ -34,11 +48,15 @@ async def collect(
         waiting = await asyncio.to_thread(books.unpublished, stack)
         history.end.quiet = _unquiet(tills, history, waiting)
         if not history.end.quiet or time.monotonic() > until:
-            break
+            return
         await asyncio.sleep(1)
+
+
+async def _read_the_rest(stack: stacks.Stack, brands: Sequence[world.Brand], history: History) -> None:
     if history.outage:
         await _read_events(stack, history)
     history.end.bank = await asyncio.to_thread(books.bank, stack)
+    history.end.dead_letters = 0
     for brand in brands:
         await _read_again(brand, history, random.Random(history.seed))
         await _read_documents(brand, history)
@@ -46,7 +64,7 @@ async def collect(
         await _read_lots(brand, history)
         await _read_orders(brand, history)
         await _read_stored_value(brand, history)
-        for service in ("inventory", "orders"):
+        for service in books.SERVICES:
             history.end.dead_letters += len((await brand.get(f"/v1/dead-letters/{service}")).get("dead_letters", []))
 
 

@@ -13,6 +13,7 @@ def add(of: History) -> None:
     of.outage = {
         "stopped_at": START,
         "waited": {"orders": 2, "inventory": 1},
+        "taken_at": {"orders": START, "inventory": START},
         "published_after": 1.5,
         "applied_after": 2.0,
     }

@@ -44,13 +44,17 @@ class Outage:
         told: dict[str, Any] = {"stopped_at": time.time()}
         self._history.outage = told
         say(f"the relays stand still for {seconds:g} s")
-        await self._everywhere(_TAKE, HOLDER, seconds + CATCH_UP_SECONDS)
+        told["taken_at"] = {}
+        for service in books.SERVICES:
+            await self._asked(service, _TAKE, HOLDER, seconds + CATCH_UP_SECONDS)
+            told["taken_at"][service] = time.time()
         await asyncio.sleep(seconds / 2)
         told["nats_gone_at"] = time.time()
         await self._without_nats(seconds / 2)
         told["waited"] = await asyncio.to_thread(books.unpublished, self._stack)
         told["resumed_at"] = time.time()
-        await self._everywhere(_GIVE, HOLDER)
+        for service in books.SERVICES:
+            await self._asked(service, _GIVE, HOLDER)
         told |= await self._caught_up(told["resumed_at"])
         say(
             f"{told['waited']} events waited; all published after {told['published_after']:.1f} s, applied after {told['applied_after']:.1f} s"
@@ -67,12 +71,9 @@ class Outage:
             away.rename(self._nats)
         await asyncio.to_thread(self._stack.wait_ready)
 
-    async def _everywhere(self, statement: str, *values: Any) -> None:
-        """In every service's database; again until it is done: PostgreSQL may be away for a moment."""
-        for service in books.SERVICES:
-            await self._asked(service, statement, *values)
-
     async def _asked(self, service: str, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Again until it is answered: PostgreSQL may be away for a moment."""
+
         def ask() -> list[dict[str, Any]]:
             with books.rows(self._stack, service) as session:
                 answered = session.execute(statement, values)
