@@ -1,4 +1,4 @@
-"""Names for the moments around an effect: how long it takes is measured, and tests can end the process there.
+"""Names for the moments around an effect: how long it takes is measured and traced; tests can end the process there.
 
     reservation = await failpoints.effect("hold", self._stock.hold(...))
 
@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import prometheus_client
 
+from services.kit import telemetry
+
 T = TypeVar("T")
 
 SECONDS = prometheus_client.Histogram("tillmesh_effect_seconds", "How long effects of sagas take.", ["effect"])
@@ -26,7 +28,8 @@ async def effect(name: str, work: Awaitable[T]) -> T:
         hook(f"{name}:before")
     began = time.perf_counter()
     try:
-        return await work
+        with telemetry.span(f"effect {name}"):
+            return await work
     finally:
         SECONDS.labels(name).observe(time.perf_counter() - began)
         if hook is not None:

@@ -72,11 +72,13 @@ class Order:
         }
         return generator.Request(path="/v1/orders", body=json.dumps(body).encode())
 
-    def measure(self, seconds: float) -> Measured:
+    def measure(self, seconds: float, callers: tuple[int, int] = generator.CALLERS) -> Measured:
         """Orders a second."""
         before, counters = self._counts(), self._shop.metrics("orders")
         headers = self._shop.rest("POST")
-        load = generator.Load(self._shop.http, headers, self._requests, OK, seconds, first_number=self._numbers)
+        load = generator.Load(
+            self._shop.http, headers, self._requests, OK, seconds, callers=callers, first_number=self._numbers
+        )
         with machine.usage(self._shop.pids) as used:
             report = self._shop.generator.load(load)
         made = report.require(OK)

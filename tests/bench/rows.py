@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.bench import availability, floors, heads, holds, order, order_search, read, reserve, sale, shop, tills, watch
+from tests.bench import availability, floors, heads, holds, hops, order, order_search, read, reserve, sale, shop, tills, watch
 from tests.bench.measuring import Row, Subject, Target
 
 ROWS: Final = {
@@ -17,6 +17,7 @@ ROWS: Final = {
         Row("read-rest", "read-rest", ("edge",), (Target(0.6, "edge"),)),
         Row("sale-rest", "sale-rest", ("edge",), (Target(0.4, "edge"), Target(250, detail="applied_p99_ms"))),
         Row("order-rest", "order-rest", ("edge",), (Target(500, detail="per_second", least=True),)),
+        Row("order-hops", "order-hops", (), ()),
         Row(
             "watch-latency",
             "watch-latency",
@@ -38,6 +39,7 @@ PRODUCT: Final[dict[str, Callable[[shop.Shop], Subject]]] = {
     "read-rest": read.ReadRest,
     "sale-rest": sale.Sale,
     "order-rest": order.Order,
+    "order-hops": hops.Hops,
     "watch-latency": watch.Watch,
     "availability-list": availability.Availability,
     "watch-tills": tills.Tills,

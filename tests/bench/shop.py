@@ -248,11 +248,11 @@ def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 @contextlib.contextmanager
-def opened(*, short: bool = False) -> Iterator[Shop]:
-    """A stack of its own for the block. Unavailable when the generator can't be built."""
+def opened(*, short: bool = False, **settings: str) -> Iterator[Shop]:
+    """A stack of its own for the block. settings: besides SETTINGS. Unavailable when the generator can't be built."""
     generator.compiler()  # before a stack is started for nothing
     with throwaway.folder() as folder:
-        stack = stacks.Stack(folder, **SETTINGS)
+        stack = stacks.Stack(folder, **{**SETTINGS, **settings})
         try:
             stack.start()
             yield Shop(stack, folder, short=short)
