@@ -58,6 +58,7 @@ class Reserve:
         self.name = name
         self._shop = at
         self._numbers = 0
+        self.callers = generator.CALLERS
 
     def _pairs(self) -> Sequence[tuple[str, str]]:
         """(location, SKU) in the order in which they are reserved."""
@@ -88,6 +89,7 @@ class Reserve:
             OK,
             seconds,
             warm_up_seconds=warm_up,
+            callers=self.callers,
             first_number=self._numbers,
         )
 

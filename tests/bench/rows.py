@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.bench import availability, floors, heads, holds, hops, order, order_search, read, reserve, sale, shop, tills, watch
+from tests.bench import (
+    availability, ), availability, floors, heads, holds, hops, order, order_search, processes, read, reserve, sale, shop, tills, watch
 from tests.bench.measuring import Row, Subject, Target
 
 ROWS: Final = {
@@ -13,6 +14,12 @@ ROWS: Final = {
     for row in (
         Row("reserve-hot", "reserve-hot", ("rpc", "sql", "sql_update"), (Target(0.6, "rpc"), Target(2.0, "sql"))),
         Row("reserve-spread", "reserve-spread", ("rpc",), (Target(0.45, "rpc"),)),
+        Row(
+            "processes",
+            "processes",
+            (),
+            (Target(1.2, detail="spread_ratio", least=True), Target(0.9, detail="hot_ratio", least=True)),
+        ),
         Row("read-grpc", "read-grpc", ("rpc",), (Target(0.6, "rpc"),)),
         Row("read-rest", "read-rest", ("edge",), (Target(0.6, "edge"),)),
         Row("sale-rest", "sale-rest", ("edge",), (Target(0.4, "edge"), Target(250, detail="applied_p99_ms"))),
@@ -35,6 +42,7 @@ ROWS: Final = {
 PRODUCT: Final[dict[str, Callable[[shop.Shop], Subject]]] = {
     "reserve-hot": reserve.ReserveHot,
     "reserve-spread": lambda at: reserve.Reserve(at, "reserve-spread"),
+    "processes": processes.Processes,
     "read-grpc": read.ReadGrpc,
     "read-rest": read.ReadRest,
     "sale-rest": sale.Sale,
