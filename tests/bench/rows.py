@@ -6,7 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tests.bench import (
-    availability, ), availability, floors, heads, holds, hops, order, order_search, processes, read, reserve, sale, shop, tills, watch
+    availability,
+    floors,
+    heads,
+    holds,
+    hops,
+    order,
+    order_search,
+    processes,
+    read,
+    reserve,
+    sale,
+    shop,
+    tills,
+    watch,
+)
 from tests.bench.measuring import Row, Subject, Target
 
 ROWS: Final = {
