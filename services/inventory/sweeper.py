@@ -7,6 +7,7 @@ import asyncio
 import structlog
 
 from services.inventory.domain import commands
+from services.inventory.handlers import settling_lots
 from services.inventory.handlers import stock as handlers
 from services.inventory.lane import LaneKey, Submission
 from services.inventory.mapping import stock as mapping
@@ -39,6 +40,7 @@ class ExpirySweeper:
 
     async def sweep(self) -> int:
         """Ends what is due now, up to BUCKETS_MAX buckets; answers how many SKUs it sent on their way."""
+        await settling_lots.settle_left(self._db)
         async with self._db.worker() as session:
             rows = await store.due(session, BUCKETS_MAX)
         await asyncio.gather(*(self._expire(row) for row in rows))

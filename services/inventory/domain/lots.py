@@ -12,7 +12,7 @@ import uuid
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from services.inventory.domain.levels import LotStock, State
 from services.kit import errors
@@ -92,6 +92,8 @@ class Lot:
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
+    settled: bool = True
+    """Its units are as this version says, at all locations."""
 
 
 def new_lot(draft: LotDraft, *, lot_id: uuid.UUID, sku: str, now: dt.datetime) -> Lot:
@@ -124,7 +126,7 @@ def check_known(lot: Lot, draft: LotDraft) -> None:
 def edit(lot: Lot, changes: Mapping[str, dt.date | None], *, expected_version: int, now: dt.datetime) -> Lot:
     """The next version of a lot, with other dates. VERSION_MISMATCH, INVALID_REQUEST."""
     _check_version(lot, expected_version)
-    edited = dataclasses.replace(lot, **changes, version=lot.version + 1, updated_at=now)  # type: ignore[arg-type]  # dates only
+    edited = _next(lot, now, **changes)
     _check_dates(edited)
     return edited
 
@@ -134,7 +136,7 @@ def recall(lot: Lot, reason: str, *, expected_version: int, now: dt.datetime) ->
     _check_version(lot, expected_version)
     if lot.recalled_at is not None:
         return lot
-    return dataclasses.replace(lot, recalled_at=now, recall_reason=reason, version=lot.version + 1, updated_at=now)
+    return _next(lot, now, recalled_at=now, recall_reason=reason)
 
 
 def lift_recall(lot: Lot, *, expected_version: int, now: dt.datetime) -> Lot:
@@ -142,7 +144,11 @@ def lift_recall(lot: Lot, *, expected_version: int, now: dt.datetime) -> Lot:
     _check_version(lot, expected_version)
     if lot.recalled_at is None:
         return lot
-    return dataclasses.replace(lot, recalled_at=None, recall_reason="", version=lot.version + 1, updated_at=now)
+    return _next(lot, now, recalled_at=None, recall_reason="")
+
+
+def _next(lot: Lot, now: dt.datetime, **changes: Any) -> Lot:
+    return dataclasses.replace(lot, **changes, version=lot.version + 1, updated_at=now, settled=False)
 
 
 def _check_version(lot: Lot, expected: int) -> None:

@@ -70,7 +70,7 @@ class Locations:
             edited = domain.edit_location(location, edit.changes, expected_version=edit.expected_version, now=now)
             await store.update(session, edited)
             if edited.timezone != location.timezone:
-                await lot_store.resettle(session, lot_store.Of(location=edited.id))
+                await lot_store.resettle(session, lot_store.Of(locations=[edited.id]))
             await note(session, write.key, "updated", _named(location), location, edited)
             return edited, [announce.location_changed(edited)]
 

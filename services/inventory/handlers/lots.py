@@ -10,7 +10,7 @@ from typing import Any
 from services.inventory.domain import catalog_codes as codes
 from services.inventory.domain import lots as domain
 from services.inventory.domain import stock_errors
-from services.inventory.handlers import catalog, known_lots
+from services.inventory.handlers import catalog, known_lots, settling_lots
 from services.inventory.mapping import lots as mapping
 from services.inventory.mapping import stock as stock_mapping
 from services.inventory.store import catalog as common
@@ -35,7 +35,7 @@ class Lots:
             made = await known_lots.make(session, sku, draft)
             if made is None:
                 raise errors.AlreadyExists("code", f"the SKU has a lot {draft.code}")
-            await catalog.note(session, key, "created", _named(made), None, made)
+            await catalog.note(session, key, "created", _named(made), None, made, but={"settled"})
             return mapping.lot_to_proto(made)
 
         return await idempotency.run(self._db, key, lots_pb2.Lot, effect)
@@ -84,19 +84,19 @@ class Lots:
         )
 
     async def _change(self, key: idempotency.Key, action: str, lot_id: uuid.UUID, change: Change) -> lots_pb2.Lot:
-        """Under the locks of all lanes of the tenant: what they decide meanwhile is decided by what the lot is then."""
+        """Keeps a lot's next version, and answers when its units are as it says everywhere; a repeat sees to it too."""
 
         async def effect(session: database.WriteSession) -> lots_pb2.Lot:
-            await store.lock_heads(session)
             lot = await _found(session, lot_id, lock=True)
             changed = change(lot, await common.now(session))
             if changed is not lot:
                 await store.update(session, changed)
-                await store.resettle(session, store.Of(codes.sku_key(changed.sku), changed.code))
-                await catalog.note(session, key, action, _named(lot), lot, changed)
+                await catalog.note(session, key, action, _named(lot), lot, changed, but={"settled"})
             return mapping.lot_to_proto(changed)
 
-        return await idempotency.run(self._db, key, lots_pb2.Lot, effect)
+        answer = await idempotency.run(self._db, key, lots_pb2.Lot, effect)
+        await settling_lots.settle(self._db, key.tenant, lot_id)
+        return answer
 
     # --- where units are, and went ---
 

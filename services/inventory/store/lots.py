@@ -25,7 +25,7 @@ from services.kit import database
 LOT, VARIANT, HEAD = tables.lot, tables.variant, stock.stock_head.c
 _FIELDS = (
     "id", "code", "expires_on", "best_before_on", "produced_on", "recalled_at", "recall_reason", "version", "created_at",
-    "updated_at",
+    "updated_at", "settled",
 )  # fmt: skip
 
 
@@ -120,11 +120,11 @@ def _lot(row: Any) -> domain.Lot | None:
 
 
 class Of(NamedTuple):
-    """Which units: of a lot (with its folded SKU), of a folded SKU, or at a location."""
+    """Which units: of a lot (with its folded SKU), of a folded SKU, or at some locations."""
 
     sku_key: str | None = None
     code: str | None = None
-    location: uuid.UUID | None = None
+    locations: Sequence[uuid.UUID] | None = None
 
 
 SOLD_UNTIL = sa.text("""
@@ -135,7 +135,7 @@ JOIN variant v ON v.tenant_id = s.tenant_id AND v.sku_key = s.sku_key
 JOIN location p ON p.tenant_id = s.tenant_id AND p.id = s.location_id
 WHERE (CAST(:sku_key AS text) IS NULL OR s.sku_key = CAST(:sku_key AS text))
   AND (CAST(:code AS text) IS NULL OR s.lot = CAST(:code AS text))
-  AND (CAST(:location AS uuid) IS NULL OR s.location_id = CAST(:location AS uuid))
+  AND (CAST(:locations AS uuid[]) IS NULL OR s.location_id = ANY (CAST(:locations AS uuid[])))
 """)
 RESETTLE = sa.text("""
 UPDATE stock_lot s SET sell_until = u.sell_until, recalled_at = u.recalled_at
@@ -151,6 +151,29 @@ async def lock_heads(session: database.WriteSession, location: uuid.UUID | None 
     if location is not None:
         statement = statement.where(HEAD.location_id == location)
     (await session.execute(statement)).all()
+
+
+async def lock_more_heads(session: database.WriteSession, after: uuid.UUID, limit: int) -> list[uuid.UUID]:
+    """The same for some locations of the tenant, in the order of locks, behind one of them."""
+    statement = sa.select(HEAD.location_id).where(HEAD.location_id > after).order_by(HEAD.location_id).limit(limit)
+    return list((await session.execute(statement.with_for_update())).scalars())
+
+
+async def note_settled(session: database.WriteSession, lot: domain.Lot) -> None:
+    """Notes that the units of a lot are as it says everywhere, if it is still this version of it."""
+    same = sa.and_(LOT.c.id == lot.id, LOT.c.version == lot.version)
+    await session.execute(sa.update(LOT).where(same).values(settled=True))
+
+
+UNSETTLED = sa.text("""
+SELECT tenant_id, id FROM lot WHERE NOT settled AND updated_at < clock_timestamp() - CAST(:age AS interval)
+ORDER BY updated_at LIMIT :limit
+""")
+
+
+async def unsettled(session: database.WorkerSession, age_seconds: float, limit: int) -> Sequence[Any]:
+    """Lots of all tenants whose change is so old and not everywhere yet: tenant_id, id."""
+    return (await session.execute(UNSETTLED, {"age": f"{age_seconds} s", "limit": limit})).all()
 
 
 async def resettle(session: database.WriteSession, of: Of) -> None:

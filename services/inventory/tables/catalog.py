@@ -80,6 +80,7 @@ lot = sa.Table(
     sa.Column("version", sa.BigInteger),
     _at("created_at"),
     _at("updated_at"),
+    sa.Column("settled", sa.Boolean),
 )
 
 barcode = sa.Table(

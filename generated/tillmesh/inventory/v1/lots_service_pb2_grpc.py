@@ -121,7 +121,7 @@ class LotsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLot(self, request, context):
-        """Corrects the dates of a lot, everywhere at once: its units that have no time left become EXPIRED within a second. Units
+        """Corrects the dates of a lot, everywhere when it answers: its units that have no time left become EXPIRED within a second. Units
         that are EXPIRED stay so when it gets more time, until they are moved (MoveStock). VERSION_MISMATCH; NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -145,7 +145,8 @@ class LotsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecallLot(self, request, context):
-        """Recalls a lot: from this answer on none of it is available anywhere. Free units become QUALITY_CONTROL within a second, those
+        """Recalls a lot: from this answer on none of it is available anywhere; until then at some locations, a call that fails is
+        brought to its end within seconds. Free units become QUALITY_CONTROL within a second, those
         that are reserved or allocated when they are given back. Sales of it still are recorded, with an exception. Repeated on
         a recalled lot it changes nothing. NOT_FOUND; VERSION_MISMATCH.
         """

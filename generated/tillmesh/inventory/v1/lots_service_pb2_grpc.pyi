@@ -46,7 +46,7 @@ class LotsServiceStub:
     ListLots: _grpc.UnaryUnaryMultiCallable[_lots_service_pb2.ListLotsRequest, _lots_service_pb2.ListLotsResponse]
     """Lists the lots of a SKU, newest first. SKU_NOT_FOUND."""
     UpdateLot: _grpc.UnaryUnaryMultiCallable[_lots_service_pb2.UpdateLotRequest, _lots_pb2.Lot]
-    """Corrects the dates of a lot, everywhere at once: its units that have no time left become EXPIRED within a second. Units
+    """Corrects the dates of a lot, everywhere when it answers: its units that have no time left become EXPIRED within a second. Units
     that are EXPIRED stay so when it gets more time, until they are moved (MoveStock). VERSION_MISMATCH; NOT_FOUND.
     """
     ListStockLots: _grpc.UnaryUnaryMultiCallable[_lots_service_pb2.ListStockLotsRequest, _lots_service_pb2.ListStockLotsResponse]
@@ -58,7 +58,8 @@ class LotsServiceStub:
     as it is. QUANTITY_BELOW_ZERO when fewer units of the first one are free; SKU_NOT_FOUND; NOT_FOUND (location, lot).
     """
     RecallLot: _grpc.UnaryUnaryMultiCallable[_lots_service_pb2.RecallLotRequest, _lots_pb2.Lot]
-    """Recalls a lot: from this answer on none of it is available anywhere. Free units become QUALITY_CONTROL within a second, those
+    """Recalls a lot: from this answer on none of it is available anywhere; until then at some locations, a call that fails is
+    brought to its end within seconds. Free units become QUALITY_CONTROL within a second, those
     that are reserved or allocated when they are given back. Sales of it still are recorded, with an exception. Repeated on
     a recalled lot it changes nothing. NOT_FOUND; VERSION_MISMATCH.
     """
@@ -87,7 +88,7 @@ class LotsServiceAsyncStub(LotsServiceStub):
     ListLots: _aio.UnaryUnaryMultiCallable[_lots_service_pb2.ListLotsRequest, _lots_service_pb2.ListLotsResponse]  # type: ignore[assignment]
     """Lists the lots of a SKU, newest first. SKU_NOT_FOUND."""
     UpdateLot: _aio.UnaryUnaryMultiCallable[_lots_service_pb2.UpdateLotRequest, _lots_pb2.Lot]  # type: ignore[assignment]
-    """Corrects the dates of a lot, everywhere at once: its units that have no time left become EXPIRED within a second. Units
+    """Corrects the dates of a lot, everywhere when it answers: its units that have no time left become EXPIRED within a second. Units
     that are EXPIRED stay so when it gets more time, until they are moved (MoveStock). VERSION_MISMATCH; NOT_FOUND.
     """
     ListStockLots: _aio.UnaryUnaryMultiCallable[_lots_service_pb2.ListStockLotsRequest, _lots_service_pb2.ListStockLotsResponse]  # type: ignore[assignment]
@@ -99,7 +100,8 @@ class LotsServiceAsyncStub(LotsServiceStub):
     as it is. QUANTITY_BELOW_ZERO when fewer units of the first one are free; SKU_NOT_FOUND; NOT_FOUND (location, lot).
     """
     RecallLot: _aio.UnaryUnaryMultiCallable[_lots_service_pb2.RecallLotRequest, _lots_pb2.Lot]  # type: ignore[assignment]
-    """Recalls a lot: from this answer on none of it is available anywhere. Free units become QUALITY_CONTROL within a second, those
+    """Recalls a lot: from this answer on none of it is available anywhere; until then at some locations, a call that fails is
+    brought to its end within seconds. Free units become QUALITY_CONTROL within a second, those
     that are reserved or allocated when they are given back. Sales of it still are recorded, with an exception. Repeated on
     a recalled lot it changes nothing. NOT_FOUND; VERSION_MISMATCH.
     """
@@ -149,7 +151,7 @@ class LotsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lots_service_pb2.UpdateLotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lots_pb2.Lot, _abc.Awaitable[_lots_pb2.Lot]]:
-        """Corrects the dates of a lot, everywhere at once: its units that have no time left become EXPIRED within a second. Units
+        """Corrects the dates of a lot, everywhere when it answers: its units that have no time left become EXPIRED within a second. Units
         that are EXPIRED stay so when it gets more time, until they are moved (MoveStock). VERSION_MISMATCH; NOT_FOUND.
         """
 
@@ -179,7 +181,8 @@ class LotsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lots_service_pb2.RecallLotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lots_pb2.Lot, _abc.Awaitable[_lots_pb2.Lot]]:
-        """Recalls a lot: from this answer on none of it is available anywhere. Free units become QUALITY_CONTROL within a second, those
+        """Recalls a lot: from this answer on none of it is available anywhere; until then at some locations, a call that fails is
+        brought to its end within seconds. Free units become QUALITY_CONTROL within a second, those
         that are reserved or allocated when they are given back. Sales of it still are recorded, with an exception. Repeated on
         a recalled lot it changes nothing. NOT_FOUND; VERSION_MISMATCH.
         """

@@ -87,8 +87,8 @@ class Shelf:
         request.update_mask.paths.extend(dates)
         return await self.lots.UpdateLot(request, None)  # type: ignore[arg-type]
 
-    async def recall(self, lot: lots_pb2.Lot, reason: str = "glass") -> lots_pb2.Lot:
-        request = pb.RecallLotRequest(lot_id=lot.id, reason=reason, request_id=uuid.uuid4().hex)
+    async def recall(self, lot: lots_pb2.Lot, reason: str = "glass", request_id: str = "") -> lots_pb2.Lot:
+        request = pb.RecallLotRequest(lot_id=lot.id, reason=reason, request_id=request_id or uuid.uuid4().hex)
         return await self.lots.RecallLot(request, None)  # type: ignore[arg-type]
 
     async def on_hand(self, location_id: str) -> dict[str, dict[str, int]]:
