@@ -61,7 +61,7 @@ class Orders:
         self._recipients = known
 
     async def record_sale(self, command: RecordSale) -> domain.Shown:
-        """Records a sale, or finds it recorded. What may be refused: domain.sale.book, SaleIdReused, NotFound."""
+        """Records a sale, or finds it recorded. What may be refused: domain.booking.book, SaleIdReused, NotFound."""
         key, sale = command.key, command.sale
         codes = [line.code for line in sale.lines]
         known = await self._catalogue.resolve(key.tenant, key.location, key.location_id, codes)

@@ -16,6 +16,7 @@ import psycopg
 
 from services.kit import database, errors, idempotency, ids, lanes, pipeline
 from services.orders import events
+from services.orders.domain import booking
 from services.orders.domain import sale as domain
 from services.orders.store import lane as store
 
@@ -180,7 +181,7 @@ class _Batch:
 
     def _record(self, key: Key, command: RecordSale) -> domain.Order:
         place = self.places.get(key) or _Place(self._loaded.heads[key.location])
-        order = domain.book(
+        order = booking.book(
             command.sale,
             command.items,
             command.store,

@@ -1,7 +1,7 @@
 """A sale: what a till says of it, and the order that becomes of it. Amounts are counts of the currency's smallest unit.
 
-Values in, values out: items and the location come from a catalogue, time and ids from the caller. What is made for
-every sale is not frozen, because frozen dataclasses take three times as long to make; nothing changes it all the same.
+Values only; booking.py makes the one of the other. What is made for every sale is not frozen, because frozen
+dataclasses take three times as long to make; nothing changes it all the same.
 """
 
 from __future__ import annotations
@@ -9,22 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.kit import errors
-from services.orders.domain import business_day
 
 if TYPE_CHECKING:
     from services.orders.domain import placed_order  # which knows the machines, and those our states
 
 AMOUNT_MAX = 10**15  # of Money, in the contract
-COMPONENTS_MAX = 2_000
-"""Of a sale, over all its lines: what it does to the stock has to fit in an event."""
 Components = tuple[tuple[str, int], ...]
 """(SKU, units of it in one unit) of a bundle; empty for a plain SKU."""
-CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
 class LineKind(enum.IntEnum):
@@ -300,130 +296,3 @@ class Totals:
     tax: int
     discount: int
     total: int
-
-
-def totals(lines: Sequence[OrderLine], *, tax_inclusive: bool) -> Totals:
-    """Sums lines. InvalidRequest when a sum is more than Money holds."""
-    net = sum([line.net_amount for line in lines])
-    tax = sum([line.tax_amount for line in lines])
-    discount = sum([line.discount_amount for line in lines])
-    total = net if tax_inclusive else net + tax
-    if max(abs(net), abs(tax), abs(total), discount) > AMOUNT_MAX:
-        raise errors.InvalidRequest(f"the sums of a sale are at most {AMOUNT_MAX}")
-    return Totals(net, tax, discount, total)
-
-
-def book(
-    sale: Sale,
-    items: Mapping[str, Item | Misread | None],
-    store: Store,
-    *,
-    seq: int,
-    order_id: uuid.UUID,
-    line_ids: Sequence[uuid.UUID],
-    at: dt.datetime,
-) -> Order:
-    """The order that a sale becomes at the position seq, recorded at `at`. items maps codes; what it lacks is unknown.
-
-    LocationNotCapable, CurrencyMismatch, SaleUnbalanced, InvalidRequest.
-    """
-    if not store.sells:
-        raise LocationNotCapable
-    currency = store.currency_code
-    for code in (sale.currency_code, *[tender.currency_code for tender in sale.tenders]):
-        if code and code != currency:
-            raise CurrencyMismatch(currency)
-    _check_codes(sale.lines, items)
-    numbered = enumerate(zip(sale.lines, line_ids, strict=True), start=1)
-    lines = [_line(line, number, line_id, items.get(line.code)) for number, (line, line_id) in numbered]
-    if sum([len(line.components) for line in lines]) > COMPONENTS_MAX:
-        raise errors.InvalidRequest(f"the bundles of a sale come to at most {COMPONENTS_MAX} components")
-    sums = totals(lines, tax_inclusive=sale.tax_inclusive)
-    occurred_at = sale.occurred_at or at
-    try:
-        business_date, business_hour = business_day.of(occurred_at, store.timezone, store.cutoff_minutes)
-    except OverflowError:
-        raise errors.InvalidRequest("occurred_at is out of range") from None
-    return Order(
-        id=order_id,
-        seq=seq,
-        channel=Channel.POS,
-        state=OrderState.COMPLETED,
-        location_id=sale.location_id,
-        terminal_id=sale.terminal_id,
-        client_sale_id=sale.client_sale_id,
-        currency_code=currency,
-        tax_inclusive=sale.tax_inclusive,
-        lines=lines,
-        tenders=_settle(sale.tenders, sums.total, currency),
-        net_total=sums.net,
-        tax_total=sums.tax,
-        discount_total=sums.discount,
-        total=sums.total,
-        customer_id=sale.customer_id,
-        campaign_id=sale.campaign_id,
-        reservation_id=sale.reservation_id,
-        business_date=business_date,
-        business_hour=business_hour,
-        occurred_at=occurred_at,
-        recorded_at=at,
-        clock_skewed=occurred_at > at + CLOCK_SKEW,
-        actor=sale.actor,
-    )
-
-
-def _check_codes(lines: Sequence[SaleLine], items: Mapping[str, Item | Misread | None]) -> None:
-    """InvalidRequest for items that were scanned badly, and lots that are not what was scanned."""
-    wrong = []
-    for n, line in enumerate(lines):
-        item = items.get(line.code) if line.kind is LineKind.ITEM else None
-        if isinstance(item, Misread):
-            wrong.append(errors.FieldViolation(f"lines[{n}].code", f"is no code that can be read: {item.problem}"))
-        elif item is not None and item.scanned is not None and line.lot not in ("", item.scanned.lot):
-            wrong.append(errors.FieldViolation(f"lines[{n}].lot", f"is not what was scanned, {item.scanned.lot}"))
-    if wrong:
-        raise errors.InvalidRequest(violations=wrong)
-
-
-def _line(line: SaleLine, number: int, line_id: uuid.UUID, found: Item | Misread | None) -> OrderLine:
-    item = None if isinstance(found, Misread) else found
-    scanned = item.scanned if item is not None else None
-    return OrderLine(
-        id=line_id,
-        number=number,
-        kind=line.kind,
-        sku=item.sku if item else line.code,
-        quantity=line.quantity,
-        unit_price=line.unit_price,
-        net_amount=line.net_amount,
-        taxes=line.taxes,
-        discounts=line.discounts,
-        tax_amount=sum([tax.amount for tax in line.taxes]) if line.taxes else 0,
-        discount_amount=sum([discount.amount for discount in line.discounts]) if line.discounts else 0,
-        name=_name(line, item),
-        category=item.category if item else "",
-        product_id=item.product_id if item else None,
-        price_id=item.price_id if item else "",
-        # An adjustment moves no stock: what its code stands for is nobody's exception.
-        unresolved=item is None and line.kind is LineKind.ITEM,
-        components=item.components if item and line.kind is LineKind.ITEM else (),
-        lot=line.lot or (scanned.lot if scanned is not None else ""),
-        scanned=scanned,
-    )
-
-
-def _name(line: SaleLine, item: Item | None) -> str:
-    """An item is called as in the catalogue, an adjustment as on the receipt."""
-    if item is None:
-        return line.name
-    return item.name if line.kind is LineKind.ITEM else line.name or item.name
-
-
-def _settle(tenders: tuple[Tender, ...], due: int, currency: str) -> tuple[Tender, ...]:
-    """The tenders of a sale; none given: cash."""
-    if not tenders:
-        return (Tender(TenderType.CASH, due, currency, ""),)
-    tendered = sum([tender.amount for tender in tenders])
-    if tendered != due:
-        raise SaleUnbalanced(due, tendered)
-    return tenders

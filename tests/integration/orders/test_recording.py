@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from services.kit import database, errors, events, idempotency, ids, lanes, pipeline, status
 from services.orders import lane
+from services.orders.domain import business_day
 from services.orders.domain import sale as domain
 from services.orders.mapping import messages
 from services.orders.store import lane as store
@@ -324,7 +325,7 @@ async def test_a_sale_without_a_time_happened_when_it_was_recorded(world: World,
 
     assert isinstance(order, domain.Order)
     assert order.occurred_at == order.recorded_at
-    assert order.business_date == order.recorded_at.astimezone(domain.business_day.zone("Europe/Vienna")).date()
+    assert order.business_date == order.recorded_at.astimezone(business_day.zone("Europe/Vienna")).date()
     assert not order.clock_skewed
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kit import errors
+from services.orders.domain import booking, summary
 from services.orders.domain import sale as domain
-from services.orders.domain import summary
 from tests.integration.orders.world import LIPSTICK, NOON, VIENNA, line, sale
 from tillmesh.orders.v1 import orders_pb2
 from tillmesh.orders.v1 import orders_service_pb2 as pb
@@ -35,7 +35,7 @@ ADJUSTMENTS = st.builds(lambda net: line("", 0, net, kind=domain.LineKind.ADJUST
 
 def book(of: domain.Sale, *, at: dt.datetime = NOON, store: domain.Store = VIENNA) -> domain.Order:
     numbers = [uuid.UUID(int=n) for n in range(len(of.lines))]
-    return domain.book(of, {"LIP-1": LIPSTICK}, store, seq=1, order_id=uuid.UUID(int=9), line_ids=numbers, at=at)
+    return booking.book(of, {"LIP-1": LIPSTICK}, store, seq=1, order_id=uuid.UUID(int=9), line_ids=numbers, at=at)
 
 
 @given(lines=st.lists(ITEMS | ADJUSTMENTS, min_size=1, max_size=20), inclusive=st.booleans())
@@ -163,7 +163,7 @@ def test_bundles_of_a_sale_come_to_at_most_2_000_components() -> None:
     def booked(count: int) -> domain.Order:
         of = sale(SHOP, "s", *[line("box")] * count)
         numbers = [uuid.UUID(int=n) for n in range(count)]
-        return domain.book(of, {"box": box}, VIENNA, seq=1, order_id=SHOP, line_ids=numbers, at=NOON)
+        return booking.book(of, {"box": box}, VIENNA, seq=1, order_id=SHOP, line_ids=numbers, at=NOON)
 
     assert len(booked(20).lines) == 20
     with pytest.raises(errors.InvalidRequest):
@@ -177,7 +177,7 @@ def scanned(*lines: domain.SaleLine) -> domain.Order:
     items = {"milk": MILK, "bad": domain.Misread("(17) has six digits")}
     numbers = [uuid.UUID(int=n) for n in range(len(lines))]
     of = sale(SHOP, "s", *lines)
-    return domain.book(of, items, VIENNA, seq=1, order_id=uuid.UUID(int=9), line_ids=numbers, at=NOON)
+    return booking.book(of, items, VIENNA, seq=1, order_id=uuid.UUID(int=9), line_ids=numbers, at=NOON)
 
 
 def test_a_scanned_code_names_the_lot_that_the_line_keeps() -> None:
