@@ -18,6 +18,7 @@ from tests.prove.history import History
 
 CATCH_UP_SECONDS: Final = 300.0
 LOOK_SECONDS: Final = 0.25
+GREETING_SECONDS: Final = 2.0
 HOLDER: Final = "somebody who publishes nothing"
 #: Fenced, as a relay takes a shard whose lease has run out: what the others have in flight they can't mark any more.
 _TAKE: Final = """
@@ -40,7 +41,6 @@ class Outage:
         """begins: by the monotonic clock. Ends when all that waited is published and applied, or nobody believes in it."""
         await asyncio.sleep(max(0.0, begins - time.monotonic()))
         self._striking.spared.add("nats")
-        await asyncio.to_thread(self._stack.wait_ready)
         told: dict[str, Any] = {"stopped_at": time.time()}
         self._history.outage = told
         say(f"the relays stand still for {seconds:g} s")
@@ -51,8 +51,8 @@ class Outage:
         await asyncio.sleep(seconds / 2)
         told["nats_gone_at"] = time.time()
         await self._without_nats(seconds / 2)
-        told["waited"] = await asyncio.to_thread(books.unpublished, self._stack)
         told["resumed_at"] = time.time()
+        told["waited"] = await self._waiting(told["resumed_at"])
         for service in books.SERVICES:
             await self._asked(service, _GIVE, HOLDER)
         told |= await self._caught_up(told["resumed_at"])
@@ -69,7 +69,21 @@ class Outage:
             await asyncio.sleep(seconds)
         finally:
             away.rename(self._nats)
-        await asyncio.to_thread(self._stack.wait_ready)
+        until = time.monotonic() + CATCH_UP_SECONDS
+        while not await self._nats_answers() and time.monotonic() < until:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _nats_answers(self) -> bool:
+        host, _, port = self._stack.endpoints["nats"].removeprefix("nats://").rpartition(":")
+        try:
+            async with asyncio.timeout(GREETING_SECONDS):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                try:
+                    return await reader.readexactly(5) == b"INFO "
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            return False
 
     async def _asked(self, service: str, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Again until it is answered: PostgreSQL may be away for a moment."""
@@ -88,14 +102,17 @@ class Outage:
                     raise
                 await asyncio.sleep(LOOK_SECONDS)
 
+    async def _waiting(self, until: float) -> dict[str, int]:
+        """Events from before a time that aren't published, by service."""
+        return {service: (await self._asked(service, _WAITING, until))[0]["waiting"] for service in books.SERVICES}
+
     async def _caught_up(self, resumed_at: float) -> dict[str, float]:
         """Seconds until what had waited was published, and until its consumers had applied it."""
         heads = {(row["tenant_id"], row["key"]): row["seq"] for row in await self._asked("orders", _HEADS)}
         until = time.monotonic() + CATCH_UP_SECONDS
         found: dict[str, float] = {}
         while len(found) < 2 and time.monotonic() < until:
-            waiting = [(await self._asked(service, _WAITING, resumed_at))[0]["waiting"] for service in books.SERVICES]
-            if not any(waiting):
+            if not any((await self._waiting(resumed_at)).values()):
                 found.setdefault("published_after", time.time() - resumed_at)
             cursors = await self._asked("inventory", _CURSORS)
             if all(row["seq"] >= heads.get((row["tenant_id"], row["key"]), 0) for row in cursors):

@@ -25,6 +25,7 @@ def show(console: rich.console.Console, history: History, checks: Sequence[Check
         f"The longest outage that a caller saw: {slowest.seconds:.1f} s ({slowest.kind} {slowest.key}, then "
         f"{slowest.outcome}). Tills came back {breaks(history)} times."
     )
+    console.print(rushes(history))
     for check in checks:
         for told in check.violations[:STORIES_MAX]:
             console.print(f"\n[red]broken: {check.name}[/red]")
@@ -36,6 +37,12 @@ def show(console: rich.console.Console, history: History, checks: Sequence[Check
 def breaks(history: History) -> int:
     """How often a stream ended and was taken up again."""
     return sum(event["kind"] == "broken" for stream in history.streams for event in stream.events)
+
+
+def rushes(history: History) -> str:
+    """How the rushes ended, in a sentence."""
+    sold_out = sum(rush["sold_out"] for rush in history.rushes)
+    return f"{len(history.rushes)} rushes, {sold_out} of them until nothing was left."
 
 
 def outcomes(history: History) -> dict[str, Counter[str]]:
@@ -82,6 +89,8 @@ def write(path: Path, history: History, checks: Sequence[Check]) -> None:
         "kills": kills(history),
         "outage_seconds_max": round(max(call.seconds for call in history.calls), 3),
         "stream_breaks": breaks(history),
+        "rushes": history.rushes,
+        "outage": history.outage,
     }
     rows = [{"name": c.name, "looked_at": c.looked_at, "violations": c.violations} for c in checks]
     path.write_text("".join(json.dumps(row) + "\n" for row in (run, *rows)))
