@@ -224,12 +224,16 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is left to pay of an order, in its currency. busy: somebody is at it, e.g. cancels it."""
+    """What is left to pay of an order, in its currency. busy: somebody is at it, e.g. cancels it.
+
+    untaken: what of its total is neither taken nor being taken; it may be set aside, and more than it costs may be.
+    """
 
     state: sale.OrderState
     currency_code: str
     left: int
     busy: bool = False
+    untaken: int = 0
 
     def take(self, amount: int, currency_code: str) -> None:
         """Refuses a payment that the order can't take. NotPayable, InProgress, CurrencyMismatch, AmountExceeded."""
@@ -241,6 +245,13 @@ class Due:
             raise CurrencyMismatch(self.currency_code)
         if amount > self.left:
             raise AmountExceeded(max(0, self.left))
+
+    def collect(self, amount: int) -> None:
+        """Refuses to take what the order doesn't cost, whatever is set aside for it. InProgress, AmountExceeded."""
+        if self.busy:
+            raise InProgress
+        if amount > self.untaken:
+            raise AmountExceeded(max(0, self.untaken))
 
 
 def begin(payment: Payment, operation: Operation) -> Payment:

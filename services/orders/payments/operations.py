@@ -34,7 +34,7 @@ FIRST_LOOK_SECONDS: Final = 3.0
 Heard = Callable[[str, str], None]
 """Called after a commit with (tenant TypeID, key of an event)."""
 Guard = Callable[[database.WriteSession], Awaitable[None]]
-"""Refuses a new payment, in the transaction that makes it; a repeat isn't asked about again."""
+"""Refuses a new payment, or a movement, in the transaction that begins it; a repeat isn't asked about again."""
 Work = Callable[[units.Unit], Awaitable[T]]
 
 
@@ -94,11 +94,12 @@ class Operations:
         final: bool = False,
         actor: str = "",
         source: audit.Source | None = None,
+        guard: Guard | None = None,
     ) -> port.Movement:
-        """See port.Payments."""
+        """See port.Payments. guard: see Guard; it is asked before the payment is locked."""
         wanted = drafts.operation(payment_id, domain.Kind.CAPTURE, key, amount or 0, actor)
         wanted = dataclasses.replace(wanted, final=final)
-        return await self._move(tenant, wanted, source, everything=amount is None)
+        return await self._move(tenant, wanted, source, everything=amount is None, guard=guard)
 
     async def void(
         self, tenant: str, payment_id: uuid.UUID, key: str, *, actor: str = "", source: audit.Source | None = None
@@ -219,10 +220,18 @@ class Operations:
         return await unit.settle(payment, operation, outcome)
 
     async def _move(
-        self, tenant: str, wanted: domain.Operation, source: audit.Source | None, *, everything: bool = False
+        self,
+        tenant: str,
+        wanted: domain.Operation,
+        source: audit.Source | None,
+        *,
+        everything: bool = False,
+        guard: Guard | None = None,
     ) -> port.Movement:
         def begin(*, shared: bool) -> Work[units.Begun]:
             async def work(unit: units.Unit) -> units.Begun:
+                if guard is not None and await store.by_key(unit.session, wanted.kind, wanted.key) is None:
+                    await guard(unit.session)
                 payment = await units.found(unit.session, wanted.payment_id, lock=True)
                 if shared and payment.provider in domain.OWN_BOOKS:
                     raise _OwnBooks
@@ -230,6 +239,8 @@ class Operations:
 
             return work
 
+        if guard is not None:  # it locks the order, besides
+            return await self._end(tenant, await self._apart(tenant, begin(shared=False), source), source)
         try:
             begun = await self._together(tenant, wanted.payment_id, begin(shared=True), source)
         except _OwnBooks:

@@ -231,12 +231,15 @@ async def lock_due(session: database.WriteSession, order_id: uuid.UUID) -> domai
         return None
     stands = sa.case((p.state == int(domain.State.PENDING), p.amount), else_=p.authorised - p.voided - p.refunded)
     paid = await _sum(session, stands, p.order_id == order_id)
+    taken = await _sum(session, p.captured + p.capturing - p.refunded, p.order_id == order_id)
     if row.channel == int(sale.Channel.POS):
         at = sa.and_(t.location_id == row.location_id, t.business_date == row.business_date, t.order_id == order_id)
-        paid += await _sum(session, t.amount, at)
+        at_till = await _sum(session, t.amount, at)
+        paid, taken = paid + at_till, taken + at_till
     live = sa.select(order_saga.c.id).where(order_saga.c.order_id == order_id, order_saga.c.finished_at.is_(None))
     busy = (await session.execute(live.limit(1))).one_or_none() is not None
-    return domain.Due(sale.OrderState(row.state), row.currency_code, row.total - paid, busy)
+    state = sale.OrderState(row.state)
+    return domain.Due(state, row.currency_code, row.total - paid, busy, row.total - taken)
 
 
 async def _sum(session: Session, amount: sa.ColumnElement[int], where: sa.ColumnElement[bool]) -> int:

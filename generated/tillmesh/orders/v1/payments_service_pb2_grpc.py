@@ -198,7 +198,8 @@ class PaymentsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CapturePayment(self, request, context):
-        """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less; ILLEGAL_TRANSITION (409) when nothing is;
+        """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less, or when the order costs less, as after an
+        edit: then name the amount, and final. ILLEGAL_TRANSITION (409) when nothing is set aside;
         PAYMENT_IN_PROGRESS (409) while another operation decides. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

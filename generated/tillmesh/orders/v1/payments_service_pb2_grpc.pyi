@@ -57,7 +57,8 @@ class PaymentsServiceStub:
     CreatePayment.
     """
     CapturePayment: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.CapturePaymentRequest, _payments_pb2.Payment]
-    """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less; ILLEGAL_TRANSITION (409) when nothing is;
+    """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less, or when the order costs less, as after an
+    edit: then name the amount, and final. ILLEGAL_TRANSITION (409) when nothing is set aside;
     PAYMENT_IN_PROGRESS (409) while another operation decides. NOT_FOUND.
     """
     VoidPayment: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.VoidPaymentRequest, _payments_pb2.Payment]
@@ -135,7 +136,8 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     CreatePayment.
     """
     CapturePayment: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.CapturePaymentRequest, _payments_pb2.Payment]  # type: ignore[assignment]
-    """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less; ILLEGAL_TRANSITION (409) when nothing is;
+    """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less, or when the order costs less, as after an
+    edit: then name the amount, and final. ILLEGAL_TRANSITION (409) when nothing is set aside;
     PAYMENT_IN_PROGRESS (409) while another operation decides. NOT_FOUND.
     """
     VoidPayment: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.VoidPaymentRequest, _payments_pb2.Payment]  # type: ignore[assignment]
@@ -240,7 +242,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payments_service_pb2.CapturePaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.Payment, _abc.Awaitable[_payments_pb2.Payment]]:
-        """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less; ILLEGAL_TRANSITION (409) when nothing is;
+        """Takes of what is set aside. PAYMENT_AMOUNT_EXCEEDED (409) when that is less, or when the order costs less, as after an
+        edit: then name the amount, and final. ILLEGAL_TRANSITION (409) when nothing is set aside;
         PAYMENT_IN_PROGRESS (409) while another operation decides. NOT_FOUND.
         """
 

@@ -117,11 +117,12 @@ class Paying:
     async def capture(
         self, caller: Caller, payment_id: uuid.UUID, amount: Amount | None, key: str, *, final: bool
     ) -> Shown:
-        """Takes an amount; None: all that is left."""
-        await self._mine(caller, payment_id, amount)
+        """Takes an amount; None: all that is left. Never more than the order costs, which may be less by now."""
+        payment = await self._mine(caller, payment_id, amount)
         asked = None if amount is None else amount.minor_units
+        guard = _cost(payment.order_id, payment.capturable if asked is None else asked)
         moved = await self._operations.capture(
-            caller.tenant, payment_id, asked, key, final=final, actor=caller.who, source=caller.source
+            caller.tenant, payment_id, asked, key, final=final, actor=caller.who, source=caller.source, guard=guard
         )
         return await self._answer(caller, moved)
 
@@ -139,12 +140,13 @@ class Paying:
         )
         return await self._answer(caller, moved)
 
-    async def _mine(self, caller: Caller, payment_id: uuid.UUID, amount: Amount | None = None) -> None:
+    async def _mine(self, caller: Caller, payment_id: uuid.UUID, amount: Amount | None = None) -> domain.Payment:
         async with self._db.read(caller.tenant) as session:
             payment = await load(session, payment_id)
         caller.require(payment.location_id)
         if amount is not None and amount.currency_code != payment.currency_code:
             raise domain.CurrencyMismatch(payment.currency_code)
+        return payment
 
     async def _answer(self, caller: Caller, moved: port.Movement) -> Shown:
         """How the payment stands. Declined when this call's operation was refused."""
@@ -207,5 +209,16 @@ def _owed(order_id: uuid.UUID, tender: port.Tender) -> operations.Guard:
         if due is None:
             raise errors.NotFound("order")
         due.take(tender.amount, tender.currency_code)
+
+    return guard
+
+
+def _cost(order_id: uuid.UUID, amount: int) -> operations.Guard:
+    """Refuses to take more than an order costs, of which an edit may have left more set aside: domain.Due.collect."""
+
+    async def guard(session: database.WriteSession) -> None:
+        due = await store.lock_due(session, order_id)
+        if due is not None:
+            due.collect(amount)
 
     return guard

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from services.kit import errors, ids
+from services.kit import audit, errors, ids
 from services.orders.domain import money, placed_order, placement, sale
 from services.orders.domain import payments as paying
 from services.orders.mapping import messages
+from services.orders.payments.handlers import paying as handlers
 from tests.integration.orders.placing.shop import LATE, PRICE, Shop, command, edit
 from tests.integration.orders.placing.test_placing import stocked
 from tillmesh.orders.v1 import orders_events_pb2, orders_pb2
@@ -54,6 +55,15 @@ async def last_event(shop: Shop) -> Any:
     )[0]
     kind = getattr(orders_events_pb2, row.type.rpartition(".")[2])
     return row, kind.FromString(row.data)
+
+
+async def capture(shop: Shop, authorised: int, amount: int | None) -> None:
+    """Takes some of the payment of which so much was set aside, as staff do; the rest is released."""
+    [row] = await shop.rows("SELECT id FROM payment WHERE authorised = :authorised", authorised=authorised)
+    caller = handlers.Caller(shop.caller(), shop.tenant.uuid, "web", audit.Source(actor="web", method=""))
+    asked = None if amount is None else handlers.Amount("EUR", amount)
+    takes = handlers.Paying(shop.db, shop.moves, None)  # type: ignore[arg-type]  # no catalogue: nothing is created
+    await takes.capture(caller, row.id, asked, uuid.uuid4().hex, final=True)
 
 
 # --- cancelled in part ---
@@ -157,9 +167,15 @@ async def test_money_that_is_only_set_aside_is_released_as_far_as_it_can_be(shop
     left = await shop.cancel_units(left, {1: 1})  # of one authorisation nothing can be released: less is captured
     assert sorted(shop.books()) == [(0, 0, 0), (2 * PRICE, 0, 0)]
     assert (payment_state(left), left.total) == ("AUTHORIZED", PRICE)
+    for amount in (None, PRICE + 1):
+        with pytest.raises(paying.AmountExceeded) as left_to_take:
+            await capture(shop, 2 * PRICE, amount)
+        assert left_to_take.value.metadata == {"available": str(PRICE)}
     with pytest.raises(placement.PaymentMismatch) as due:  # it covers one more unit again
         await shop.edit(edit(left, {1: 2}, tokens={"sim_ok": PRICE}))
     assert due.value.metadata == {"due": "0", "tendered": str(PRICE)}
+    await capture(shop, 2 * PRICE, PRICE)
+    assert sorted(shop.books()) == [(0, 0, 0), (0, PRICE, 0)]
 
 
 async def test_of_20_who_cancel_a_unit_each_pays_back_once(shop: Shop) -> None:
