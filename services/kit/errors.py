@@ -91,7 +91,7 @@ TABLE: Mapping[str, Row] = {
     "SALE_ID_REUSED": Row(Code.INVALID_ARGUMENT, 422, ("order_id",)),
     "REFUND_TOO_LARGE": Row(Code.FAILED_PRECONDITION, 409, ("line", "asked", "left")),
     "TRANSITION_RESERVED": Row(Code.PERMISSION_DENIED, 403, ("from", "to", "by")),
-    "PAYMENT_DECLINED": Row(Code.FAILED_PRECONDITION, 402, ("code",)),
+    "PAYMENT_DECLINED": Row(Code.FAILED_PRECONDITION, 402, ("code", "available")),
     "PAYMENT_AMOUNT_EXCEEDED": Row(Code.FAILED_PRECONDITION, 409, ("available",)),
     "PAYMENT_IN_PROGRESS": Row(Code.ABORTED, 409, (), 1.0),
     "STORED_VALUE_ENDED": Row(Code.FAILED_PRECONDITION, 409, ("state",)),

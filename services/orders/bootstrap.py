@@ -16,7 +16,7 @@ from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import payments as domain
 from services.orders.mapping import inventory, stock
 from services.orders.payments import operations, resuming
-from services.orders.payments.handlers import paying, values, webhooks
+from services.orders.payments.handlers import exceptions, paying, values, webhooks
 from services.orders.payments.providers import configured, registry, simulated
 from services.orders.payments.servicer import PaymentsServicer
 from services.orders.placing import desk
@@ -42,6 +42,8 @@ class Settings(settings.ServiceSettings):
     """Which customers were erased, outside the database. Needed; all processes of the service share one file."""
     payments: Literal["simulated", "none"] = pydantic.Field(default="none", validation_alias="TILLMESH_ORDERS_PAYMENTS")
     """Where card payments of tenants without a provider of their own go. `simulated` gives goods away: not for real."""
+    refused_days: int = pydantic.Field(default=30, ge=0, validation_alias="TILLMESH_ORDERS_REFUSED_DAYS")
+    """So many days placements are kept that came to nothing and moved no money; 0: for ever."""
     providers_file: Path | None = pydantic.Field(default=None, validation_alias="TILLMESH_ORDERS_PROVIDERS_FILE")
     """Providers of single tenants (payments/providers/configured.py)."""
 
@@ -89,6 +91,7 @@ class Orders:
             self.payments,
             self.customers,
             self.process.pings.send,
+            refused_days=config.refused_days,
         )
         self.process.open("bank", self._bank.close)
         self.process.open("accounts", self._accounts.close)
@@ -121,7 +124,8 @@ class Orders:
         """Payments: their rpcs, and the resumer, which runs in one process at a time."""
         hooks = webhooks.Webhooks(self.payments, self._accounts.endpoints)
         payments = paying.Paying(self.db, self.payments, self.catalogue)
-        servicer = PaymentsServicer(payments, values.StoredValue(self.db), hooks)
+        raised = exceptions.Exceptions(self.db, self.payments)
+        servicer = PaymentsServicer(payments, raised, values.StoredValue(self.db), hooks)
         self.process.server.add(payments_rpc.add_PaymentsServiceServicer_to_server, servicer)
         notifier = (domain.Provider.SIMULATED, self._bank) if self._providers.simulates else None
         self.process.start(resuming.Resumer(self.db, self.payments, notifier).run(), "payments")

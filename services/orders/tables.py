@@ -38,7 +38,7 @@ sales_order = sa.Table(
     *_columns(sa.BigInteger, "number", "tax_policy_version"),
     *_columns(sa.SmallInteger, "method", "rounding_mode", "tax_level", "capture", "cancel_reason"),
     *_columns(pg.UUID, "pickup_location_id"),
-    *_columns(pg.TIMESTAMP(timezone=True), "pickup_at", "valid_until", "placed_at", "updated_at"),
+    *_columns(pg.TIMESTAMP(timezone=True), "pickup_at", "valid_until", "placed_at", "updated_at", "balance_due_at"),
     *_columns(sa.Text, "address_id", "country_code", "delivery_method", "tax_country", "price_list", "cancel_note"),
     *_columns(sa.Text, "external_reference", "marketplace", "note"),
     *_columns(sa.Boolean, "prices_held"),

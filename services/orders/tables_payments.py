@@ -16,12 +16,23 @@ payment = sa.Table(
     *_columns(sa.SmallInteger, "provider", "state", "purpose"),
     *_columns(sa.Boolean, "voiding", "single_capture"),
     *_columns(
-        sa.BigInteger, "amount", "authorised", "captured", "refunded", "voided", "capturing", "refunding", "version"
+        sa.BigInteger,
+        "amount",
+        "authorised",
+        "captured",
+        "refunded",
+        "voided",
+        "capturing",
+        "refunding",
+        "by_hand",
+        "version",
     ),
     *_columns(sa.Text, "currency_code", "method", "reference", "declined_reason", "details", "actor"),
     _at("occurred_at"),
     _at("created_at"),
     _at("updated_at"),
+    sa.Column("expires_at", pg.TIMESTAMP(timezone=True)),
+    sa.Column("look_at", pg.TIMESTAMP(timezone=True)),
 )
 
 payment_operation = sa.Table(
@@ -46,9 +57,9 @@ payment_exception = sa.Table(
     sa.Column("tenant_id", pg.UUID, primary_key=True),
     sa.Column("id", pg.UUID, primary_key=True),
     *_columns(pg.UUID, "payment_id", "operation_id"),
-    *_columns(sa.SmallInteger, "kind"),
+    *_columns(sa.SmallInteger, "kind", "finding"),
     *_columns(sa.BigInteger, "expected", "found"),
-    *_columns(sa.Text, "resolved_by", "note"),
+    *_columns(sa.Text, "resolved_by", "note", "code", "reference"),
     _at("raised_at"),
     sa.Column("resolved_at", pg.TIMESTAMP(timezone=True)),
 )

@@ -57,3 +57,12 @@ def test_the_edge_lets_a_service_answer_every_status_of_the_table() -> None:
     lua = (ROOT / "envoy/lua/reply.lua").read_text()
     known = set(re.findall(r'\["(\d{3})"\] = true', lua))
     assert {str(row.http) for row in errors.TABLE.values()} <= known
+
+
+def test_the_page_about_orders_has_the_statuses_of_the_table() -> None:
+    page = (ROOT / "docs" / "orders.md").read_text()
+    rows = re.findall(r"^\| ([A-Z_, ]+) \| (\d{3}) \|", page, re.MULTILINE)
+    told = {reason: int(status) for reasons, status in rows for reason in reasons.split(", ")}
+
+    assert len(told) > 20
+    assert told == {reason: errors.TABLE[reason].http for reason in told}

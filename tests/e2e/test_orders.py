@@ -94,3 +94,38 @@ def test_a_storefront_sells_to_guests(admin: Client) -> None:
 
     listed = admin.get(f"/v1/customers/{order['customer_id']}/orders")["orders"]
     assert [each["id"] for each in listed] == [order["id"]]
+
+
+def test_a_deposit_is_paid_now_and_the_balance_by_its_day(admin: Client) -> None:
+    location, sku = stocked(admin)
+    deposit = {"tenders": [{**PAID["tenders"][0], "minor_units": "500"}], "due_now": "500"}
+    late = "2031-01-01T00:00:00Z"
+
+    order = admin.post("/v1/orders", wanted(location, sku, payment={**deposit, "balance_due_at": late}), 201)
+    found = f"/v1/orders?filter.location_id={location}&filter.balance_due_before=2031-01-02T00:00:00Z"
+    owed = admin.get(found)["orders"]
+    card = admin.post("/v1/gift-cards", {"amount": {"currency_code": "EUR", "minor_units": "9000"}}, 201)
+    balance = {"means": "PAYMENT_MEANS_GIFT_CARD", "token": card["id"], "purpose": "PAYMENT_PURPOSE_BALANCE"}
+    amount = {"currency_code": "EUR", "minor_units": "1500"}
+    admin.post(f"/v1/orders/{order['id']}/payments", {**balance, "amount": amount, "capture": True}, 201)
+
+    assert (order["payment"]["state"], order["payment"]["balance_due_at"]) == ("PAYMENT_STATE_PARTIALLY_PAID", late)
+    assert order["payment"]["due"]["minor_units"] == "1500"
+    assert [each["id"] for each in owed] == [order["id"]]
+    assert admin.get(f"/v1/orders/{order['id']}")["payment"]["state"] == "PAYMENT_STATE_PAID"
+    assert admin.get(found).get("orders", []) == []
+    admin.post(f"/v1/orders/{order['id']}/cancel", {})
+    liability = admin.get("/v1/stored-value/liability")
+    assert admin.get(f"/v1/gift-cards/{card['id']}")["balance"]["minor_units"] == "9000"
+    assert all(row.get("differing", 0) in (0, "0") for row in liability.get("rows", []))
+
+
+def test_what_came_to_nothing_is_not_listed_unless_asked_for(admin: Client) -> None:
+    location, sku = stocked(admin, units=1)
+    refused = admin.call("POST", "/v1/orders", wanted(location, sku, payment=PAID))
+    listed = f"/v1/orders?filter.location_id={location}"
+
+    assert refused.status_code == 409
+    assert admin.get(listed).get("orders", []) == []
+    [attempt] = eventually(lambda: admin.get(f"{listed}&filter.include_unplaced=true").get("orders"))
+    assert attempt["cancel_reason"] == "CANCEL_REASON_OUT_OF_STOCK"

@@ -12,6 +12,7 @@ import datetime as dt
 import enum
 import uuid
 from dataclasses import dataclass, replace
+from typing import Final
 
 from services.kit import errors
 from services.orders.domain import sale
@@ -76,6 +77,14 @@ class ExceptionKind(enum.IntEnum):
     DISPUTED = 6  # the customer's bank wants it back
     REFUND_FAILED = 7  # said to be done, and then wasn't
     RELEASED_ELSEWHERE = 8  # by the provider, e.g. because the time of an authorisation ran out
+    NOT_GIVEN_BACK = 9  # a refund was declined, and nobody waits for its answer
+    NOT_RELEASED = 10  # a void was
+    AUTHORISATION_ENDING = 11  # what is set aside can be taken for one more day only
+
+
+AUTHORISATION_LASTS: Final = dt.timedelta(days=7)
+"""What card schemes grant; a provider that grants less tells of it (RELEASED_ELSEWHERE)."""
+WARNED_BEFORE: Final = dt.timedelta(days=1)
 
 
 OPEN = frozenset({Progress.PENDING, Progress.UNKNOWN, Progress.STUCK})
@@ -101,8 +110,10 @@ class Declined(errors.Error):
 
     reason = "PAYMENT_DECLINED"
 
-    def __init__(self, code: str) -> None:
-        super().__init__(metadata={"code": code})
+    def __init__(self, code: str, available: int | None = None) -> None:
+        """available: what there is, of a gift card or store credit that has too little; in smallest units."""
+        there = {} if available is None else {"available": str(available)}
+        super().__init__(metadata={"code": code, **there})
 
 
 class IllegalTransition(errors.Error):
@@ -137,6 +148,7 @@ class Payment:
     """One tender of an order. method: a reference of the provider's (a token, an account), never a card number.
 
     reference: what the provider calls the payment; empty until it is known. version: counts what was settled.
+    by_hand: of refunded, what the provider knows nothing of. expires_at: of an authorisation that is to last.
     single_capture: the provider captures once, and what isn't captured then is released.
     """
 
@@ -153,6 +165,7 @@ class Payment:
     voided: int = 0
     capturing: int = 0
     refunding: int = 0
+    by_hand: int = 0
     voiding: bool = False
     single_capture: bool = False
     declined_reason: str = ""
@@ -163,7 +176,13 @@ class Payment:
     actor: str = ""
     occurred_at: dt.datetime | None = None
     created_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
     version: int = 0
+
+    @property
+    def set_aside(self) -> int:
+        """What is neither taken nor released of what was authorised."""
+        return self.authorised - self.captured - self.voided
 
     @property
     def unsettled(self) -> bool:
@@ -203,23 +222,6 @@ class Operation:
     actor: str = ""
     created_at: dt.datetime | None = None
     settled_at: dt.datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Raised:
-    """Something for a person to look at. expected and found: by our books and by the provider's."""
-
-    id: uuid.UUID
-    payment_id: uuid.UUID
-    operation_id: uuid.UUID | None
-    kind: ExceptionKind
-    currency_code: str
-    expected: int
-    found: int
-    raised_at: dt.datetime
-    resolved_at: dt.datetime | None
-    resolved_by: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +362,8 @@ def adopt(payment: Payment, *, held: int, captured: int, refunded: int) -> tuple
     held: what may still be captured by the provider's books.
 
     Only while no operation is open. Money that the provider has moved has moved: it is taken over, so that it can be
-    given back, and told. Money that we believe in and the provider doesn't is told only.
+    given back, and told. Money that we believe in and the provider doesn't is told only; what was given back by hand is
+    not in its books.
     """
     changed, told = payment, []
     if captured > payment.captured:
@@ -369,14 +372,14 @@ def adopt(payment: Payment, *, held: int, captured: int, refunded: int) -> tuple
         changed = replace(changed, captured=captured, authorised=authorised)
         changed = replace(changed, voided=min(payment.voided, authorised - captured))
         told.append(ExceptionKind.CAPTURED_AFTER_VOID if gone else ExceptionKind.CAPTURED_ELSEWHERE)
-    if refunded > payment.refunded:
-        changed = replace(changed, refunded=min(refunded, changed.captured))
+    if refunded > payment.refunded - payment.by_hand:
+        changed = replace(changed, refunded=min(refunded + payment.by_hand, changed.captured))
         told.append(ExceptionKind.REFUNDED_ELSEWHERE)
     if captured >= payment.captured and held < changed.authorised - changed.captured - changed.voided:
         changed = replace(changed, voided=changed.authorised - changed.captured - held)
         if not told:  # else it was released by what is told already
             told.append(ExceptionKind.RELEASED_ELSEWHERE)
-    if captured < payment.captured or refunded < payment.refunded:
+    if captured < payment.captured or refunded < payment.refunded - payment.by_hand:
         told.append(ExceptionKind.BOOKS_DIFFER)
     if changed != payment:
         changed = replace(changed, state=_state(changed), version=payment.version + 1)

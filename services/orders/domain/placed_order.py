@@ -147,7 +147,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Placed:
-    """What an order has that is no sale. number 0: none yet."""
+    """What an order has that is no sale. number 0: none yet. balance_due_at: of an order with a deposit."""
 
     number: int
     method: Method
@@ -160,6 +160,7 @@ class Placed:
     cancel_note: str = ""
     valid_until: dt.datetime | None = None
     prices_held: bool = False
+    balance_due_at: dt.datetime | None = None
     placed_at: dt.datetime | None = None
     updated_at: dt.datetime | None = None
     external_reference: str = ""

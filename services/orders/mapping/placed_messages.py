@@ -164,6 +164,7 @@ def _set_payment(message: orders_pb2.PaymentSummary, order: domain.Order, placed
     set_money(message.captured, sums.captured, currency)
     set_money(message.refunded, sums.refunded, currency)
     set_money(message.due, sums.due(order.total), currency)
+    _set_instant(message.balance_due_at, placed.balance_due_at)
 
 
 def _units(of: placed_order.Group) -> dict[tuple[int, str], int]:

@@ -66,6 +66,8 @@ def search(request: placement_pb2.ListOrdersRequest) -> searching.Filter:
         until=validation.instant(keep, "occurred_until"),
         channel=keep.channel,
         external_reference=requests.storable(keep.external_reference, "filter.external_reference"),
+        balance_due_before=validation.instant(keep, "balance_due_before"),
+        unplaced=keep.include_unplaced,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from google.protobuf import duration_pb2
 
-from services.kit import events, idempotency, ids, principal, validation
+from services.kit import clock, events, idempotency, ids, principal, validation
 from services.orders import drafting, readdressing, visible
 from services.orders.customers import domain as people
 from services.orders.customers import mapping, postal
@@ -191,10 +191,15 @@ def content(told: placement_pb2.OrderContent, caller: principal.Principal) -> pl
 
 
 def payment(told: placement_pb2.OrderPayment) -> placement.Payment:
+    """INVALID_REQUEST when the balance was due already."""
+    balance_due_at = validation.instant(told, "balance_due_at")
+    if balance_due_at is not None and balance_due_at <= clock.now():
+        raise validation.invalid("payment.balance_due_at", "is not in the future")
     return placement.Payment(
         tenders=_tenders(told.tenders),
         capture=placed_order.Capture(told.capture or orders_pb2.CAPTURE_TIME_PLACEMENT),
         due_now=told.due_now if told.HasField("due_now") else None,
+        balance_due_at=balance_due_at,
     )
 
 

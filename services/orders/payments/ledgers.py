@@ -46,7 +46,7 @@ async def authorise(session: database.WriteSession, payment: domain.Payment) -> 
     except stored_value.Ended:
         return _declined("account_ended")
     except stored_value.BalanceTooLow:
-        return _declined("insufficient_funds")
+        return port.Outcome(port.Status.DECLINED, code="insufficient_funds", available=account.available)
     await store.save(session, moved, entries, payment_id=payment.id, actor=payment.actor)
     return port.Outcome(port.Status.SUCCEEDED, amount=payment.amount)
 

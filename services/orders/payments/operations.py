@@ -13,13 +13,12 @@ import asyncio
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 import structlog
 
 from services.kit import audit, database, deadline, errors, ids, outbox
-from services.kit import events as kit_events
 from services.orders.domain import payments as domain
 from services.orders.payments import drafts, ledgers, port, units
 from services.orders.payments.providers import registry
@@ -75,7 +74,7 @@ class Operations:
         source: audit.Source | None = None,
     ) -> port.Movement:
         """A payment that was made by hand (Method.OFFLINE): captured in the transaction that knows of it first."""
-        async with self._transaction(tenant, source) as unit:
+        async with self.unit(tenant, source) as unit:
             begun = await self._begin_authorisation(unit, tenant, order, tender, key, guard)
             if not begun.payment.captured:
                 wanted = drafts.operation(
@@ -144,34 +143,23 @@ class Operations:
 
     async def give_up(self, tenant: str, operation_id: uuid.UUID) -> None:
         """Nobody could say what became of an operation: a person has to. Its amount stays set aside."""
-        async with self._transaction(tenant) as unit:
+        async with self.unit(tenant) as unit:
             payment, operation = await unit.locked(operation_id)
             if operation.progress is not domain.Progress.STUCK and operation.progress in domain.OPEN:
                 stuck = dataclasses.replace(operation, progress=domain.Progress.STUCK)
                 await store.save_operation(unit.session, stuck)
                 kind = domain.ExceptionKind.OUTCOME_NEVER_KNOWN
-                amount = operation.amount
-                await store.raise_exception(unit.session, payment.id, kind, operation_id=operation.id, expected=amount)
+                await unit.tell(payment, kind, operation_id=operation.id, expected=operation.amount)
                 log.warning("payment.stuck", payment=str(payment.id), operation=str(operation.id))
 
     async def decide(
-        self,
-        tenant: str,
-        operation_id: uuid.UUID,
-        *,
-        happened: bool,
-        actor: str,
-        note: str,
-        noted: tuple[audit.Source, audit.Entry] | None = None,
+        self, tenant: str, operation_id: uuid.UUID, *, happened: bool, source: audit.Source | None = None
     ) -> None:
         """What a person found out about an operation that is stuck; about another nothing is to be decided."""
         status = port.Status.SUCCEEDED if happened else port.Status.DECLINED
-        async with self._transaction(tenant, noted[0] if noted else None) as unit:
+        async with self.unit(tenant, source) as unit:
             payment, operation = await unit.locked(operation_id)
             if operation.progress is domain.Progress.STUCK:
-                if noted is not None:
-                    await audit.append(unit.session, noted[0], [noted[1]])
-                await store.resolve_stuck(unit.session, operation_id, by=actor, note=note)
                 outcome = port.Outcome(status, amount=operation.amount, code="by_hand")
                 await self._settle_open(unit, payment, operation, outcome)
 
@@ -191,7 +179,7 @@ class Operations:
             payment = await units.found(session, payment.id)
         asked_for = payment.version
         books = await self._providers.of(tenant, provider).look_up(reference, [])
-        async with self._transaction(tenant) as unit:
+        async with self.unit(tenant) as unit:
             payment = await units.found(unit.session, payment.id, lock=True)
             if payment.version == asked_for and not await store.open_operations(unit.session, payment.id):
                 payment = await unit.adopt(payment, books)
@@ -199,8 +187,8 @@ class Operations:
 
     async def tell(self, tenant: str, payment: domain.Payment, kind: domain.ExceptionKind, amount: int) -> None:
         """Something that the provider says of a payment, for a person. amount: in smallest units."""
-        async with self._transaction(tenant) as unit:
-            await store.raise_exception(unit.session, payment.id, kind, found=amount)
+        async with self.unit(tenant) as unit:
+            await unit.tell(payment, kind, found=amount)
 
     # --- how an operation begins ---
 
@@ -213,7 +201,7 @@ class Operations:
         payment = drafts.payment(tenant, order, tender, operation, self._providers)
         if guard is not None:
             await guard(unit.session)
-        await store.insert(unit.session, payment)
+        await store.insert(unit.session, payment, lasts=tender.lasts and payment.provider not in domain.OWN_BOOKS)
         if payment.provider not in domain.OWN_BOOKS:
             return units.Begun(payment, operation, fresh=True)
         outcome = await ledgers.authorise(unit.session, payment)
@@ -273,7 +261,7 @@ class Operations:
     async def _end(self, tenant: str, begun: units.Begun, source: audit.Source | None = None) -> port.Movement:
         """Brings an operation to its end, or says that it isn't known. source: the person who waits for it."""
         if begun.operation.progress not in domain.OPEN:
-            return units.movement(begun.payment, begun.operation)
+            return units.movement(begun.payment, begun.operation, begun.available)
         try:
             async with asyncio.timeout(_patience()):
                 outcome = await self._ask(tenant, begun)
@@ -310,7 +298,7 @@ class Operations:
     ) -> domain.Payment:
         """The payment with its reference, kept. A payment that is being voided gets none, and so is never asked for."""
         reference = await provider.prepare(_asked(tenant, payment, operation))
-        async with self._transaction(tenant) as unit:
+        async with self.unit(tenant) as unit:
             payment = await units.found(unit.session, payment.id, lock=True)
             if not payment.reference and not payment.voiding and payment.state is domain.State.PENDING:
                 payment = dataclasses.replace(payment, reference=reference)
@@ -318,7 +306,7 @@ class Operations:
         return payment
 
     async def _postpone(self, tenant: str, begun: units.Begun) -> port.Movement:
-        async with self._transaction(tenant) as unit:
+        async with self.unit(tenant) as unit:
             await store.postpone(unit.session, begun.operation.id, FIRST_LOOK_SECONDS)
             payment, operation = await unit.locked(begun.operation.id)
         return units.movement(payment, operation)
@@ -349,31 +337,32 @@ class Operations:
     async def _together(self, tenant: str, key: uuid.UUID, work: Work[T], source: audit.Source | None = None) -> T:
         """A unit of work along with others (Database.together), as many come at once. Its events are told after it."""
 
-        async def told(session: database.WriteSession) -> tuple[T, list[kit_events.Event]]:
+        async def told(session: database.WriteSession) -> tuple[T, units.Unit]:
             unit = units.Unit(session, source)
             done = await work(unit)
             await outbox.append(session, unit.told)
-            return done, unit.told
+            return done, unit
 
-        done, events = await self._db.together(tenant, key, told)
-        self._tell(tenant, events)
+        done, unit = await self._db.together(tenant, key, told)
+        self._tell(tenant, unit)
         return done
 
     async def _apart(self, tenant: str, work: Work[T], source: audit.Source | None = None) -> T:
-        async with self._transaction(tenant, source) as unit:
+        async with self.unit(tenant, source) as unit:
             return await work(unit)
 
     @contextlib.asynccontextmanager
-    async def _transaction(self, tenant: str, source: audit.Source | None = None) -> AsyncIterator[units.Unit]:
+    async def unit(self, tenant: str, source: audit.Source | None = None) -> AsyncIterator[units.Unit]:
         """A unit of work, whose events are written at its end and told after its commit. source: see units.Unit."""
         async with self._db.transaction(tenant) as session:
             unit = units.Unit(session, source)
             yield unit
             await outbox.append(session, unit.told)
-        self._tell(tenant, unit.told)
+        self._tell(tenant, unit)
 
-    def _tell(self, tenant: str, told: Sequence[kit_events.Event]) -> None:
-        for event in told:
+    def _tell(self, tenant: str, unit: units.Unit) -> None:
+        unit.committed()
+        for event in unit.told:
             self._heard(ids.encode("ten", uuid.UUID(tenant)), event.key)
 
 

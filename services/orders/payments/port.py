@@ -35,6 +35,7 @@ class Tender:
 
     An order that is paid in parts has several. token is a reference, never a card number or a gift card's code: it may
     be kept. details: for people, e.g. the last four digits. occurred_at: None is now.
+    lasts: it is taken later, so that somebody is told before its authorisation runs out.
     """
 
     method: Method
@@ -44,6 +45,7 @@ class Tender:
     details: str = ""
     purpose: int = 0
     occurred_at: dt.datetime | None = None
+    lasts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Movement:
     unknown: it is not known yet whether this call's operation has happened. It is looked up in the background;
     repeat the call with the same key, or call `look_up`, to hear of it. Never make another payment for it.
     declined: this call's operation was refused; declined_reason says why, e.g. `insufficient_funds`.
+    available: what a gift card or store credit has that has too little, unless the call is a repeat.
     """
 
     payment_id: uuid.UUID
@@ -73,6 +76,7 @@ class Movement:
     voided: int
     declined_reason: str = ""
     unknown: bool = False
+    available: int | None = None
 
     @property
     def declined(self) -> bool:
@@ -126,13 +130,14 @@ class Status(enum.Enum):
 class Outcome:
     """An answer about an operation. reference: the provider's id of it; code: why it was declined.
 
-    amount: what was authorised; of other operations what was asked for.
+    amount: what was authorised; of other operations what was asked for. available: what there is of too little.
     """
 
     status: Status
     reference: str = ""
     amount: int = 0
     code: str = ""
+    available: int | None = None
 
 
 class NoAnswer(Exception):

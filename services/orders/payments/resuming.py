@@ -13,7 +13,8 @@ import structlog
 from services.kit import database, leases
 from services.orders.domain import payments as domain
 from services.orders.domain import stored_value
-from services.orders.payments import operations, port
+from services.orders.payments import operations, port, units
+from services.orders.store import payment_exceptions as exceptions
 from services.orders.store import payments as store
 from services.orders.store import stored_value as ledger
 
@@ -58,6 +59,7 @@ class Resumer:
                 pass  # what was claimed isn't due again for a while, so this ends
             await self.take_note()
             await self.expire()
+            await self.lapse()
 
         await leases.run_alone(self._db, LEASE_NAME, job, every_seconds=EVERY_SECONDS)
 
@@ -110,3 +112,39 @@ class Resumer:
                     expired, entries = stored_value.expire(account, await ledger.now(session))
                     await ledger.save(session, expired, entries, reason="expired", actor="svc:orders")
         return len(rows)
+
+    async def lapse(self) -> int:
+        """Tells of authorisations that end soon, and asks what has become of those whose time is over; how many."""
+        async with self._db.worker() as session:
+            rows = await exceptions.lapsing(session, AT_ONCE)
+        for row in rows:
+            try:
+                await self._lapse(str(row.tenant_id), row.id)
+            except Exception as error:  # noqa: BLE001  # as in _finish: it is looked at again
+                log.warning("payment.lapse_postponed", payment=str(row.id), error=type(error).__name__)
+        return len(rows)
+
+    async def _lapse(self, tenant: str, payment_id: uuid.UUID) -> None:
+        async with self._operations.unit(tenant) as unit:
+            payment, now = await units.found(unit.session, payment_id, lock=True), await exceptions.now(unit.session)
+            over = payment.expires_at is None or payment.expires_at <= now
+            await exceptions.look_again(
+                unit.session, payment_id, now + domain.WARNED_BEFORE if over else payment.expires_at
+            )
+            if payment.set_aside and not over:
+                kind = domain.ExceptionKind.AUTHORISATION_ENDING
+                await unit.tell(payment, kind, expected=payment.set_aside)
+        if payment.set_aside and over:
+            await self._operations.reconcile(tenant, payment.provider, payment.reference)
+        await self._forget_ended(tenant, payment_id)
+
+    async def _forget_ended(self, tenant: str, payment_id: uuid.UUID) -> None:
+        """Nobody has to look at what is taken or released."""
+        async with self._operations.unit(tenant) as unit:
+            payment = await units.found(unit.session, payment_id, lock=True)
+            if payment.set_aside or payment.unsettled:
+                return
+            await exceptions.look_again(unit.session, payment_id, None)
+            kind = domain.ExceptionKind.AUTHORISATION_ENDING
+            for raised in await exceptions.open_of(unit.session, payment_id, kind):
+                await unit.end(raised.id, by=units.ITSELF, note=payment.state.name.lower())

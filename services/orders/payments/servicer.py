@@ -7,7 +7,7 @@ from typing import Any
 import grpc.aio
 
 from services.kit import paging
-from services.orders.payments.handlers import paying, values, webhooks
+from services.orders.payments.handlers import exceptions, paying, values, webhooks
 from services.orders.payments.mapping import messages, requests
 from tillmesh.orders.v1 import payments_pb2, payments_service_pb2_grpc, stored_value_pb2
 from tillmesh.orders.v1 import payments_service_pb2 as pb
@@ -18,8 +18,15 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PaymentsServicer(payments_service_pb2_grpc.PaymentsServiceServicer):
     """Payments, gift cards and store credit of a tenant."""
 
-    def __init__(self, payments: paying.Paying, stored: values.StoredValue, hooks: webhooks.Webhooks) -> None:
+    def __init__(
+        self,
+        payments: paying.Paying,
+        raised: exceptions.Exceptions,
+        stored: values.StoredValue,
+        hooks: webhooks.Webhooks,
+    ) -> None:
         self._payments = payments
+        self._exceptions = raised
         self._values = stored
         self._webhooks = hooks
 
@@ -70,15 +77,15 @@ class PaymentsServicer(payments_service_pb2_grpc.PaymentsServiceServicer):
     async def ListPaymentExceptions(
         self, request: pb.ListPaymentExceptionsRequest, context: Context
     ) -> pb.ListPaymentExceptionsResponse:
-        limit, after = paging.page_size(request.page_size), requests.after_id(request)
-        found = await self._payments.exceptions(requests.caller(), after=after, limit=limit + 1)
+        limit = paging.page_size(request.page_size)
+        found = await self._exceptions.page(requests.tenant(), requests.exceptions_query(request, limit + 1))
         rows, token = messages.page(request, found, limit, lambda last: str(last.id))
         return pb.ListPaymentExceptionsResponse(exceptions=map(messages.raised, rows), next_page_token=token)
 
     async def ResolvePaymentException(
         self, request: pb.ResolvePaymentExceptionRequest, context: Context
     ) -> payments_pb2.PaymentException:
-        return messages.raised(await self._payments.resolve(requests.caller(request), requests.finding(request)))
+        return messages.raised(await self._exceptions.resolve(requests.caller(request), requests.answer(request)))
 
     async def ReceiveStripeEvent(
         self, request: pb.ReceiveStripeEventRequest, context: Context

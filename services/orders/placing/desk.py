@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.kit import database
-from services.orders import drafting, readdressing
+from services.orders import drafting, forgetting, readdressing
 from services.orders.customers import bundle
 from services.orders.domain import sagas, sale
 from services.orders.editing import editing
@@ -13,6 +15,8 @@ from services.orders.mapping import contents
 from services.orders.payments import port as payments
 from services.orders.placing import addressing, asking, cancelling, effects, placing, port, pricing, running
 from services.orders.placing import saga as run_of
+
+REFUSED_DAYS: Final = 30
 
 
 class Desk:
@@ -26,7 +30,10 @@ class Desk:
         moves: payments.Payments,
         customers: bundle.Customers,
         heard: effects.Heard,
+        *,
+        refused_days: int = REFUSED_DAYS,
     ) -> None:
+        """refused_days: so long placements are kept that came to nothing; 0: for ever."""
         made = edit_effects.EditEffects(db, stock, moves, customers.profiles, customers.recipients, heard)
         prices = pricing.Pricing(db, items, customers.recipients)
         addresses = addressing.Addressing(db, made, customers.recipients)
@@ -42,8 +49,14 @@ class Desk:
         self.cancelling = cancelling.Cancelling(made, asked)
         self.editing = editing.Editing(prices, made, asked, self.cancelling)
         self.readdressing = readdressing.Readdressing(db, customers.recipients, heard)
+        self.forgetting = forgetting.Forgetting(db, refused_days)
         self._db = db
 
     async def run_due(self) -> None:
         """Does what is due, until cancelled. In one process at a time."""
-        await self.runner.run_due(self._db, self.drafting.expire)
+
+        async def also() -> None:
+            await self.drafting.expire()
+            await self.forgetting.forget()
+
+        await self.runner.run_due(self._db, also)

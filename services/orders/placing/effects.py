@@ -25,7 +25,7 @@ from services.orders.domain.machines import FulfillmentState, Machine
 from services.orders.domain.placed_order import Entry
 from services.orders.payments import port as payments
 from services.orders.placing import port
-from services.orders.store import drafts, placed_reads, reads
+from services.orders.store import drafts, placed_reads, reads, refused
 from services.orders.store import payments as payment_store
 from services.orders.store import placing as store
 from services.orders.store import sagas as saga_store
@@ -115,7 +115,8 @@ class Effects:
         """Sets the money of a tender aside; again, it asks what became of it."""
         deadline.enter(SECONDS)
         spec = saga.plan.tenders[number]
-        tender = payments.Tender(METHODS[spec.type], spec.token, spec.amount, order.currency_code)
+        lasts = saga.plan.capture is not placed_order.Capture.PLACEMENT
+        tender = payments.Tender(METHODS[spec.type], spec.token, spec.amount, order.currency_code, lasts=lasts)
         ref = payments.OrderRef(order.id, order.location_id, order.actor)
         work = self._payments.authorise(tenant.uuid, ref, tender, saga.key(f"authorise:{number}"))
         return await failpoints.effect("authorise", work)
@@ -307,6 +308,7 @@ class Effects:
             if placement.was_draft(pending):
                 await self._draft_again(session, tenant, saga, pending)
                 return
+            await refused.note(session, saga.order_id)
             reason = sagas.cancel_reason(saga.failure)
             expired = reason is placed_order.CancelReason.EXPIRED
             state = sale.OrderState.EXPIRED if expired else sale.OrderState.CANCELLED

@@ -168,6 +168,7 @@ def _pending(
         number=number,
         state=sale.OrderState.PENDING,
         capture=command.payment.capture,
+        balance_due_at=command.payment.balance_due_at,
         actor=command.actor,
         at=at,
         version=0,  # what is PENDING is no version yet, and nobody is told of it

@@ -76,8 +76,9 @@ class Pricing:
 
         InvalidRequest when it goes to another country than the taxes in them are of.
         """
-        found = await self._items.resolve(ids.encode("loc", content.location_id), [], "")
-        quote = placement.quote_of(draft)
+        skus = [line.sku for line in draft.lines if line.sku]
+        found = await self._items.resolve(ids.encode("loc", content.location_id), skus, "")
+        quote = placement.quote_of(draft, found.items)
         if not found.store.sells:
             raise sale.LocationNotCapable
         goes_to = content.method.country_code if isinstance(content.method, placed_order.Delivery) else ""

@@ -70,7 +70,7 @@ class Runner:
         await asyncio.gather(*(one_of(*each) for each in claimed))
         return len(claimed)
 
-    async def run_due(self, db: database.Database, also: Callable[[], Awaitable[int]]) -> None:
+    async def run_due(self, db: database.Database, also: Callable[[], Awaitable[None]]) -> None:
         """Looks for what is due, until cancelled, in one process at a time. also: is done as often."""
 
         async def job(_lease: leases.Lease) -> None:

@@ -152,7 +152,7 @@ class Run:
                 raise Refused(placement.PlacementExpired())
             raise Waiting
         if movement.declined:
-            raise Refused(money.Declined(movement.declined_reason))
+            raise Refused(money.Declined(movement.declined_reason, movement.available))
         return movement.payment_id
 
     async def _confirm(self, reservation: port.Reservation) -> port.Reservation:
@@ -209,12 +209,9 @@ class Run:
         return [*self._saga.plan.releases, *([] if held is None else [held])]
 
     async def _certainly(self, move: Callable[[], Awaitable[payments.Movement]]) -> None:
-        """A movement that is known to have happened, or to be refused: then a person sees it among the payments."""
-        movement = await self._known(move)
-        if movement is None:
+        """A movement that is known to have happened, or to be refused: then the payments have told a person."""
+        if await self._known(move) is None:
             raise Waiting
-        if movement.declined:
-            log.error("saga.money_not_given_back", saga=str(self._saga.id), payment=str(movement.payment_id))
 
     # --- how ---
 

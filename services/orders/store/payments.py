@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext import asyncio as sa_asyncio
 
-from services.kit import database, ids
+from services.kit import database
 from services.orders.domain import payments as domain
 from services.orders.domain import sale
 from services.orders.tables import order_tender, sales_order
-from services.orders.tables_payments import payment, payment_exception, payment_operation
+from services.orders.tables_payments import payment, payment_operation
 from services.orders.tables_placing import order_saga
 
 Session = sa_asyncio.AsyncConnection
@@ -27,16 +27,9 @@ DUE_SECONDS: Final = 30.0
 _FIELDS: Final = tuple(field.name for field in dataclasses.fields(domain.Payment))
 _OPERATION: Final = tuple(field.name for field in dataclasses.fields(domain.Operation))
 _CHANGING: Final = (
-    "state", "authorised", "captured", "refunded", "voided", "capturing", "refunding", "voiding",
+    "state", "authorised", "captured", "refunded", "voided", "capturing", "refunding", "by_hand", "voiding",
     "declined_reason", "reference", "version",
 )  # fmt: skip
-_EXCEPTIONS: Final[sa.Select[Any]] = sa.select(
-    *(payment_exception.c[field.name] for field in dataclasses.fields(domain.Raised) if field.name != "currency_code"),
-    payment.c.currency_code,
-).join(
-    payment,
-    sa.and_(payment.c.tenant_id == payment_exception.c.tenant_id, payment.c.id == payment_exception.c.payment_id),
-)
 # One process claims an operation at a time, and each attempt waits twice as long for the next.
 CLAIM = sa.text("""
 UPDATE payment_operation o
@@ -58,6 +51,9 @@ _INSERT: Final = sa.insert(payment).values(
     occurred_at=sa.func.coalesce(sa.bindparam("occurred", type_=payment.c.occurred_at.type), NOW),
     created_at=NOW,
     updated_at=NOW,
+)
+_INSERT_LASTING: Final = _INSERT.values(
+    expires_at=NOW + domain.AUTHORISATION_LASTS, look_at=NOW + (domain.AUTHORISATION_LASTS - domain.WARNED_BEFORE)
 )
 _SAVE: Final = sa.update(payment).where(payment.c.id == sa.bindparam("of_payment")).values(updated_at=NOW)
 _OPEN: Final = sa.literal([int(each) for each in domain.OPEN], pg.ARRAY(sa.BigInteger))
@@ -89,10 +85,10 @@ _SAVE_OPERATION: Final = (
 )
 
 
-async def insert(session: database.WriteSession, made: domain.Payment) -> None:
-    """A new payment. Times that aren't given are now."""
-    values = {name: getattr(made, name) for name in _FIELDS if name not in ("occurred_at", "created_at")}
-    await session.execute(_INSERT, {**values, "occurred": made.occurred_at})
+async def insert(session: database.WriteSession, made: domain.Payment, *, lasts: bool = False) -> None:
+    """A new payment. Times that aren't given are now. lasts: its authorisation has to, as it is taken later."""
+    values = {name: getattr(made, name) for name in _FIELDS if name not in ("occurred_at", "created_at", "expires_at")}
+    await session.execute(_INSERT_LASTING if lasts else _INSERT, {**values, "occurred": made.occurred_at})
 
 
 async def get(session: Session, payment_id: uuid.UUID, *, lock: bool = False) -> domain.Payment | None:
@@ -257,65 +253,3 @@ async def customer_of(session: Session, order_id: uuid.UUID) -> uuid.UUID | None
     query = sa.select(sales_order.c.customer_id).where(sales_order.c.id == order_id)
     customer: uuid.UUID | None = (await session.execute(query)).scalar_one_or_none()
     return customer
-
-
-# --- exceptions ---
-
-
-async def raise_exception(
-    session: database.WriteSession,
-    payment_id: uuid.UUID,
-    kind: domain.ExceptionKind,
-    *,
-    operation_id: uuid.UUID | None = None,
-    expected: int = 0,
-    found: int = 0,
-) -> None:
-    """Something for a person. The same once more, while it is open, is the same."""
-    values = {
-        "id": ids.new_uuid(),
-        "payment_id": payment_id,
-        "operation_id": operation_id,
-        "kind": int(kind),
-        "expected": expected,
-        "found": found,
-        "raised_at": NOW,
-        "resolved_by": "",
-        "note": "",
-    }
-    await session.execute(pg.insert(payment_exception).values(tenant_id=TENANT, **values).on_conflict_do_nothing())
-
-
-async def resolve_stuck(session: database.WriteSession, operation_id: uuid.UUID, *, by: str, note: str) -> None:
-    """Ends what was raised because an operation's outcome wasn't known."""
-    c = payment_exception.c
-    update = sa.update(payment_exception).where(c.operation_id == operation_id, c.resolved_at.is_(None))
-    await session.execute(update.values(resolved_at=NOW, resolved_by=by, note=note))
-
-
-async def resolve(session: database.WriteSession, exception_id: uuid.UUID, *, by: str, note: str) -> bool:
-    """Ends an exception that is open. False: it had ended."""
-    c = payment_exception.c
-    update = sa.update(payment_exception).where(c.id == exception_id, c.resolved_at.is_(None))
-    return (await session.execute(update.values(resolved_at=NOW, resolved_by=by, note=note))).rowcount > 0
-
-
-async def raised(session: Session, exception_id: uuid.UUID) -> domain.Raised | None:
-    """An exception."""
-    rows = await session.execute(_EXCEPTIONS.where(payment_exception.c.id == exception_id))
-    return next((_raised(row) for row in rows), None)
-
-
-async def open_exceptions(session: Session, *, after: uuid.UUID | None, limit: int) -> list[domain.Raised]:
-    """Those that wait for a person, the oldest first."""
-    c = payment_exception.c
-    query = _EXCEPTIONS.where(c.resolved_at.is_(None))
-    if after is not None:
-        query = query.where(c.id > after)
-    return [_raised(row) for row in await session.execute(query.order_by(c.id).limit(limit))]
-
-
-def _raised(row: sa.Row[Any]) -> domain.Raised:
-    values = row._asdict()
-    values["kind"] = domain.ExceptionKind(row.kind)
-    return domain.Raised(**values)

@@ -109,6 +109,7 @@ def _placed(row: sa.Row[Any], groups: Sequence[domain.Group], sums: domain.Payme
             row.rounding_mode, row.tax_level, row.tax_country, row.tax_policy_version, row.price_list
         ),
         capture=domain.Capture(row.capture),
+        balance_due_at=row.balance_due_at,
         payment=sums,
         groups=tuple(groups),
         cancel_reason=row.cancel_reason,

@@ -323,6 +323,7 @@ def _placed_columns(placed: Placed) -> dict[str, Any]:
         "tax_policy_version": placed.pricing.tax_policy_version,
         "price_list": placed.pricing.price_list,
         "capture": int(placed.capture),
+        "balance_due_at": placed.balance_due_at,
         "cancel_reason": placed.cancel_reason,
         "cancel_note": placed.cancel_note,
         "valid_until": placed.valid_until,

@@ -26,7 +26,13 @@ CONDITIONS: Final = {
     "reference": "o.external_reference = :reference AND o.external_reference <> ''",
     "state": "o.state = {state:d}",  # in the text: the planner has to see which partial index serves
     "channel": "o.channel = {channel:d}",
+    "balance": """o.balance_due_at < CAST(:balance AS timestamptz) AND o.state = 3 AND o.total > (
+        SELECT coalesce(sum(p.authorised - p.voided - p.refunded), 0) FROM payment p
+        WHERE p.tenant_id = o.tenant_id AND p.order_id = o.id)""",
+    "placed": "(o.placed_at IS NOT NULL OR o.state NOT IN (5, 6))",
 }
+#: States of what was never placed, or of any order: others are not asked.
+_NEVER_PLACED: Final = (0, int(domain.OrderState.CANCELLED), int(domain.OrderState.EXPIRED))
 #: Bounds of occurred_at, of an order or of a group, which repeats it.
 TIMES: Final = {
     "since": "{}.occurred_at >= CAST(:since AS timestamptz)",
@@ -35,14 +41,17 @@ TIMES: Final = {
 #: What nearly all orders are, if they are sales at tills.
 COMMON: Final = {"state": int(domain.OrderState.COMPLETED), "channel": int(domain.Channel.POS)}
 #: Parts of which hardly more than one order has the same: their index alone is looked at.
-EXACT: Final = ("number", "reference", "customers")
+EXACT: Final = ("number", "reference", "customers", "balance")
 #: What the indexes by time, location, state and channel hold, so that no row is read for it (migration 0009).
 HELD: Final = frozenset({"location", "state", "channel"})
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What to keep; None, 0 and empty: everything. within: only what is sold or fulfilled at one of these locations."""
+    """What to keep; None, 0 and empty: everything. within: only what is sold or fulfilled at one of these locations.
+
+    unplaced: also what came to nothing without ever having been placed.
+    """
 
     number: int = 0
     customer_ids: tuple[uuid.UUID, ...] = ()
@@ -53,6 +62,8 @@ class Filter:
     until: dt.datetime | None = None
     channel: int = 0
     external_reference: str = ""
+    balance_due_before: dt.datetime | None = None
+    unplaced: bool = False
     within: tuple[uuid.UUID, ...] | None = None
 
 
@@ -80,6 +91,8 @@ def plan(tenant: str, keep: Filter) -> tuple[list[looking.Way], Mapping[str, Any
         "within": None if within is None else list(within),
         "state": keep.state or None,
         "channel": keep.channel or None,
+        "balance": keep.balance_due_before,
+        "placed": None if keep.unplaced or keep.state not in _NEVER_PLACED else True,
     }
     asked = {name: value for name, value in given.items() if value is not None}
     times = {"since": keep.since, "until": keep.until}
@@ -103,7 +116,7 @@ def _served(asked: Mapping[str, Any]) -> list[str]:
 
 def _way(asked: Mapping[str, Any], bounds: Mapping[str, Any], served: str) -> looking.Way:
     kept = [condition.format_map(asked) for name, condition in CONDITIONS.items() if name in asked and name != served]
-    held = HELD.issuperset(asked.keys() - {served}) and served not in ("served", "customers", "within")
+    held = HELD.issuperset(asked.keys() - {served}) and served not in ("served", "customers", "within", "balance")
     most = looking.ENTRIES_MAX if held else looking.ROWS_MAX
     orders = [TIMES[name].format("o") for name in bounds]
     groups = [TIMES[name].format("g") for name in bounds]
@@ -117,6 +130,9 @@ def _way(asked: Mapping[str, Any], bounds: Mapping[str, Any], served: str) -> lo
         case "served":
             here = ["g.location_id = CAST(:served AS uuid)", *groups]
             return looking.Way([looking.Entries(here, kept, of_groups=True)], most=most)
+        case "balance":
+            late = [*kept, CONDITIONS[served]]
+            return looking.Way([looking.Entries(["o.balance_due_at IS NOT NULL", *orders], late)], most=most)
         case "":
             return looking.Way([looking.Entries(orders, kept)], most=most)
         case _:

@@ -130,7 +130,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The edge between two states exists, but not for who asks; by lists who may. PERMISSION_DENIED, 403. Metadata: from, to, by."""
     ERROR_REASON_PAYMENT_DECLINED: _ErrorReason.ValueType  # 80
     """--- payments ---
-    The provider declined the payment, or nobody takes it. FAILED_PRECONDITION, 402. Metadata: code.
+    The provider declined the payment, or nobody takes it; available is what a gift card or store credit has, when it has too
+    little. FAILED_PRECONDITION, 402. Metadata: code, available.
     """
     ERROR_REASON_PAYMENT_AMOUNT_EXCEEDED: _ErrorReason.ValueType  # 81
     """More than is left to capture, to give back or to pay. FAILED_PRECONDITION, 409. Metadata: available."""
@@ -301,7 +302,8 @@ ERROR_REASON_TRANSITION_RESERVED: ErrorReason.ValueType  # 75
 """The edge between two states exists, but not for who asks; by lists who may. PERMISSION_DENIED, 403. Metadata: from, to, by."""
 ERROR_REASON_PAYMENT_DECLINED: ErrorReason.ValueType  # 80
 """--- payments ---
-The provider declined the payment, or nobody takes it. FAILED_PRECONDITION, 402. Metadata: code.
+The provider declined the payment, or nobody takes it; available is what a gift card or store credit has, when it has too
+little. FAILED_PRECONDITION, 402. Metadata: code, available.
 """
 ERROR_REASON_PAYMENT_AMOUNT_EXCEEDED: ErrorReason.ValueType  # 81
 """More than is left to capture, to give back or to pay. FAILED_PRECONDITION, 409. Metadata: available."""

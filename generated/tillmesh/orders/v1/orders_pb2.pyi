@@ -548,6 +548,7 @@ class PaymentSummary(_message.Message):
     CAPTURED_FIELD_NUMBER: _builtins.int
     REFUNDED_FIELD_NUMBER: _builtins.int
     DUE_FIELD_NUMBER: _builtins.int
+    BALANCE_DUE_AT_FIELD_NUMBER: _builtins.int
     state: _states_pb2.PaymentState.ValueType
     """State."""
     capture: Global___CaptureTime.ValueType
@@ -568,6 +569,10 @@ class PaymentSummary(_message.Message):
     def due(self) -> _money_pb2.Money:
         """What is neither set aside nor taken of the total, at least 0."""
 
+    @_builtins.property
+    def balance_due_at(self) -> _timestamp_pb2.Timestamp:
+        """Until when what is due was to be paid, of an order with a deposit; may be not set."""
+
     def __init__(
         self,
         *,
@@ -577,10 +582,11 @@ class PaymentSummary(_message.Message):
         captured: _money_pb2.Money | None = ...,
         refunded: _money_pb2.Money | None = ...,
         due: _money_pb2.Money | None = ...,
+        balance_due_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorised", b"authorised", "captured", b"captured", "due", b"due", "refunded", b"refunded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorised", b"authorised", "balance_due_at", b"balance_due_at", "captured", b"captured", "due", b"due", "refunded", b"refunded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorised", b"authorised", "capture", b"capture", "captured", b"captured", "due", b"due", "refunded", b"refunded", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorised", b"authorised", "balance_due_at", b"balance_due_at", "capture", b"capture", "captured", b"captured", "due", b"due", "refunded", b"refunded", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tillmesh.orders.v1 import payments_pb2 as tillmesh_dot_orders_dot_v1_dot_payments__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tillmesh/orders/v1/payments_events.proto\x12\x12tillmesh.orders.v1\x1a!tillmesh/orders/v1/payments.proto\"\x87\x03\n\x0cPaymentMoved\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x36\n\x04kind\x18\x03 \x01(\x0e\x32(.tillmesh.orders.v1.PaymentOperationKind\x12\x35\n\x08progress\x18\x04 \x01(\x0e\x32#.tillmesh.orders.v1.PaymentProgress\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.tillmesh.orders.v1.TenderState\x12\x35\n\x08provider\x18\x06 \x01(\x0e\x32#.tillmesh.orders.v1.PaymentProvider\x12\x15\n\rcurrency_code\x18\x07 \x01(\t\x12\x0e\n\x06\x61mount\x18\x08 \x01(\x03\x12\x12\n\nauthorized\x18\t \x01(\x03\x12\x10\n\x08\x63\x61ptured\x18\n \x01(\x03\x12\x10\n\x08refunded\x18\x0b \x01(\x03\x12\x0e\n\x06voided\x18\x0c \x01(\x03\x12\x0c\n\x04\x63ode\x18\r \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tillmesh/orders/v1/payments_events.proto\x12\x12tillmesh.orders.v1\x1a!tillmesh/orders/v1/payments.proto\"\x87\x03\n\x0cPaymentMoved\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x36\n\x04kind\x18\x03 \x01(\x0e\x32(.tillmesh.orders.v1.PaymentOperationKind\x12\x35\n\x08progress\x18\x04 \x01(\x0e\x32#.tillmesh.orders.v1.PaymentProgress\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.tillmesh.orders.v1.TenderState\x12\x35\n\x08provider\x18\x06 \x01(\x0e\x32#.tillmesh.orders.v1.PaymentProvider\x12\x15\n\rcurrency_code\x18\x07 \x01(\t\x12\x0e\n\x06\x61mount\x18\x08 \x01(\x03\x12\x12\n\nauthorized\x18\t \x01(\x03\x12\x10\n\x08\x63\x61ptured\x18\n \x01(\x03\x12\x10\n\x08refunded\x18\x0b \x01(\x03\x12\x0e\n\x06voided\x18\x0c \x01(\x03\x12\x0c\n\x04\x63ode\x18\r \x01(\t\"\xd2\x01\n\x16PaymentExceptionRaised\x12\x14\n\x0c\x65xception_id\x18\x01 \x01(\t\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.tillmesh.orders.v1.PaymentExceptionKind\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12\x10\n\x08\x65xpected\x18\x06 \x01(\x03\x12\r\n\x05\x66ound\x18\x07 \x01(\x03\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\"\xd8\x01\n\x18PaymentExceptionResolved\x12\x14\n\x0c\x65xception_id\x18\x01 \x01(\t\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.tillmesh.orders.v1.PaymentExceptionKind\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x33\n\x07\x66inding\x18\x05 \x01(\x0e\x32\".tillmesh.orders.v1.PaymentFinding\x12\x13\n\x0bresolved_by\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAYMENTMOVED']._serialized_start=100
   _globals['_PAYMENTMOVED']._serialized_end=491
+  _globals['_PAYMENTEXCEPTIONRAISED']._serialized_start=494
+  _globals['_PAYMENTEXCEPTIONRAISED']._serialized_end=704
+  _globals['_PAYMENTEXCEPTIONRESOLVED']._serialized_start=707
+  _globals['_PAYMENTEXCEPTIONRESOLVED']._serialized_end=923
 # @@protoc_insertion_point(module_scope)

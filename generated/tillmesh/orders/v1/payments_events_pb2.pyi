@@ -88,3 +88,95 @@ class PaymentMoved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PaymentMoved: _TypeAlias = PaymentMoved  # noqa: Y015
+
+@_typing.final
+class PaymentExceptionRaised(_message.Message):
+    """Something about a payment that a person has to look at. Key: the exception, position 1. Amounts are smallest units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTION_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    exception_id: _builtins.str
+    """TypeID `pex_…`."""
+    kind: _payments_pb2.PaymentExceptionKind.ValueType
+    """What."""
+    payment_id: _builtins.str
+    """TypeID `pay_…`."""
+    order_id: _builtins.str
+    """TypeID `ord_…`."""
+    currency_code: _builtins.str
+    """ISO 4217."""
+    expected: _builtins.int
+    """By our books, or what the operation was about."""
+    found: _builtins.int
+    """By the provider's."""
+    code: _builtins.str
+    """Why it was declined."""
+    def __init__(
+        self,
+        *,
+        exception_id: _builtins.str = ...,
+        kind: _payments_pb2.PaymentExceptionKind.ValueType = ...,
+        payment_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        expected: _builtins.int = ...,
+        found: _builtins.int = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "currency_code", b"currency_code", "exception_id", b"exception_id", "expected", b"expected", "found", b"found", "kind", b"kind", "order_id", b"order_id", "payment_id", b"payment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentExceptionRaised: _TypeAlias = PaymentExceptionRaised  # noqa: Y015
+
+@_typing.final
+class PaymentExceptionResolved(_message.Message):
+    """It was ended. Key: the exception, position 2."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTION_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    exception_id: _builtins.str
+    """TypeID `pex_…`."""
+    kind: _payments_pb2.PaymentExceptionKind.ValueType
+    """What it was."""
+    payment_id: _builtins.str
+    """TypeID `pay_…`."""
+    order_id: _builtins.str
+    """TypeID `ord_…`."""
+    finding: _payments_pb2.PaymentFinding.ValueType
+    """What ended it; not set when the provider spoke after all."""
+    resolved_by: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        exception_id: _builtins.str = ...,
+        kind: _payments_pb2.PaymentExceptionKind.ValueType = ...,
+        payment_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        finding: _payments_pb2.PaymentFinding.ValueType = ...,
+        resolved_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception_id", b"exception_id", "finding", b"finding", "kind", b"kind", "order_id", b"order_id", "payment_id", b"payment_id", "resolved_by", b"resolved_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentExceptionResolved: _TypeAlias = PaymentExceptionResolved  # noqa: Y015

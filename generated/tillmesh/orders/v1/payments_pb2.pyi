@@ -281,6 +281,12 @@ class _PaymentExceptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """A refund was said to be done, and then wasn't."""
     PAYMENT_EXCEPTION_KIND_RELEASED_ELSEWHERE: _PaymentExceptionKind.ValueType  # 8
     """The provider released what was set aside, e.g. because its time ran out; it was taken over."""
+    PAYMENT_EXCEPTION_KIND_NOT_GIVEN_BACK: _PaymentExceptionKind.ValueType  # 9
+    """A refund was declined that nobody waits for, e.g. of an order that was cancelled: the customer still misses the money."""
+    PAYMENT_EXCEPTION_KIND_NOT_RELEASED: _PaymentExceptionKind.ValueType  # 10
+    """A release was declined that nobody waits for: the money stays set aside."""
+    PAYMENT_EXCEPTION_KIND_AUTHORIZATION_ENDING: _PaymentExceptionKind.ValueType  # 11
+    """What is set aside can be taken for one more day only: take it, or ask for another payment."""
 
 class PaymentExceptionKind(_PaymentExceptionKind, metaclass=_PaymentExceptionKindEnumTypeWrapper):
     """What a person has to look at."""
@@ -303,6 +309,12 @@ PAYMENT_EXCEPTION_KIND_REFUND_FAILED: PaymentExceptionKind.ValueType  # 7
 """A refund was said to be done, and then wasn't."""
 PAYMENT_EXCEPTION_KIND_RELEASED_ELSEWHERE: PaymentExceptionKind.ValueType  # 8
 """The provider released what was set aside, e.g. because its time ran out; it was taken over."""
+PAYMENT_EXCEPTION_KIND_NOT_GIVEN_BACK: PaymentExceptionKind.ValueType  # 9
+"""A refund was declined that nobody waits for, e.g. of an order that was cancelled: the customer still misses the money."""
+PAYMENT_EXCEPTION_KIND_NOT_RELEASED: PaymentExceptionKind.ValueType  # 10
+"""A release was declined that nobody waits for: the money stays set aside."""
+PAYMENT_EXCEPTION_KIND_AUTHORIZATION_ENDING: PaymentExceptionKind.ValueType  # 11
+"""What is set aside can be taken for one more day only: take it, or ask for another payment."""
 Global___PaymentExceptionKind: _TypeAlias = PaymentExceptionKind  # noqa: Y015
 
 class _PaymentFinding:
@@ -319,6 +331,10 @@ class _PaymentFindingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Paymen
     """The operation has happened."""
     PAYMENT_FINDING_DID_NOT_HAPPEN: _PaymentFinding.ValueType  # 3
     """The operation has not happened, and won't."""
+    PAYMENT_FINDING_RETRY: _PaymentFinding.ValueType  # 4
+    """To be done again: a declined operation anew, one of unknown outcome by another look."""
+    PAYMENT_FINDING_SETTLED_BY_HAND: _PaymentFinding.ValueType  # 5
+    """The customer got it another way, e.g. by bank transfer; counts as given back, or released, by us."""
 
 class PaymentFinding(_PaymentFinding, metaclass=_PaymentFindingEnumTypeWrapper):
     """What a person found out about an exception."""
@@ -331,7 +347,35 @@ PAYMENT_FINDING_HAPPENED: PaymentFinding.ValueType  # 2
 """The operation has happened."""
 PAYMENT_FINDING_DID_NOT_HAPPEN: PaymentFinding.ValueType  # 3
 """The operation has not happened, and won't."""
+PAYMENT_FINDING_RETRY: PaymentFinding.ValueType  # 4
+"""To be done again: a declined operation anew, one of unknown outcome by another look."""
+PAYMENT_FINDING_SETTLED_BY_HAND: PaymentFinding.ValueType  # 5
+"""The customer got it another way, e.g. by bank transfer; counts as given back, or released, by us."""
 Global___PaymentFinding: _TypeAlias = PaymentFinding  # noqa: Y015
+
+class _PaymentExceptionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PaymentExceptionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentExceptionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAYMENT_EXCEPTION_STATE_UNSPECIFIED: _PaymentExceptionState.ValueType  # 0
+    """Not set."""
+    PAYMENT_EXCEPTION_STATE_OPEN: _PaymentExceptionState.ValueType  # 1
+    """It waits."""
+    PAYMENT_EXCEPTION_STATE_RESOLVED: _PaymentExceptionState.ValueType  # 2
+    """It was ended."""
+
+class PaymentExceptionState(_PaymentExceptionState, metaclass=_PaymentExceptionStateEnumTypeWrapper):
+    """Whether an exception waits for somebody."""
+
+PAYMENT_EXCEPTION_STATE_UNSPECIFIED: PaymentExceptionState.ValueType  # 0
+"""Not set."""
+PAYMENT_EXCEPTION_STATE_OPEN: PaymentExceptionState.ValueType  # 1
+"""It waits."""
+PAYMENT_EXCEPTION_STATE_RESOLVED: PaymentExceptionState.ValueType  # 2
+"""It was ended."""
+Global___PaymentExceptionState: _TypeAlias = PaymentExceptionState  # noqa: Y015
 
 @_typing.final
 class PaymentException(_message.Message):
@@ -349,6 +393,11 @@ class PaymentException(_message.Message):
     RESOLVED_AT_FIELD_NUMBER: _builtins.int
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TypeID `pex_…`."""
     kind: Global___PaymentExceptionKind.ValueType
@@ -356,11 +405,19 @@ class PaymentException(_message.Message):
     payment_id: _builtins.str
     """TypeID `pay_…`."""
     operation_id: _builtins.str
-    """TypeID `pop_…`, of OUTCOME_NEVER_KNOWN."""
+    """TypeID `pop_…`, of OUTCOME_NEVER_KNOWN, NOT_GIVEN_BACK and NOT_RELEASED: the last attempt."""
     resolved_by: _builtins.str
     """Who ended it; `svc:orders` when the provider spoke after all."""
     note: _builtins.str
     """What was found."""
+    order_id: _builtins.str
+    """TypeID `ord_…` of the order that was paid."""
+    code: _builtins.str
+    """Why it was declined, in the provider's words, of NOT_GIVEN_BACK and NOT_RELEASED."""
+    finding: Global___PaymentFinding.ValueType
+    """What ended it; not set while it waits, or when the provider spoke after all."""
+    reference: _builtins.str
+    """Of SETTLED_BY_HAND: what the customer got it under, e.g. of a bank transfer."""
     @_builtins.property
     def expected(self) -> _money_pb2.Money:
         """By our books, or what the operation was about."""
@@ -377,6 +434,10 @@ class PaymentException(_message.Message):
     def resolved_at(self) -> _timestamp_pb2.Timestamp:
         """When it was ended; not set while it waits."""
 
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedScalarFieldContainer[Global___PaymentFinding.ValueType]:
+        """What may be said about it, as docs/payments.md explains; none once it was ended."""
+
     def __init__(
         self,
         *,
@@ -390,10 +451,15 @@ class PaymentException(_message.Message):
         resolved_at: _timestamp_pb2.Timestamp | None = ...,
         resolved_by: _builtins.str = ...,
         note: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+        findings: _abc.Iterable[Global___PaymentFinding.ValueType] | None = ...,
+        finding: Global___PaymentFinding.ValueType = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "found", b"found", "raised_at", b"raised_at", "resolved_at", b"resolved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "found", b"found", "id", b"id", "kind", b"kind", "note", b"note", "operation_id", b"operation_id", "payment_id", b"payment_id", "raised_at", b"raised_at", "resolved_at", b"resolved_at", "resolved_by", b"resolved_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "expected", b"expected", "finding", b"finding", "findings", b"findings", "found", b"found", "id", b"id", "kind", b"kind", "note", b"note", "operation_id", b"operation_id", "order_id", b"order_id", "payment_id", b"payment_id", "raised_at", b"raised_at", "reference", b"reference", "resolved_at", b"resolved_at", "resolved_by", b"resolved_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,6 +550,7 @@ class Payment(_message.Message):
     OPERATIONS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LOCATION_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TypeID `pay_…`."""
     order_id: _builtins.str
@@ -538,6 +605,10 @@ class Payment(_message.Message):
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentOperation]:
         """Operations, the oldest first; not in lists. At most 500, of which the oldest are shown."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Of a card whose money is taken later: until when it can be, 7 days after it was made; not set otherwise."""
+
     def __init__(
         self,
         *,
@@ -560,10 +631,11 @@ class Payment(_message.Message):
         operations: _abc.Iterable[Global___PaymentOperation] | None = ...,
         version: _builtins.int = ...,
         location_id: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "authorized", b"authorized", "captured", b"captured", "created_at", b"created_at", "occurred_at", b"occurred_at", "refunded", b"refunded", "voided", b"voided"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "authorized", b"authorized", "captured", b"captured", "created_at", b"created_at", "expires_at", b"expires_at", "occurred_at", b"occurred_at", "refunded", b"refunded", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "authorized", b"authorized", "captured", b"captured", "created_at", b"created_at", "declined_reason", b"declined_reason", "details", b"details", "id", b"id", "location_id", b"location_id", "occurred_at", b"occurred_at", "operations", b"operations", "order_id", b"order_id", "provider", b"provider", "purpose", b"purpose", "refunded", b"refunded", "state", b"state", "unknown", b"unknown", "version", b"version", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "authorized", b"authorized", "captured", b"captured", "created_at", b"created_at", "declined_reason", b"declined_reason", "details", b"details", "expires_at", b"expires_at", "id", b"id", "location_id", b"location_id", "occurred_at", b"occurred_at", "operations", b"operations", "order_id", b"order_id", "provider", b"provider", "purpose", b"purpose", "refunded", b"refunded", "state", b"state", "unknown", b"unknown", "version", b"version", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

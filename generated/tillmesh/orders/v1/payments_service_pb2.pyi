@@ -311,21 +311,51 @@ class ListPaymentExceptionsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Filter(_message.Message):
+        """Typed filter; fields are combined with and."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STATE_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        state: _payments_pb2.PaymentExceptionState.ValueType
+        """Default: OPEN."""
+        kind: _payments_pb2.PaymentExceptionKind.ValueType
+        """Only of this kind."""
+        def __init__(
+            self,
+            *,
+            state: _payments_pb2.PaymentExceptionState.ValueType = ...,
+            kind: _payments_pb2.PaymentExceptionKind.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "state", b"state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1 to 100; 0: 50."""
     page_token: _builtins.str
     """From the previous response; the other fields must be the same."""
+    @_builtins.property
+    def filter(self) -> Global___ListPaymentExceptionsRequest.Filter:
+        """What to keep."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: Global___ListPaymentExceptionsRequest.Filter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,7 +373,7 @@ class ListPaymentExceptionsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def exceptions(self) -> _containers.RepeatedCompositeFieldContainer[_payments_pb2.PaymentException]:
-        """Those that wait for a person, the oldest first."""
+        """The oldest first."""
 
     def __init__(
         self,
@@ -368,22 +398,26 @@ class ResolvePaymentExceptionRequest(_message.Message):
     EXCEPTION_ID_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     exception_id: _builtins.str
     """TypeID `pex_…`."""
     finding: _payments_pb2.PaymentFinding.ValueType
-    """HAPPENED or DID_NOT_HAPPEN for OUTCOME_NEVER_KNOWN, NOTED for the others."""
+    """One of the exception's findings."""
     note: _builtins.str
     """1 to 500 characters; no personal data."""
+    reference: _builtins.str
+    """Of SETTLED_BY_HAND, and needed then: what the customer got it under, e.g. of a bank transfer; at most 128 characters."""
     def __init__(
         self,
         *,
         exception_id: _builtins.str = ...,
         finding: _payments_pb2.PaymentFinding.ValueType = ...,
         note: _builtins.str = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception_id", b"exception_id", "finding", b"finding", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception_id", b"exception_id", "finding", b"finding", "note", b"note", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

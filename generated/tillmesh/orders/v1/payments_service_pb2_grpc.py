@@ -181,7 +181,7 @@ class PaymentsServiceServicer:
 
     def CreatePayment(self, request, context):
         """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
-        `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
+        `capture`, takes it. Customers pay their own orders, online, and with `capture`; NOT_FOUND for somebody else's. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
         an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
         location).
         """
@@ -223,15 +223,19 @@ class PaymentsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPaymentExceptions(self, request, context):
-        """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us.
+        """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us,
+        or did not go back when it should. docs/payments.md says what to do about each kind.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolvePaymentException(self, request, context):
-        """Ends an exception. Of an operation whose outcome was never known, a person says whether it has happened, and the
-        payment goes on from there. Ending it twice answers how it was ended first. NOT_FOUND.
+        """Ends an exception by one of its `findings`. Of an operation whose outcome was never known, a person says whether it has
+        happened, and the payment goes on from there. RETRY does again what was declined, once however often it is asked for:
+        PAYMENT_DECLINED when it is declined again, and the exception waits on; with no answer it waits too, and ends by itself.
+        Ending it twice answers how it was ended first. NOT_FOUND; PAYMENT_AMOUNT_EXCEEDED or ILLEGAL_TRANSITION when nothing is
+        left to give back or release: then it is NOTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,7 @@ class PaymentsServiceStub:
     """Reads a payment with its operations. NOT_FOUND."""
     CreatePayment: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.CreatePaymentRequest, _payments_pb2.Payment]
     """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
-    `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
+    `capture`, takes it. Customers pay their own orders, online, and with `capture`; NOT_FOUND for somebody else's. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
     an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
     location).
     """
@@ -70,10 +70,15 @@ class PaymentsServiceStub:
     handed out. PAYMENT_AMOUNT_EXCEEDED (409) names what is left; ILLEGAL_TRANSITION (409) when nothing was taken. NOT_FOUND.
     """
     ListPaymentExceptions: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.ListPaymentExceptionsRequest, _payments_service_pb2.ListPaymentExceptionsResponse]
-    """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us."""
+    """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us,
+    or did not go back when it should. docs/payments.md says what to do about each kind.
+    """
     ResolvePaymentException: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.ResolvePaymentExceptionRequest, _payments_pb2.PaymentException]
-    """Ends an exception. Of an operation whose outcome was never known, a person says whether it has happened, and the
-    payment goes on from there. Ending it twice answers how it was ended first. NOT_FOUND.
+    """Ends an exception by one of its `findings`. Of an operation whose outcome was never known, a person says whether it has
+    happened, and the payment goes on from there. RETRY does again what was declined, once however often it is asked for:
+    PAYMENT_DECLINED when it is declined again, and the exception waits on; with no answer it waits too, and ends by itself.
+    Ending it twice answers how it was ended first. NOT_FOUND; PAYMENT_AMOUNT_EXCEEDED or ILLEGAL_TRANSITION when nothing is
+    left to give back or release: then it is NOTED.
     """
     ReceiveStripeEvent: _grpc.UnaryUnaryMultiCallable[_payments_service_pb2.ReceiveStripeEventRequest, _payments_service_pb2.ReceiveStripeEventResponse]
     """Hears what Stripe says. The body is taken byte for byte; the header Stripe-Signature has to be of the endpoint's
@@ -127,7 +132,7 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     """Reads a payment with its operations. NOT_FOUND."""
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.CreatePaymentRequest, _payments_pb2.Payment]  # type: ignore[assignment]
     """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
-    `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
+    `capture`, takes it. Customers pay their own orders, online, and with `capture`; NOT_FOUND for somebody else's. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
     an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
     location).
     """
@@ -149,10 +154,15 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     handed out. PAYMENT_AMOUNT_EXCEEDED (409) names what is left; ILLEGAL_TRANSITION (409) when nothing was taken. NOT_FOUND.
     """
     ListPaymentExceptions: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.ListPaymentExceptionsRequest, _payments_service_pb2.ListPaymentExceptionsResponse]  # type: ignore[assignment]
-    """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us."""
+    """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us,
+    or did not go back when it should. docs/payments.md says what to do about each kind.
+    """
     ResolvePaymentException: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.ResolvePaymentExceptionRequest, _payments_pb2.PaymentException]  # type: ignore[assignment]
-    """Ends an exception. Of an operation whose outcome was never known, a person says whether it has happened, and the
-    payment goes on from there. Ending it twice answers how it was ended first. NOT_FOUND.
+    """Ends an exception by one of its `findings`. Of an operation whose outcome was never known, a person says whether it has
+    happened, and the payment goes on from there. RETRY does again what was declined, once however often it is asked for:
+    PAYMENT_DECLINED when it is declined again, and the exception waits on; with no answer it waits too, and ends by itself.
+    Ending it twice answers how it was ended first. NOT_FOUND; PAYMENT_AMOUNT_EXCEEDED or ILLEGAL_TRANSITION when nothing is
+    left to give back or release: then it is NOTED.
     """
     ReceiveStripeEvent: _aio.UnaryUnaryMultiCallable[_payments_service_pb2.ReceiveStripeEventRequest, _payments_service_pb2.ReceiveStripeEventResponse]  # type: ignore[assignment]
     """Hears what Stripe says. The body is taken byte for byte; the header Stripe-Signature has to be of the endpoint's
@@ -221,7 +231,7 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.Payment, _abc.Awaitable[_payments_pb2.Payment]]:
         """Takes another payment for an order that isn't paid in full, e.g. the balance after a deposit: authorises it and, with
-        `capture`, takes it. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
+        `capture`, takes it. Customers pay their own orders, online, and with `capture`; NOT_FOUND for somebody else's. PAYMENT_AMOUNT_EXCEEDED (409) when that is more than is left to pay; ILLEGAL_TRANSITION (409) for
         an order that isn't placed; PAYMENT_IN_PROGRESS (409) while it is being cancelled; CURRENCY_MISMATCH; NOT_FOUND (order,
         location).
         """
@@ -273,7 +283,9 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payments_service_pb2.ListPaymentExceptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payments_service_pb2.ListPaymentExceptionsResponse, _abc.Awaitable[_payments_service_pb2.ListPaymentExceptionsResponse]]:
-        """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us."""
+        """Lists what a person has to look at, the oldest first: outcomes that nobody could find out, money that moved without us,
+        or did not go back when it should. docs/payments.md says what to do about each kind.
+        """
 
     @_abc_1.abstractmethod
     def ResolvePaymentException(
@@ -281,8 +293,11 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payments_service_pb2.ResolvePaymentExceptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.PaymentException, _abc.Awaitable[_payments_pb2.PaymentException]]:
-        """Ends an exception. Of an operation whose outcome was never known, a person says whether it has happened, and the
-        payment goes on from there. Ending it twice answers how it was ended first. NOT_FOUND.
+        """Ends an exception by one of its `findings`. Of an operation whose outcome was never known, a person says whether it has
+        happened, and the payment goes on from there. RETRY does again what was declined, once however often it is asked for:
+        PAYMENT_DECLINED when it is declined again, and the exception waits on; with no answer it waits too, and ends by itself.
+        Ending it twice answers how it was ended first. NOT_FOUND; PAYMENT_AMOUNT_EXCEEDED or ILLEGAL_TRANSITION when nothing is
+        left to give back or release: then it is NOTED.
         """
 
     @_abc_1.abstractmethod

@@ -314,13 +314,20 @@ class OrderPayment(_message.Message):
     TENDERS_FIELD_NUMBER: _builtins.int
     CAPTURE_FIELD_NUMBER: _builtins.int
     DUE_NOW_FIELD_NUMBER: _builtins.int
+    BALANCE_DUE_AT_FIELD_NUMBER: _builtins.int
     capture: _orders_pb2.CaptureTime.ValueType
     """When the money is taken; default PLACEMENT."""
     due_now: _builtins.int
-    """Staff: what is to be paid now, a deposit or nothing, smallest units; the rest is due later. Default: the total."""
+    """Staff: what is to be paid now, a deposit or nothing, smallest units; the rest is due later, and paid by CreatePayment.
+    Default: the total.
+    """
     @_builtins.property
     def tenders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderPayment.Tender]:
         """At most 10; their sum is what is due now."""
+
+    @_builtins.property
+    def balance_due_at(self) -> _timestamp_pb2.Timestamp:
+        """Staff: until when the rest is to be paid; in the future. Nothing happens by itself then: ListOrders finds what is late."""
 
     def __init__(
         self,
@@ -328,10 +335,11 @@ class OrderPayment(_message.Message):
         tenders: _abc.Iterable[Global___OrderPayment.Tender] | None = ...,
         capture: _orders_pb2.CaptureTime.ValueType = ...,
         due_now: _builtins.int | None = ...,
+        balance_due_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "due_now", b"due_now"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "balance_due_at", b"balance_due_at", "due_now", b"due_now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "capture", b"capture", "due_now", b"due_now", "tenders", b"tenders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_now", b"_due_now", "balance_due_at", b"balance_due_at", "capture", b"capture", "due_now", b"due_now", "tenders", b"tenders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__due_now: _TypeAlias = _typing.Literal["due_now"]  # noqa: Y015
     _WhichOneofArgType__due_now: _TypeAlias = _typing.Literal["_due_now", b"_due_now"]  # noqa: Y015
@@ -917,6 +925,8 @@ class ListOrdersRequest(_message.Message):
         OCCURRED_UNTIL_FIELD_NUMBER: _builtins.int
         CHANNEL_FIELD_NUMBER: _builtins.int
         EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+        BALANCE_DUE_BEFORE_FIELD_NUMBER: _builtins.int
+        INCLUDE_UNPLACED_FIELD_NUMBER: _builtins.int
         number: _builtins.str
         """Only this number."""
         customer_id: _builtins.str
@@ -931,6 +941,10 @@ class ListOrdersRequest(_message.Message):
         """Only of this channel."""
         external_reference: _builtins.str
         """Only with this number of a marketplace or another system."""
+        include_unplaced: _builtins.bool
+        """Also attempts that came to nothing, CANCELLED or EXPIRED without ever having been placed. They are left out else, as no
+        customer has ever had such an order.
+        """
         @_builtins.property
         def occurred_from(self) -> _timestamp_pb2.Timestamp:
             """occurred_at at or after."""
@@ -938,6 +952,10 @@ class ListOrdersRequest(_message.Message):
         @_builtins.property
         def occurred_until(self) -> _timestamp_pb2.Timestamp:
             """occurred_at before."""
+
+        @_builtins.property
+        def balance_due_before(self) -> _timestamp_pb2.Timestamp:
+            """Only placed orders whose balance was to be paid before, and of which something is still due."""
 
         def __init__(
             self,
@@ -951,10 +969,12 @@ class ListOrdersRequest(_message.Message):
             occurred_until: _timestamp_pb2.Timestamp | None = ...,
             channel: _orders_pb2.Channel.ValueType = ...,
             external_reference: _builtins.str = ...,
+            balance_due_before: _timestamp_pb2.Timestamp | None = ...,
+            include_unplaced: _builtins.bool = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_from", b"occurred_from", "occurred_until", b"occurred_until"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["balance_due_before", b"balance_due_before", "occurred_from", b"occurred_from", "occurred_until", b"occurred_until"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "customer_id", b"customer_id", "external_reference", b"external_reference", "fulfillment_location_id", b"fulfillment_location_id", "location_id", b"location_id", "number", b"number", "occurred_from", b"occurred_from", "occurred_until", b"occurred_until", "state", b"state"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_due_before", b"balance_due_before", "channel", b"channel", "customer_id", b"customer_id", "external_reference", b"external_reference", "fulfillment_location_id", b"fulfillment_location_id", "include_unplaced", b"include_unplaced", "location_id", b"location_id", "number", b"number", "occurred_from", b"occurred_from", "occurred_until", b"occurred_until", "state", b"state"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1056,7 +1076,7 @@ class ListCustomerOrdersResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_orders_pb2.Order]:
-        """Newest first, by occurred_at, whatever the channel; drafts too."""
+        """Newest first, by occurred_at, whatever the channel; drafts too, and not what came to nothing before it was placed."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from dataclasses import dataclass
 
@@ -72,11 +73,12 @@ class TenderSpec:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """How an order is to be paid. due_now None: all of it."""
+    """How an order is to be paid. due_now None: all of it. balance_due_at: until when the rest is; None: not said."""
 
     tenders: tuple[TenderSpec, ...] = ()
     capture: Capture = Capture.PLACEMENT
     due_now: int | None = None
+    balance_due_at: dt.datetime | None = None
 
 
 def staff_fields(content: Content, payment: Payment) -> str:
@@ -93,5 +95,6 @@ def staff_fields(content: Content, payment: Payment) -> str:
         "content.note": content.note,
         "content.channel": content.channel is not sale.Channel.WEB,
         "payment.due_now": payment.due_now is not None,
+        "payment.balance_due_at": payment.balance_due_at is not None,
     }
     return next((path for path, value in set_here.items() if value), "")

@@ -83,6 +83,7 @@ def order_of(
     actor: str,
     at: dt.datetime,
     version: int,
+    balance_due_at: dt.datetime | None = None,
 ) -> sale.Order:
     """The order that content becomes, at a moment."""
     day, hour = business_day.of(at, store.timezone, store.cutoff_minutes)
@@ -117,6 +118,7 @@ def order_of(
             method=content.method,
             pricing=quote.pricing,
             capture=capture,
+            balance_due_at=balance_due_at,
             updated_at=at,
             external_reference=content.external_reference,
             marketplace=content.marketplace,

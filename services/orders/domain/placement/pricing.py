@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
@@ -90,22 +91,33 @@ def expect_total(quote: Quote, expected: int | None) -> None:
 
 
 def check_payment(payment: Payment, total: int) -> None:
-    """PaymentMismatch unless the tenders are what is due now; InvalidRequest when more than the total would be."""
+    """PaymentMismatch unless the tenders are what is due now; InvalidRequest when more than the total would be.
+
+    InvalidRequest too when a balance is due by a day, and there is none.
+    """
     due = total if payment.due_now is None else payment.due_now
     if due > total:
         raise errors.InvalidRequest(
             violations=[errors.FieldViolation("payment.due_now", f"is more than the total, {total}")]
         )
+    if payment.balance_due_at is not None and due == total:
+        violation = errors.FieldViolation("payment.balance_due_at", "is for an order of which something is due later")
+        raise errors.InvalidRequest(violations=[violation])
     tendered = sum(tender.amount for tender in payment.tenders)
     if tendered != due:
         raise PaymentMismatch(due, tendered)
 
 
-def quote_of(draft: sale.Order) -> Quote:
-    """What a draft says it costs."""
+def quote_of(draft: sale.Order, items: Mapping[str, sale.Item | sale.Misread | None]) -> Quote:
+    """What a draft says it costs. items maps its SKUs: of what a bundle consists is not held, the stock decides it."""
     assert draft.placed is not None
+    lines = []
+    for line in draft.lines:
+        item = items.get(line.sku)
+        components = item.components if isinstance(item, sale.Item) else line.components
+        lines.append(dataclasses.replace(line, components=components))
     sums = sale.Totals(draft.net_total, draft.tax_total, draft.discount_total, draft.total)
-    return Quote(tuple(draft.lines), sums, draft.placed.pricing, draft.tax_inclusive, draft.currency_code)
+    return Quote(tuple(lines), sums, draft.placed.pricing, draft.tax_inclusive, draft.currency_code)
 
 
 # --- parts ---

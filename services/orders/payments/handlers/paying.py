@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.kit import audit, database, errors, ids, validation
 from services.kit import principal as principals
-from services.orders import catalogue
+from services.orders import catalogue, visible
 from services.orders.domain import payments as domain
 from services.orders.payments import operations, port
 from services.orders.payments.units import found as load
@@ -46,15 +46,6 @@ class Shown:
     operations: Sequence[domain.Operation] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a person found out about an exception. happened: None when there is nothing to be said about that."""
-
-    exception_id: uuid.UUID
-    happened: bool | None
-    note: str
-
-
 class Paying:
     """Payments of a tenant's orders."""
 
@@ -88,9 +79,15 @@ class Paying:
     async def create(
         self, caller: Caller, order: port.OrderRef, tender: port.Tender, key: str, *, capture: bool
     ) -> Shown:
-        """Authorises, and captures if asked to. Declined; NotFound (order, location); what domain.Due.take refuses."""
-        caller.require(order.location_id)
-        await self._require_place(caller, order)
+        """Authorises, and captures if asked to. Declined; NotFound (order, location); what domain.Due.take refuses.
+
+        InvalidRequest for what only staff may do.
+        """
+        if visible.is_staff(caller.principal):
+            caller.require(order.location_id)
+            await self._require_place(caller, order)
+        else:
+            await self._require_own(caller, order, capture=capture)
         moved = await self._operations.authorise(caller.tenant, order, tender, key, guard=_owed(order.id, tender))
         if capture and not (moved.declined or moved.unknown):
             moved = await self._operations.capture(
@@ -104,6 +101,17 @@ class Paying:
         guard = _owed(order.id, tender)
         moved = await self._operations.record(caller.tenant, order, tender, key, guard=guard, source=caller.source)
         return await self._answer(caller, moved)
+
+    async def _require_own(self, caller: Caller, order: port.OrderRef, *, capture: bool) -> None:
+        """A customer pays online, and at once: who would take it later? NotFound for somebody else's order."""
+        if order.location_id is not None:
+            raise validation.invalid("location_id", "is for staff")
+        if not capture:
+            raise validation.invalid("capture", "is needed of who isn't staff")
+        async with self._db.read(caller.tenant) as session:
+            buyer = await store.customer_of(session, order.id)
+        if buyer is None or ids.encode("cus", buyer) != caller.principal.customer_id:
+            raise errors.NotFound("order")
 
     async def _require_place(self, caller: Caller, order: port.OrderRef) -> None:
         """NotFound for a location that isn't there. Money that was taken is recorded also while nobody can be asked."""
@@ -151,54 +159,10 @@ class Paying:
     async def _answer(self, caller: Caller, moved: port.Movement) -> Shown:
         """How the payment stands. Declined when this call's operation was refused."""
         if moved.declined:
-            raise domain.Declined(moved.declined_reason)
+            raise domain.Declined(moved.declined_reason, moved.available)
         async with self._db.read(caller.tenant) as session:
             payment = await load(session, moved.payment_id)
             return Shown(payment, await store.operations(session, moved.payment_id))
-
-    # --- for a person ---
-
-    async def exceptions(self, caller: Caller, *, after: uuid.UUID | None, limit: int) -> list[domain.Raised]:
-        """What waits for a person, the oldest first."""
-        async with self._db.read(caller.tenant) as session:
-            return await store.open_exceptions(session, after=after, limit=limit)
-
-    async def resolve(self, caller: Caller, finding: Finding) -> domain.Raised:
-        """Ends an exception; one that has ended stays as it is. NotFound; InvalidRequest."""
-        raised = await self._raised(caller, finding.exception_id)
-        if raised.resolved_at is not None:
-            return raised
-        if raised.kind is domain.ExceptionKind.OUTCOME_NEVER_KNOWN:
-            if raised.operation_id is None or finding.happened is None:
-                raise validation.invalid("finding", "must say whether it has happened")
-            await self._operations.decide(
-                caller.tenant,
-                raised.operation_id,
-                happened=finding.happened,
-                actor=caller.who,
-                note=finding.note,
-                noted=(caller.source, _resolved(raised, finding)),
-            )
-        elif finding.happened is not None:
-            raise validation.invalid("finding", "must be NOTED: nothing is open")
-        async with self._db.transaction(caller.tenant) as session:
-            if await store.resolve(session, raised.id, by=caller.who, note=finding.note):
-                await audit.append(session, caller.source, [_resolved(raised, finding)])
-        return await self._raised(caller, finding.exception_id)
-
-    async def _raised(self, caller: Caller, exception_id: uuid.UUID) -> domain.Raised:
-        async with self._db.read(caller.tenant) as session:
-            raised = await store.raised(session, exception_id)
-        if raised is None:
-            raise errors.NotFound("payment_exception")
-        return raised
-
-
-def _resolved(raised: domain.Raised, finding: Finding) -> audit.Entry:
-    said = {"kind": raised.kind, "happened": finding.happened, "note": finding.note}
-    changes = {"finding": audit.Change(None, audit.plain(said))}
-    resource_id = ids.encode("pay", raised.payment_id)
-    return audit.Entry(action="exception_resolved", resource="payment", resource_id=resource_id, changes=changes)
 
 
 def _owed(order_id: uuid.UUID, tender: port.Tender) -> operations.Guard:

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
 from services.kit import clock, ids, paging, principal
+from services.orders.domain import payment_exceptions as raising
 from services.orders.domain import payments as domain
 from services.orders.domain import stored_value
 from services.orders.payments.handlers import paying
@@ -67,6 +68,7 @@ def payment(made: domain.Payment) -> payments_pb2.Payment:
         created_at=_at(made.created_at),
         version=made.version,
         location_id=_text("loc", made.location_id),
+        expires_at=_at(made.expires_at),
     )
 
 
@@ -84,7 +86,7 @@ def _operation(currency_code: str, made: domain.Operation) -> payments_pb2.Payme
     )
 
 
-def raised(made: domain.Raised) -> payments_pb2.PaymentException:
+def raised(made: raising.Raised) -> payments_pb2.PaymentException:
     return payments_pb2.PaymentException(
         id=ids.encode("pex", made.id),
         kind=payments_pb2.PaymentExceptionKind.ValueType(made.kind),
@@ -94,9 +96,21 @@ def raised(made: domain.Raised) -> payments_pb2.PaymentException:
         found=_money(made.currency_code, made.found),
         raised_at=_at(made.raised_at),
         resolved_at=_at(made.resolved_at),
-        resolved_by=made.resolved_by,
-        note=made.note,
+        order_id=ids.encode("ord", made.order_id),
+        code=made.code,
+        findings=[payments_pb2.PaymentFinding.ValueType(each) for each in made.findings],
+        **({} if made.resolved_at is None else _ended(made)),
     )
+
+
+def _ended(made: raising.Raised) -> dict[str, Any]:
+    """What ended it: until then it is what somebody tries."""
+    return {
+        "resolved_by": made.resolved_by,
+        "note": made.note,
+        "finding": payments_pb2.PaymentFinding.ValueType(made.finding),
+        "reference": made.reference,
+    }
 
 
 def gift_card(card: stored_value.Account) -> stored_value_pb2.GiftCard:

@@ -11,9 +11,10 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 
 from services.kit import audit, clock, errors, events, idempotency, ids, paging, principal, validation
+from services.orders.domain import payment_exceptions as raising
 from services.orders.domain import stored_value
 from services.orders.payments import port
-from services.orders.payments.handlers import paying, values
+from services.orders.payments.handlers import exceptions, paying, values
 from tillmesh.common.v1 import money_pb2
 from tillmesh.orders.v1 import payments_pb2
 from tillmesh.orders.v1 import payments_service_pb2 as pb
@@ -32,12 +33,6 @@ _BY_HAND = {
     payments_pb2.OFFLINE_MEANS_BANK_TRANSFER: "bank_transfer",
     payments_pb2.OFFLINE_MEANS_OTHER: "other",
 }
-_FINDINGS = {
-    payments_pb2.PAYMENT_FINDING_NOTED: None,
-    payments_pb2.PAYMENT_FINDING_HAPPENED: True,
-    payments_pb2.PAYMENT_FINDING_DID_NOT_HAPPEN: False,
-}
-
 order_id = functools.partial(ids.given, "ord", "order")
 payment_id = functools.partial(ids.given, "pay", "payment")
 exception_id = functools.partial(ids.given, "pex", "payment_exception")
@@ -87,7 +82,12 @@ def order_ref(request: Any) -> port.OrderRef:
 def tender(request: pb.CreatePaymentRequest) -> port.Tender:
     money = request.amount
     return port.Tender(
-        _MEANS[request.means], request.token, money.minor_units, money.currency_code, purpose=request.purpose
+        _MEANS[request.means],
+        request.token,
+        money.minor_units,
+        money.currency_code,
+        purpose=request.purpose,
+        lasts=not request.capture,
     )
 
 
@@ -107,8 +107,16 @@ def offline_tender(request: pb.RecordOfflinePaymentRequest) -> port.Tender:
     )
 
 
-def finding(request: pb.ResolvePaymentExceptionRequest) -> paying.Finding:
-    return paying.Finding(exception_id(request.exception_id), _FINDINGS[request.finding], request.note)
+def exceptions_query(request: pb.ListPaymentExceptionsRequest, limit: int) -> exceptions.Query:
+    """INVALID_PAGE_TOKEN."""
+    keep = request.filter
+    open_ = keep.state != payments_pb2.PAYMENT_EXCEPTION_STATE_RESOLVED
+    return exceptions.Query(open_, keep.kind, after_id(request), limit)
+
+
+def answer(request: pb.ResolvePaymentExceptionRequest) -> exceptions.Answer:
+    finding = raising.Finding(request.finding)
+    return exceptions.Answer(exception_id(request.exception_id), finding, request.note, request.reference)
 
 
 def write(method: str, request: Any, answer: type[M], render: Callable[[stored_value.Account], M]) -> values.Write[M]:

@@ -24,6 +24,7 @@ from services.orders.payments import port
 PREFIX: Final = "sim_"
 LATE_SECONDS: Final = 2.0
 KEPT_SECONDS: Final = 90 * 86_400
+LASTS_SECONDS: Final = domain.AUTHORISATION_LASTS.total_seconds()
 BUSY_SECONDS: Final = 5.0
 KINDS: Final = {
     "authorise": domain.Kind.AUTHORISE,
@@ -218,6 +219,7 @@ def _execute(bank: sqlite3.Connection, key: str) -> None:
     reference, kind, amount, final = bank.execute(
         "SELECT reference, kind, amount, final FROM operation WHERE key = ?", (key,)
     ).fetchone()
+    _lapse(bank, reference)
     held, captured, refunded, cancelled = bank.execute(
         "SELECT authorised, captured, refunded, cancelled FROM intent WHERE reference = ?", (reference,)
     ).fetchone()
@@ -243,6 +245,12 @@ def _execute(bank: sqlite3.Connection, key: str) -> None:
     bank.execute("UPDATE operation SET status = ? WHERE key = ?", (SUCCEEDED, key))
 
 
+def _lapse(bank: sqlite3.Connection, reference: str) -> None:
+    """What is set aside for too long is released, without a word."""
+    lapse = "UPDATE intent SET cancelled = 1 WHERE reference = ? AND made_at < ? AND authorised > captured"
+    bank.execute(lapse, (reference, time.time() - LASTS_SECONDS))
+
+
 def _refuse(bank: sqlite3.Connection, key: str, code: str) -> None:
     bank.execute("UPDATE operation SET status = ?, code = ? WHERE key = ?", (REFUSED, code, key))
 
@@ -259,6 +267,7 @@ def _outcome(bank: sqlite3.Connection, key: str) -> port.Outcome:
 
 def _look_up(bank: sqlite3.Connection, reference: str, asked: Sequence[port.Asked]) -> tuple[bool, port.Books]:
     answers = False not in [_answers(bank, each.key, each) for each in asked]  # each counts as asked
+    _lapse(bank, reference)
     outcomes = {each.key: _outcome(bank, each.key) for each in asked}
     query = "SELECT authorised, captured, refunded, cancelled FROM intent WHERE reference = ?"
     authorised, captured, refunded, cancelled = bank.execute(query, (reference,)).fetchone() or (0, 0, 0, 0)

@@ -10,10 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.kit import database, ids
+from services.kit import audit, database, ids, principal
+from services.orders.domain import payment_exceptions as raising
 from services.orders.domain import payments as domain
 from services.orders.domain import stored_value
 from services.orders.payments import operations, port, resuming
+from services.orders.payments.handlers import exceptions
+from services.orders.payments.handlers import paying as handlers
 from services.orders.payments.providers import registry, simulated
 from services.orders.store import stored_value as ledger
 
@@ -40,6 +43,7 @@ class PayingWorld:
         found = registry.Registry(provider or (SIMULATED, self.bank))
         self.operations = operations.Operations(db, found, lambda _tenant, key: self.heard.append(key))
         self.resumer = resuming.Resumer(db, self.operations, (SIMULATED, self.bank))
+        self.exceptions = exceptions.Exceptions(db, self.operations)
 
     async def close(self) -> None:
         await self.bank.close()
@@ -48,7 +52,8 @@ class PayingWorld:
         method = given.pop("method", port.Method.CARD)
         order = port.OrderRef(given.pop("order", None) or ids.new_uuid())
         key = given.pop("key", None) or uuid.uuid4().hex
-        return await self.operations.authorise(self.tenant, order, port.Tender(method, token, amount, "EUR"), key)
+        tender = port.Tender(method, token, amount, "EUR", lasts=given.pop("lasts", False))
+        return await self.operations.authorise(self.tenant, order, tender, key)
 
     async def capture(
         self, paid: port.Movement, amount: int | None = None, key: str = "", **more: Any
@@ -63,6 +68,15 @@ class PayingWorld:
 
     async def look_up(self, paid: port.Movement) -> port.Movement:
         return await self.operations.look_up(self.tenant, paid.payment_id)
+
+    async def raised(self, *, open_: bool = True, kind: int = 0) -> list[raising.Raised]:
+        return await self.exceptions.page(self.tenant, exceptions.Query(open_, kind, None, 100))
+
+    async def say(self, raised: raising.Raised, finding: raising.Finding, reference: str = "") -> raising.Raised:
+        """A person ends an exception, or tries to."""
+        admin = principal.Principal("usr_ana", "", frozenset({"admin"}), frozenset(), frozenset({"*"}), 2e9)
+        caller = handlers.Caller(admin, self.tenant, "usr_ana", audit.Source(actor="usr_ana", method="Resolve"))
+        return await self.exceptions.resolve(caller, exceptions.Answer(raised.id, finding, "a note", reference))
 
     async def resume(self) -> None:
         """Whatever is open is due, and is looked up."""

@@ -8,6 +8,7 @@ import pytest
 
 from services.kit import errors, ids
 from services.orders.domain import payments as domain
+from services.orders.domain.payment_exceptions import Finding
 from services.orders.payments import port
 from tests.integration.orders.payments.paying import PayingWorld, State, amounts
 
@@ -87,9 +88,10 @@ async def test_who_never_answers_is_looked_up_until_the_end_and_then_a_person_is
     assert [row.progress for row in await paying.rows("SELECT progress FROM payment_operation")] == [5]
     await paying.execute("UPDATE payment_operation SET due_at = now()")
     assert await paying.resumer.resume() == 0
-    await paying.operations.decide(paying.tenant, paid.operation_id, happened=False, actor="usr_ana", note="asked them")
+    [raised] = await paying.raised()
+    ended = await paying.say(raised, Finding.DID_NOT_HAPPEN)
     decided = await paying.look_up(paid)
-    assert await paying.rows("SELECT resolved_by, note FROM payment_exception") == [("usr_ana", "asked them")]
+    assert (ended.resolved_by, ended.finding, ended.resolved_at is None) == ("usr_ana", Finding.DID_NOT_HAPPEN, False)
     assert (decided.state, decided.declined_reason) == (State.DECLINED, "by_hand")
 
 

@@ -292,6 +292,12 @@ async def test_an_outcome_that_nobody_knows_is_decided_by_a_person(desk: Desk) -
     assert (resolved[0].note, resolved[0].HasField("resolved_at")) == ("called the bank", True)
     assert (after.state, amounts(after)) == (payments_pb2.TENDER_STATE_AUTHORIZED, (1000, 0, 0, 0))
     assert not (await desk.call("ListPaymentExceptions", pb.ListPaymentExceptionsRequest())).exceptions
+    ended = pb.ListPaymentExceptionsRequest()
+    ended.filter.state = payments_pb2.PAYMENT_EXCEPTION_STATE_RESOLVED
+    assert list((await desk.call("ListPaymentExceptions", ended)).exceptions) == [resolved[0]]
+    ended.filter.kind = payments_pb2.PAYMENT_EXCEPTION_KIND_DISPUTED
+    assert not (await desk.call("ListPaymentExceptions", ended)).exceptions
+    assert (raised.order_id, len(raised.findings), len(resolved[0].findings)) == (order, 3, 0)
 
 
 # --- gift cards and store credit ---
@@ -312,7 +318,7 @@ async def test_a_gift_card_pays_and_gets_it_back(desk: Desk) -> None:
 
     now = await desk.call("GetGiftCard", pb.GetGiftCardRequest(gift_card_id=card.id))
     assert (now.balance.minor_units, now.held.minor_units, now.available.minor_units) == (600, 0, 600)
-    assert dict(broke.metadata) == {"code": "insufficient_funds"}
+    assert dict(broke.metadata) == {"code": "insufficient_funds", "available": "100"}
     entries, request = [], pb.ListGiftCardEntriesRequest(gift_card_id=card.id, page_size=4)
     while True:
         page = await desk.call("ListGiftCardEntries", request)
@@ -485,7 +491,7 @@ async def test_money_by_hand_and_what_a_person_decides_is_noted(desk: Desk) -> N
         "authorise_succeeded", "capture_begun", "capture_succeeded", "exception_resolved", "authorise_succeeded",
     ]  # fmt: skip
     said = noted[3][2]["finding"][1]
-    assert said == {"kind": "OUTCOME_NEVER_KNOWN", "happened": True, "note": "asked them"}
+    assert said == {"kind": "OUTCOME_NEVER_KNOWN", "finding": "HAPPENED", "note": "asked them", "reference": ""}
     assert noted[4][2]["authorised"] == (0, 1000)
 
 

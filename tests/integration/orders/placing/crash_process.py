@@ -14,7 +14,7 @@ from typing import Any
 from services.kit import failpoints, idempotency, ids, principal
 from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk
-from services.orders.domain import placed_order, sale
+from services.orders.domain import placed_order, placement, sale
 from services.orders.editing import editing
 from services.orders.mapping import placing_requests
 from services.orders.placing import addressing, placing
@@ -24,7 +24,7 @@ from tillmesh.orders.v1 import placement_pb2
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """What is done: an order of two units by a guest, paid by two tenders of one unit each."""
+    """What is done: an order of two units by a guest, paid by two tenders of one unit each. `gft_…`: by a gift card."""
 
     tokens: tuple[str, str]
     cancels: bool = False
@@ -53,8 +53,9 @@ class Scenario:
             method=placed_order.Delivery("", ""),
             capture=self.capture,
         )
+        gift, card = sale.TenderType.GIFT_CARD, sale.TenderType.CARD
         tenders = tuple(
-            dataclasses.replace(made.payment.tenders[0], token=token, amount=PRICE) for token in self.tokens
+            placement.TenderSpec(gift if token.startswith("gft_") else card, token, PRICE) for token in self.tokens
         )
         return dataclasses.replace(made, payment=dataclasses.replace(made.payment, tenders=tenders))
 

@@ -175,6 +175,12 @@ class Shop:
             for sku in skus:
                 await self.price(sku, price)
 
+    async def discontinue(self, sku: str) -> None:
+        request = catalog_service_pb2.UpdateVariantRequest(variant=catalog_pb2.Variant(sku=sku, discontinued=True))
+        request.update_mask.paths.append("discontinued")
+        async with self._as_admin() as (catalog, _, token):
+            await catalog.UpdateVariant(request, metadata=token)
+
     async def bundle(self, sku: str, **components: int) -> None:
         """Says what a SKU consists of."""
         request = catalog_service_pb2.SetBundleRequest(sku=sku)

@@ -21,6 +21,7 @@ from services.orders.placing import effects
 from tests.integration.orders.placing import crash_process
 from tests.integration.orders.placing.crash_process import Scenario
 from tests.integration.orders.placing.shop import LATE, PRICE, Shop
+from tests.integration.orders.placing.test_tenders import issued, left
 
 PAID = Scenario(("sim_ok", "sim_twice"))
 REFUSED = Scenario(("sim_ok", "sim_capture_declined_late"))
@@ -119,6 +120,29 @@ async def test_who_is_resumed_after_the_deadline_ends_without_units_and_money_or
 
     states = await check(shop, location)
     assert states == [sale.OrderState.PLACED if at == "capture:after" else sale.OrderState.EXPIRED]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("effect", ["authorise", "capture", "void", "refund"])
+async def test_a_gift_card_beside_a_card_is_charged_for_what_is_placed_and_nothing_else(
+    forks: Any, shop: Shop, effect: str, when: str
+) -> None:
+    """Of a refusal, the gift card comes first (taken, and given back) or last (set aside, and released)."""
+    location = await ready(shop)
+    card = await issued(shop, PRICE)
+    refused = effect in ("void", "refund")
+    tokens = {"void": ("sim_capture_declined_late", card), "refund": (card, "sim_capture_declined_late")}
+    await dies(forks, shop, location, Scenario(tokens.get(effect, (card, "sim_ok"))), f"{effect}:{when}")
+
+    await shop.resume()
+
+    [state] = [sale.OrderState(row.state) for row in await shop.rows("SELECT state FROM sales_order")]
+    assert state is (sale.OrderState.CANCELLED if refused else sale.OrderState.PLACED)
+    assert await shop.units(location, "lip") == ((10, 0, 0) if refused else (8, 0, 2))
+    assert await left(shop, card) == ((PRICE, 0) if refused else (0, 0))
+    assert sum(kept for _, kept, _ in shop.books()) == (0 if refused else PRICE)
+    entries = await shop.rows("SELECT sum(amount)::int AS held FROM stored_value_entry WHERE kind = 2")
+    assert [row.held for row in entries] == [PRICE]
 
 
 @pytest.mark.parametrize("at", ["begin_draft:after", "capture:after", "abandon:before", "abandon:after"])

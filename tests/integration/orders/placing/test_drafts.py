@@ -28,16 +28,16 @@ class Clerk:
         self.caller = shop.caller()
         self.customer = ""
 
-    def content(self, units: int = 1) -> placement_pb2.OrderContent:
+    def content(self, units: int = 1, sku: str = "lip") -> placement_pb2.OrderContent:
         location = ids.encode("loc", self.location)
         made = placement_pb2.OrderContent(location_id=location, customer_id=self.customer)
-        made.lines.add(code="lip", quantity=units)
+        made.lines.add(code=sku, quantity=units)
         made.delivery.country_code = "AT"
         return made
 
-    async def create(self, units: int = 1, **more: Any) -> orders_pb2.Order:
+    async def create(self, units: int = 1, sku: str = "lip", **more: Any) -> orders_pb2.Order:
         principal.enter(self.caller)
-        request = placement_pb2.CreateDraftOrderRequest(content=self.content(units), **more)
+        request = placement_pb2.CreateDraftOrderRequest(content=self.content(units, sku), **more)
         command = placing_requests.create_draft(request, self.caller)
         return await self.shop.desk.drafting.create(self.shop.tenant, command)
 
@@ -104,6 +104,48 @@ async def test_prices_that_are_held_hold(clerk: Clerk) -> None:
     assert (await clerk.update(draft, 1)).total.minor_units == 2 * PRICE
 
 
+async def test_an_offer_of_what_is_sold_no_more_holds_while_there_are_units(clerk: Clerk) -> None:
+    offers = [await clerk.quote(await clerk.create(3)) for _ in range(2)]
+    draft = await clerk.create()
+    await clerk.shop.discontinue("lip")
+
+    with pytest.raises(placement.ItemNotSold):
+        await clerk.place(draft, PRICE)
+    order = await clerk.place(offers[0], 3 * PRICE)
+    with pytest.raises(placement.InsufficientStock):
+        await clerk.place(offers[1], 3 * PRICE)
+
+    assert (order.total, await clerk.shop.units(clerk.location, "lip")) == (3 * PRICE, (2, 0, 3))
+
+
+async def test_an_offer_of_a_bundle_gets_what_the_bundle_is_by_then(clerk: Clerk) -> None:
+    shop = clerk.shop
+    await shop.product("set", "blush")
+    await shop.stock(clerk.location, "blush", 5)
+    await shop.bundle("set", lip=1)
+    offer = await clerk.quote(await clerk.create(2, "set"))
+    await shop.bundle("set", lip=1, blush=2)
+
+    order = await clerk.place(offer, 2 * PRICE)
+
+    assert order.placed is not None
+    [group] = order.placed.groups
+    assert sorted((line.number, line.sku, line.quantity) for line in group.lines) == [(1, "blush", 4), (1, "lip", 2)]
+    assert await shop.units(clerk.location, "blush") == (1, 0, 4)
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+async def test_what_ran_out_is_neither_placed_nor_quoted_again(clerk: Clerk, *, quoted: bool) -> None:
+    draft = await clerk.create()
+    offer = await clerk.quote(draft) if quoted else draft
+    await clerk.shop.execute("UPDATE sales_order SET valid_until = now() - interval '1 s'")
+
+    for act in (clerk.place(offer, PRICE), clerk.quote(offer), clerk.update(offer, 2)):
+        with pytest.raises(placed_order.NotEditable) as refusal:
+            await act
+        assert refusal.value.metadata == {"state": "EXPIRED"}
+
+
 async def test_what_can_t_be_placed_stays_a_draft(clerk: Clerk) -> None:
     draft = await clerk.create()
 
@@ -117,8 +159,11 @@ async def test_what_can_t_be_placed_stays_a_draft(clerk: Clerk) -> None:
     assert clerk.shop.books() == [(0, PRICE, 0)]
 
 
-async def test_of_20_who_place_a_draft_one_does(clerk: Clerk) -> None:
+@pytest.mark.parametrize("quoted", [True, False])
+async def test_of_20_who_place_a_draft_or_an_offer_one_does(clerk: Clerk, *, quoted: bool) -> None:
     draft = await clerk.create()
+    if quoted:
+        draft = await clerk.quote(draft)
 
     places = [clerk.place(draft, PRICE) for _ in range(20)]
     answers = await asyncio.gather(*places, return_exceptions=True)

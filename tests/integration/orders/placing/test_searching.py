@@ -58,10 +58,38 @@ async def test_each_filter_finds_what_it_names(db: database.Database, tenant: uu
         ({"within": (here,), "state": int(sale.OrderState.PLACED)}, [theirs, plain]),
         ({"within": ()}, []),
     ]
+    refused = [
+        placed.order(here, number=5 + n, state=state, customer_id=customer, occurred_at=placed.AT)
+        for n, state in enumerate((sale.OrderState.CANCELLED, sale.OrderState.EXPIRED))
+    ]
+    for each in refused:
+        assert each.placed is not None
+        each.placed.placed_at = None
+    await placed.keep(db, tenant, *refused)
+    every = await find(db, tenant, unplaced=True)
+    assert {each.id for each in refused} == {each.id for each in every} - {each.id for each in orders}
+    assert len(await find(db, tenant, unplaced=True, customer_ids=(customer,))) == 3
 
     for keep, expected in asked:
         assert [each.id for each in await find(db, tenant, **keep)] == [each.id for each in expected], keep
     assert await find(db, ids.new_uuid()) == []
+
+
+async def test_a_balance_that_is_late_is_found_until_it_is_paid(db: database.Database, tenant: uuid.UUID) -> None:
+    here, due = ids.new_uuid(), placed.AT + dt.timedelta(days=9)
+    orders = [placed.order(here, number=n) for n in range(1, 5)]
+    for order in orders[:3]:
+        assert order.placed is not None
+        order.placed.balance_due_at = due
+    orders[1].state = sale.OrderState.CANCELLED
+    await placed.keep(db, tenant, orders[0], orders[1], orders[3])
+    await placed.keep(db, tenant, orders[2], paid=True)
+
+    found = await find(db, tenant, balance_due_before=due + dt.timedelta(seconds=1))
+
+    assert [each.id for each in found] == [orders[0].id]
+    assert await find(db, tenant, balance_due_before=due) == []
+    assert await find(db, tenant, balance_due_before=due + dt.timedelta(1), location_id=ids.new_uuid()) == []
 
 
 async def test_sales_and_orders_of_a_customer_are_one_history(world: World) -> None:
