@@ -63,6 +63,34 @@ def test_a_cancelled_order_is_back_on_sale(admin: Client) -> None:
     assert admin.get(summary).get("rows", []) == []
 
 
+def test_an_order_is_edited_cancelled_in_part_and_sent_elsewhere(admin: Client) -> None:
+    location, sku = stocked(admin)
+    home = {"lines": ["Graben 1"], "city": "Wien", "postal_code": "1010", "country_code": "AT"}
+    guest = {"email": f"edit-{sku}@example.com", "family_name": "Quast"}
+    order = admin.post("/v1/orders", wanted(location, sku, payment=PAID, guest=guest, address=home), 201)
+    path, more = f"/v1/orders/{order['id']}", {"quantities": [{"line_number": 1, "quantity": "4"}]}
+
+    preview = admin.post(f"{path}/edit/preview", {"edit": more})
+    unpaid = admin.call("POST", f"{path}/edit", more, headers={"if-match": '"1"'})
+    more |= {"tenders": PAID["tenders"], "sourcing": {"location_ids": [location]}, "reason": "by phone"}
+    edited = admin.post(f"{path}/edit", more, headers={"if-match": '"1"', "idempotency-key": f"edit-{sku}"})
+    stale = admin.call("POST", f"{path}/edit", more, headers={"if-match": '"1"'})
+    less = admin.post(f"{path}/cancel", {"lines": [{"line_number": 1, "quantity": "3"}], "note": "too many"})
+    moved = admin.call("PATCH", f"{path}/recipient", {"address": {**home, "lines": ["Graben 2"]}})
+
+    assert (preview["due_now"]["minor_units"], preview["order"]["total"]["minor_units"]) == ("2000", "4000")
+    assert (unpaid.status_code, unpaid.json()["details"][0]["metadata"]) == (400, {"due": "2000", "tendered": "0"})
+    assert (edited["version"], edited["total"]["minor_units"], stale.status_code) == ("2", "4000", 412)
+    assert (less["total"]["minor_units"], less["payment"]["refunded"]["minor_units"]) == ("1000", "3000")
+    assert (less["lines"][0]["quantity"], less["lines"][0]["canceled_quantity"]) == ("1", "1")
+    assert (moved.status_code, moved.json()["version"]) == (200, "4"), moved.text
+    assert admin.get(f"{path}/recipient")["address"]["lines"] == ["Graben 2"]
+    level = admin.level(location, sku)
+    assert (level["available"], level["allocated"]) == ("4", "1")
+    said = [entry["reason"] for entry in admin.get(path)["history"] if entry.get("reason")]
+    assert said == ["CUSTOMER: too many", "by phone"]
+
+
 def test_what_can_t_be_placed_says_why_and_leaves_nothing(admin: Client) -> None:
     location, sku = stocked(admin, units=1)
     short = admin.call("POST", "/v1/orders", wanted(location, sku, payment=PAID))

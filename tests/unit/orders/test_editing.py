@@ -85,6 +85,7 @@ def adds_up(order: sale.Order) -> None:
             assert line.net_amount == line.unit_price * line.quantity - line.discount_amount >= 0
 
 
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(st.data())
 def test_amounts_depend_on_units_and_not_on_the_steps(data: st.DataObject) -> None:
     order = data.draw(orders())
@@ -103,6 +104,7 @@ def test_amounts_depend_on_units_and_not_on_the_steps(data: st.DataObject) -> No
     assert back == order
 
 
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(st.data())
 def test_a_unit_less_never_costs_more_and_nothing_left_costs_what_has_no_units(data: st.DataObject) -> None:
     order = data.draw(orders())

@@ -22,13 +22,15 @@ REFUSED = Scenario(PLACED, edit=("sim_ok", "sim_capture_declined_late"))
 LOWERED = Scenario(PLACED, lowers=True)
 RELEASED = dataclasses.replace(LOWERED, capture=placed_order.Capture.FULFILLMENT)
 LIVES = {
-    **dict.fromkeys(("begin_edit", "hold", "advance", "authorise", "confirm", "capture", "reduce", "edit"), EDITED),
-    **dict.fromkeys(("release", "revert", "refund"), REFUSED),
+    **dict.fromkeys(("begin_edit", "hold", "authorise", "confirm", "capture", "advance", "reduce", "edit"), EDITED),
+    **dict.fromkeys(("void", "refund", "release", "revert"), REFUSED),
 }
+# After an effect is before the next one: what comes before is tried for those only that placing doesn't have.
 AT = [
-    *((f"{effect}:{when}", life) for effect, life in LIVES.items() for when in ("before", "after")),
-    *((f"{effect}:{when}", LOWERED) for effect in ("begin_edit", "refund") for when in ("before", "after")),
-    *((f"void:{when}", RELEASED) for when in ("before", "after")),
+    *((f"{effect}:after", life) for effect, life in LIVES.items()),
+    *((f"{effect}:before", LIVES[effect]) for effect in effects.EFFECTS),
+    ("refund:after", LOWERED),
+    ("void:after", RELEASED),
 ]
 
 
