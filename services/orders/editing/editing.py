@@ -132,12 +132,17 @@ class Editing:
         order, change = await self._asking.load(tenant, command.order_id), command.change
         visible.require(caller, order)
         editing.require_editable(order, command.expected_version)
+        more = editing.units_added(order, change.quantities)
+        raised = [line.sku for line in order.lines if line.number in more and not visible.is_staff(caller)]
         offered = None
-        if change.lines or change.charges:
-            codes = list(dict.fromkeys(line.code for line in change.lines))
+        if change.lines or change.charges or raised:
+            codes = list(dict.fromkeys([*raised, *(line.code for line in change.lines)]))
             offered = await self._prices.offered(tenant, order, codes)
         new_ids = [ids.new_uuid() for _ in (*change.lines, *change.charges)]
-        return order, editing.edit(order, change, offered, line_ids=new_ids, reason=command.reason, actor=command.actor)
+        edited = editing.edit(order, change, offered, line_ids=new_ids, reason=command.reason, actor=command.actor)
+        if raised and offered is not None:  # whoever ordered cheaply can't go on doing so for ever
+            editing.require_todays_prices(order, change, offered, edited.sums.total)
+        return order, edited
 
     async def _earlier(self, tenant: Tenant, command: Edit | cancelling.Cancel, method: str) -> sale.Order | None:
         return await self._asking.earlier(tenant, command.principal, method, command.request_key, command.fingerprint)

@@ -216,6 +216,7 @@ orders = st.lists(
         st.tuples(st.just("sell"), lines),
         st.tuples(st.just("adjust"), st.tuples(st.sampled_from(PLAIN), st.integers(-3, 12))),
         st.tuples(st.just("end"), st.integers(0, 9)),
+        st.tuples(st.just("reduce"), st.tuples(st.integers(0, 9), lines)),
     ),
     max_size=12,
 )
@@ -240,6 +241,17 @@ def test_a_location_never_promises_a_unit_twice_whatever_bundles_are_asked_for(
             hold, units = held.pop(what)
             stock_holds.end_hold(working, commands.EndHold(commands.Origin("me"), hold, (), HoldState.RELEASED))
             purse.update(units)
+        elif action == "reduce" and what[0] < len(held):
+            hold, units = held[what[0]]
+            less = taken_apart(bundles, what[1])
+            reduction = commands.ReduceHold(commands.Origin("me"), hold, tuple(less.items()))
+            if all(units[key] >= quantity for key, quantity in less.items()):
+                stock_holds.reduce_hold(working, reduction)
+                purse.update(less)
+                units.subtract(less)
+            else:
+                with pytest.raises(stock_errors.QuantityBelowZero):
+                    stock_holds.reduce_hold(working, reduction)
         elif action == "sell":
             units = taken_apart(bundles, what)
             working.apply_sale(

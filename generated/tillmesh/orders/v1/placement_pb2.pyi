@@ -688,7 +688,9 @@ class EditOrderRequest(_message.Message):
         line_number: _builtins.int
         """Number of the order's line, which is an item."""
         quantity: _builtins.int
-        """Units, 0 to 10^6; 0 removes the line, which keeps its number. More of them cost what the line's units cost."""
+        """Units, 0 to 10^6; 0 removes the line, which keeps its number. More of them cost what the line's units cost; who isn't
+        staff gets no more of a line that costs more today (PRICE_CHANGED): a new line does.
+        """
         def __init__(
             self,
             *,

@@ -4,6 +4,7 @@ rules: whether it may be, and what it comes to. amounts: what it costs then. uni
 is held. paying: what more has to be paid, and what goes back of which payment.
 """
 
+from services.orders.domain.editing.amounts import require_todays_prices, units_added
 from services.orders.domain.editing.paying import check_tenders, require_settled, surplus, tendered
 from services.orders.domain.editing.rules import (
     changed,
@@ -33,7 +34,9 @@ __all__ = [
     "require_editable",
     "require_here",
     "require_settled",
+    "require_todays_prices",
     "surplus",
     "tendered",
     "told",
+    "units_added",
 ]

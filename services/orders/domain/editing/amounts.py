@@ -101,6 +101,21 @@ def _priced(line: sale.OrderLine, priced: money.PricedLine | None) -> sale.Order
     )
 
 
+def require_todays_prices(order: sale.Order, change: Change, offered: Offered, total: int) -> None:
+    """PriceChanged when units are added to a line that costs more today; ItemNotSold when it isn't sold any more."""
+    more = units_added(order, change.quantities)
+    dearer = []
+    for line in order.lines:
+        item = offered.items.get(line.sku) if line.number in more else None
+        if line.number in more and (item is None or item.discontinued or item.price is None):
+            raise placement.ItemNotSold(line.sku)
+        if item is not None and item.price is not None and item.price > (line.unit_price or 0):
+            known = line.unit_price or 0
+            dearer.append(placement.PriceDifference(line.number, line.sku, known, item.price, order.currency_code))
+    if dearer:
+        raise placement.PriceChanged(dearer, total, order.currency_code)
+
+
 def units_added(order: sale.Order, quantities: Mapping[int, int]) -> dict[int, int]:
     """How many units more lines get, by number."""
     more = {line.number: quantities.get(line.number, line.quantity) - line.quantity for line in order.lines}

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import random
 import uuid
 from typing import Any
 
 import pytest
 
-from services.kit import audit, errors, ids
+from services.kit import audit, errors, ids, principal
+from services.orders import moving
 from services.orders.domain import money, placed_order, placement, sale
 from services.orders.domain import payments as paying
-from services.orders.mapping import messages
+from services.orders.mapping import messages, placed_requests
 from services.orders.payments.handlers import paying as handlers
 from tests.integration.orders.placing.shop import LATE, PRICE, Shop, command, edit
 from tests.integration.orders.placing.test_placing import stocked
-from tillmesh.orders.v1 import orders_events_pb2, orders_pb2
+from tests.integration.orders.placing.test_recipients import customer
+from tillmesh.orders.v1 import orders_events_pb2, orders_pb2, placement_pb2
 
 FULFILMENT = placed_order.Capture.FULFILLMENT
 
@@ -389,6 +392,62 @@ async def test_of_20_who_edit_one_order_one_wins_and_the_others_hear_of_it(shop:
     with pytest.raises(errors.VersionMismatch) as stale:
         await shop.edit(edits[0])
     assert stale.value.metadata == {"current_version": "2"}
+
+
+async def test_a_customer_gets_no_more_of_what_has_become_dearer(shop: Shop) -> None:
+    here = await stocked(shop)
+    who, _ = await customer(shop)
+    order = await shop.order(command(here, ("lip", 1), customer_id=who))
+    own = {"roles": frozenset({"customer"}), "customer_id": ids.encode("cus", who)}
+    await shop.edit(edit(order, {1: 2}, tokens={"sim_ok": PRICE}), **own)
+    await shop.price("lip", PRICE + 1)
+
+    with pytest.raises(placement.PriceChanged) as dearer:
+        await shop.edit(edit(order, {1: 3}, tokens={"sim_ok": PRICE}), **own)
+    added = await shop.edit(edit(order, add=[("lip", 1)], tokens={"sim_ok": PRICE + 1}), **own)
+    lowered = await shop.edit(edit(order, {1: 1}), **own)
+    raised = await shop.edit(edit(order, {1: 3}, tokens={"sim_ok": 2 * PRICE}))  # by staff
+
+    assert [(of.number, of.expected, of.unit_price) for of in dearer.value.lines] == [(1, PRICE, PRICE + 1)]
+    assert [of.total for of in (added, lowered, raised)] == [3 * PRICE + 1, 2 * PRICE + 1, 4 * PRICE + 1]
+
+
+async def test_of_all_who_change_one_order_at_once_each_is_told_and_everything_adds_up(shop: Shop) -> None:
+    """Edits, cancellations in part and as a whole, and work that begins: in any order, each wholly or not at all."""
+    here = await stocked(shop, 40)
+    order = await shop.order(command(here, ("lip", 6)))
+    moves = moving.Moves(shop.db, lambda *_: None)
+
+    def pick() -> Any:
+        caller = shop.caller()
+        request = placement_pb2.UpdateOrderStatusRequest(
+            order_id=ids.encode("ord", order.id), machine=3, to_state="PICKING"
+        )
+        principal.enter(caller)
+        return moves.move(caller, placed_requests.move(request, caller))
+
+    calls = [
+        *(shop.edit(edit(order, {1: 7 + n}, tokens={"sim_ok": (1 + n) * PRICE})) for n in range(6)),
+        *(shop.edit(edit(order, {1: 1 + n})) for n in range(4)),
+        *(shop.cancel_units(order, {1: 1}) for _ in range(6)),
+        *(pick() for _ in range(2)),
+        *(shop.cancel(order) for _ in range(2)),
+    ]
+    random.Random(1).shuffle(calls)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    refused = {each.reason for each in answers if isinstance(each, errors.Error)}
+    assert not [each for each in answers if isinstance(each, BaseException) and not isinstance(each, errors.Error)]
+    assert refused <= {
+        "ORDER_BUSY", "VERSION_MISMATCH", "ORDER_NOT_EDITABLE", "PAYMENT_MISMATCH", "INVALID_REQUEST", "ILLEGAL_TRANSITION",
+    }  # fmt: skip
+    left = await loaded(shop, order)
+    units = 0 if left.state is sale.OrderState.CANCELLED else left.lines[0].quantity
+    assert await shop.units(here, "lip") == (40 - units, 0, units)
+    assert sum(kept for _, kept, _ in shop.books()) == units * PRICE
+    assert await shop.rows("SELECT 1 FROM order_saga WHERE finished_at IS NULL") == []
+    told = await shop.rows("SELECT seq_to FROM outbox WHERE type LIKE '%.Order%' ORDER BY seq_to")
+    assert [row.seq_to for row in told] == list(range(1, left.version + 1))
 
 
 async def test_the_same_key_is_one_edit(shop: Shop) -> None:
