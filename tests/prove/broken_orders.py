@@ -117,7 +117,7 @@ BROKEN: Final[dict[str, tuple[str, Break]]] = {
     "an account differs from its entries": (STORED, _liability(differing="1")),
     "a key has two orders": (STAYS, _a_second_order),
     "an accepted order is gone": (STAYS, _paid_and_gone),
-    "an accepted order is cancelled by nobody": (STAYS, order(23, lambda o: o.update(state="ORDER_STATE_CANCELLED", version="2"))),
+    "an accepted order is cancelled by nobody": (STAYS, order(23, lambda o: o.update(state="ORDER_STATE_CANCELLED", placed_at="2027-01-15T08:00:09Z"))),
     "an accepted order came to nothing": (STAYS, order(23, lambda o: o.update(state="ORDER_STATE_EXPIRED"))),
     "a refused order is placed": (STAYS, order(25, lambda o: o.update(state="ORDER_STATE_PLACED"))),
     "a declined order is placed": (STAYS, order(24, lambda o: o.update(state="ORDER_STATE_PLACED"))),

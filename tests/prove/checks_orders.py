@@ -171,8 +171,7 @@ def stays_true(evidence: Evidence) -> Check:
     cancelled = {call.facts["order"]: call for call in evidence.history.of("order_cancel")}
     for call in evidence.history.of("order"):
         of_key = evidence.orders_by_key.get(call.key, [])
-        # What came to nothing by itself was never a version that anybody was told of.
-        lives = [order for order in of_key if order["state"] == PLACED or int(order["version"]) > 1]
+        lives = [order for order in of_key if order["state"] == PLACED or order.get("placed_at")]
         wanted = {"OK": (1,), "UNKNOWN": (0, 1)}.get(call.outcome, (0,))
         check.that(len(lives) in wanted, f"{call_name(call)} has {len(lives)} orders: {lives}", call)
         for order in lives:

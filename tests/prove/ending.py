@@ -13,6 +13,8 @@ from tests.prove import books, model, watchers, world
 from tests.prove.history import History
 
 QUIET_SECONDS: Final = 90.0
+#: Also those whose placement came to nothing.
+WEB_ORDERS: Final = {"filter.channel": "CHANNEL_WEB", "filter.include_unplaced": True}
 #: Holds that end within this time are waited for.
 SOON_SECONDS: Final = 120.0
 READ_AGAIN_MAX: Final = 250
@@ -79,7 +81,7 @@ async def _read(brand: world.Brand, history: History) -> None:
         end.movements[location] = await brand.pages(f"{at}/movements", "movements")
         levels = await brand.pages(f"{at}/inventory", "levels")
         end.levels[location] = {level["sku"]: level for level in levels}
-    listed = await brand.pages("/v1/orders", "orders", **{"filter.channel": "CHANNEL_WEB"})
+    listed = await brand.pages("/v1/orders", "orders", **WEB_ORDERS)
     end.orders |= {order["id"]: order for order in listed}
     end.transfers |= {each["id"]: each for each in await brand.pages("/v1/transfers", "transfers")}
     end.counts |= {each["id"]: each for each in await brand.pages("/v1/counts", "cycle_counts")}

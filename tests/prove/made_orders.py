@@ -93,7 +93,7 @@ def _order(
 
     return {
         "id": f"ord_{number}", "external_reference": key, "state": f"ORDER_STATE_{state}", "location_id": LEFT,
-        "version": "1", "lines": [{"sku": sku, "quantity": str(units)} for sku, units in lines.items()],
+        "lines": [{"sku": sku, "quantity": str(units)} for sku, units in lines.items()],
         "total": _money(sum(_PRICES[sku] * units for sku, units in lines.items())), "groups": [], "payments": list(payments),
         "payment": {
             "capture": "CAPTURE_TIME_PLACEMENT", "captured": _money(total("captured")), "refunded": _money(total("refunded")),
@@ -118,7 +118,7 @@ def changed_mind() -> dict[str, Any]:
     """Bought with a gift card, and given back."""
     paid = _payment("22", "GIFT_CARD", authorized=1_300, captured=1_300, refunded=1_300)
     groups = [_group(RIGHT, {"R": 1, "G": 1})]
-    return _order(22, "buying in haste", "CANCELLED", {"RS": 1}, [paid], groups=groups, version="2")
+    return _order(22, "buying in haste", "CANCELLED", {"RS": 1}, [paid], groups=groups, placed_at=at(3))
 
 
 def reserved_money() -> dict[str, Any]:
