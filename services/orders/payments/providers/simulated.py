@@ -227,7 +227,7 @@ def _execute(bank: sqlite3.Connection, key: str) -> None:
     refusals = {
         domain.Kind.AUTHORISE: (cancelled or held, "cancelled" if cancelled else "authorised_before"),
         domain.Kind.CAPTURE: (amount > open_, "amount_exceeded"),
-        domain.Kind.VOID: (held and not open_, "nothing_to_release"),
+        domain.Kind.VOID: (held and not open_ and not cancelled, "nothing_to_release"),
         domain.Kind.REFUND: (amount > captured - refunded, "amount_exceeded"),
     }
     effects = {

@@ -123,7 +123,7 @@ async def test_who_is_resumed_after_the_deadline_ends_without_units_and_money_or
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("effect", ["authorise", "capture", "void", "refund"])
+@pytest.mark.parametrize("effect", ["authorise", "capture", "place", "void", "refund"])
 async def test_a_gift_card_beside_a_card_is_charged_for_what_is_placed_and_nothing_else(
     forks: Any, shop: Shop, effect: str, when: str
 ) -> None:

@@ -151,6 +151,17 @@ async def test_what_is_set_aside_is_taken_in_parts_and_the_rest_released(shop: S
     assert shop.books() == [(0, 0, 2 * PRICE)]
 
 
+async def test_an_order_whose_money_lapsed_unseen_is_cancelled_all_the_same(shop: Shop, here: uuid.UUID) -> None:
+    order = await shop.order(command(here, ("lip", 1), capture=placed_order.Capture.FULFILLMENT))
+    week = domain.AUTHORISATION_LASTS.total_seconds()
+    await shop.bank._in_thread(lambda bank: bank.execute("UPDATE intent SET made_at = made_at - ?", (week,)))
+
+    await shop.cancel(order)
+
+    assert (shop.books(), await summary(shop, order)) == ([(0, 0, 0)], ("VOIDED", PRICE))
+    assert await shop.rows("SELECT 1 FROM payment_exception") == []
+
+
 async def test_what_lapsed_is_due_again_and_may_be_paid_anew(shop: Shop, here: uuid.UUID) -> None:
     till = Till(shop)
     order = await shop.order(command(here, ("lip", 1), capture=placed_order.Capture.FULFILLMENT))
