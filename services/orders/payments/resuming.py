@@ -116,12 +116,15 @@ class Resumer:
     async def lapse(self) -> int:
         """Tells of authorisations that end soon, and asks what has become of those whose time is over; how many."""
         async with self._db.worker() as session:
-            rows = await exceptions.lapsing(session, AT_ONCE)
-        for row in rows:
+            rows = await exceptions.lapsing(session, CONCURRENCY)  # few, as operations that are due wait meanwhile
+
+        async def one(tenant: uuid.UUID, payment_id: uuid.UUID) -> None:
             try:
-                await self._lapse(str(row.tenant_id), row.id)
+                await self._lapse(str(tenant), payment_id)
             except Exception as error:  # noqa: BLE001  # as in _finish: it is looked at again
-                log.warning("payment.lapse_postponed", payment=str(row.id), error=type(error).__name__)
+                log.warning("payment.lapse_postponed", payment=str(payment_id), error=type(error).__name__)
+
+        await asyncio.gather(*(one(row.tenant_id, row.id) for row in rows))
         return len(rows)
 
     async def _lapse(self, tenant: str, payment_id: uuid.UUID) -> None:

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from services.kit import database
 
-AT_ONCE: Final = 200
+AT_ONCE: Final = 50
+"""Sagas that are due wait meanwhile."""
 NOTE = sa.text("""
 INSERT INTO order_refused (tenant_id, order_id, refused_at)
 VALUES (current_setting('app.tenant_id')::uuid, :order_id, clock_timestamp()) ON CONFLICT DO NOTHING

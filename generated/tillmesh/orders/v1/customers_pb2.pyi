@@ -222,7 +222,7 @@ class CustomerAddress(_message.Message):
     region: _builtins.str
     """State or province, at most 100 characters."""
     postal_code: _builtins.str
-    """At most 20 characters."""
+    """At most 20 characters, written as its country writes it."""
     country_code: _builtins.str
     """ISO 3166-1 alpha-2, upper case."""
     phone: _builtins.str

@@ -224,7 +224,8 @@ class CustomersServiceServicer:
 
     def ExportCustomer(self, request, context):
         """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-        who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+        who exported, merged or erased, store credit, consents, orders, whom they were for, and their payments. Each export is noted
+        there itself.
         NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

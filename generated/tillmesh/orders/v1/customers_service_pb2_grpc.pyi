@@ -84,7 +84,8 @@ class CustomersServiceStub:
     """
     ExportCustomer: _grpc.UnaryStreamMultiCallable[_customers_service_pb2.ExportCustomerRequest, _httpbody_pb2.HttpBody]
     """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-    who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+    who exported, merged or erased, store credit, consents, orders, whom they were for, and their payments. Each export is noted
+    there itself.
     NOT_FOUND.
     """
     EraseCustomer: _grpc.UnaryUnaryMultiCallable[_customers_service_pb2.EraseCustomerRequest, _customers_pb2.Customer]
@@ -147,7 +148,8 @@ class CustomersServiceAsyncStub(CustomersServiceStub):
     """
     ExportCustomer: _aio.UnaryStreamMultiCallable[_customers_service_pb2.ExportCustomerRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-    who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+    who exported, merged or erased, store credit, consents, orders, whom they were for, and their payments. Each export is noted
+    there itself.
     NOT_FOUND.
     """
     EraseCustomer: _aio.UnaryUnaryMultiCallable[_customers_service_pb2.EraseCustomerRequest, _customers_pb2.Customer]  # type: ignore[assignment]
@@ -291,7 +293,8 @@ class CustomersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Everything the service has of a customer as one JSON document, in chunks: profile with those merged into it, addresses,
-        who exported, merged or erased, store credit, consents, orders and their payments. Each export is noted there itself.
+        who exported, merged or erased, store credit, consents, orders, whom they were for, and their payments. Each export is noted
+        there itself.
         NOT_FOUND.
         """
 

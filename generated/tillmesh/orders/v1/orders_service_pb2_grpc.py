@@ -241,7 +241,8 @@ class OrdersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PreviewOrder(self, request, context):
-        """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment.
+        """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock, payment and a missing
+        address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -74,7 +74,9 @@ class OrdersServiceStub:
     it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
     """
     PreviewOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]
-    """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+    """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock, payment and a missing
+    address.
+    """
     CreateDraftOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CreateDraftOrderRequest, _orders_pb2.Order]
     """Keeps an order that is still being put together. Nothing is held for it. Errors as of PreviewOrder."""
     UpdateDraftOrder: _grpc.UnaryUnaryMultiCallable[_placement_pb2.UpdateDraftOrderRequest, _orders_pb2.Order]
@@ -183,7 +185,9 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     it runs is IDEMPOTENCY_IN_FLIGHT, afterwards it returns the order as it stands; OUTCOME_UNKNOWN: it goes on, ask again.
     """
     PreviewOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.PreviewOrderRequest, _placement_pb2.PreviewOrderResponse]  # type: ignore[assignment]
-    """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+    """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock, payment and a missing
+    address.
+    """
     CreateDraftOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.CreateDraftOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Keeps an order that is still being put together. Nothing is held for it. Errors as of PreviewOrder."""
     UpdateDraftOrder: _aio.UnaryUnaryMultiCallable[_placement_pb2.UpdateDraftOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
@@ -337,7 +341,9 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.PreviewOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.PreviewOrderResponse, _abc.Awaitable[_placement_pb2.PreviewOrderResponse]]:
-        """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock and payment."""
+        """Works out what an order would come to, and keeps nothing. Errors as of PlaceOrder, but for stock, payment and a missing
+        address.
+        """
 
     @_abc_1.abstractmethod
     def CreateDraftOrder(
