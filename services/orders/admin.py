@@ -72,6 +72,12 @@ def tenant(tenant: Tenant = "") -> None:
 
 
 @rotate.command()
+def digests(tenant: Tenant = "") -> None:
+    """A new key of digests of each tenant, and all that customers are found by made with it; found throughout."""
+    _run(lambda rotating: _each(rotating, tenant, rotating.rotate_digests, "digests made anew"))
+
+
+@rotate.command()
 def customers(tenant: Tenant = "", customer: Customer = "") -> None:
     """A new key of each customer, and their personal data sealed with it."""
     if customer and not tenant:

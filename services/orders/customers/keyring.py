@@ -16,17 +16,19 @@ from services.orders.customers import crypto
 from services.orders.customers.store import keys as key_store
 from services.orders.customers.store import people as store
 
-WRAPPING, DIGESTS = 1, 2
+WRAPPING, DIGESTS, FINGERPRINTS = 1, 2, 3
+READS_MAX = 3
 UNWRAPPED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TenantKeys:
-    """Keys of a tenant (uuid text). wrapping: by version."""
+    """Keys of a tenant (uuid text). wrapping, digests: by version; two of digests while they are rotated."""
 
     tenant: str
-    digests: bytes
+    digests: Mapping[int, bytes]
     wrapping: Mapping[int, bytes]
+    fingerprints: bytes
 
     @property
     def newest(self) -> int:
@@ -70,21 +72,34 @@ class Keyring:
         if not rows:
             return None
         keys = {(row.purpose, row.version): self._unwrap(tenant, row) for row in rows}
-        digests = max(version for purpose, version in keys if purpose == DIGESTS)
+        digests = {version: key for (purpose, version), key in keys.items() if purpose == DIGESTS}
         wrapping = {version: key for (purpose, version), key in keys.items() if purpose == WRAPPING}
-        return TenantKeys(tenant, keys[DIGESTS, digests], wrapping)
+        # Tenants from before fingerprints had a key of their own: theirs were made with the first of digests.
+        fingerprints = keys.get((FINGERPRINTS, 1)) or digests[min(digests)]
+        return TenantKeys(tenant, digests, wrapping, fingerprints)
 
     async def need(self, session: database.WriteSession, tenant: str) -> TenantKeys:
-        """The tenant's keys, made now if it has none. None of them goes away before the transaction ends."""
-        found = self._open(tenant, await key_store.tenant_keys(session, kept=True))
-        if found is not None:
-            return found
-        for purpose in (WRAPPING, DIGESTS):  # in one order: two first customers at once must not wait for each other
-            await key_store.put_tenant_key(session, self.new_tenant_key(tenant, purpose, 1))
-        made = self._open(tenant, await key_store.tenant_keys(session, kept=True))
-        if made is None:
-            raise crypto.Unreadable("the tenant's keys were not kept")
-        return made
+        """The tenant's keys, made now if it has none. None that wraps goes away before the transaction ends."""
+        for _ in range(READS_MAX):
+            rows = await key_store.tenant_keys(session, kept=True)
+            there = {row.purpose for row in rows}
+            if there == {WRAPPING, DIGESTS, FINGERPRINTS}:
+                found = self._open(tenant, rows)
+                assert found is not None  # there are rows
+                return found
+            if not there or there == {WRAPPING, DIGESTS}:  # else one was exchanged while we waited for it: read again
+                await self._make(session, tenant, rows)
+        raise crypto.Unreadable("the tenant's keys were not kept")
+
+    async def _make(self, session: database.WriteSession, tenant: str, rows: list[key_store.KeyRow]) -> None:
+        """The keys that a tenant lacks, in one order: two first customers at once must not wait for each other."""
+        if not rows:
+            for purpose in (WRAPPING, DIGESTS, FINGERPRINTS):
+                await key_store.put_tenant_key(session, self.new_tenant_key(tenant, purpose, 1))
+            return
+        before = self._open(tenant, rows)
+        assert before is not None  # there are rows
+        await key_store.put_tenant_key(session, self._wrapped(tenant, FINGERPRINTS, 1, before.fingerprints))
 
     def new_tenant_key(self, tenant: str, purpose: int, version: int) -> key_store.KeyRow:
         """A random key, wrapped with the newest root key."""

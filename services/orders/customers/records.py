@@ -59,9 +59,10 @@ class Records:
             raise errors.NotFound("customer")  # without keys there is no customer
         return self._keys
 
-    def digest(self, kind: int, value: str) -> bytes:
-        """What a value is found by. ValueError when it can't be one of its kind."""
-        return crypto.digest(self.keys.digests, str(kind), FOLDS[kind](value))
+    def digests(self, kind: int, value: str) -> dict[int, bytes]:
+        """What a value is found by, by version of the key. ValueError when it can't be one of its kind."""
+        folded = FOLDS[kind](value)
+        return {version: crypto.digest(key, str(kind), folded) for version, key in self.keys.digests.items()}
 
     async def get(self, customer_id: uuid.UUID, *, addresses: bool = False) -> Record:
         """A customer, or the one that took its place. NotFound."""
@@ -123,6 +124,7 @@ class WriteRecords(Records):
             raise errors.NotFound("customer")
         await store.lock(self._write, [found])
         await self.take_keys()
+        await self.renew_digests([found])
         (record,) = await self.of([found], addresses=True)
         if record.customer.merged_into is not None:
             raise Moved
@@ -138,6 +140,8 @@ class WriteRecords(Records):
         if await store.family(self._write, ids) != wanted:
             raise Moved
         await self.take_keys()
+        if not sealed:
+            await self.renew_digests(wanted)
         found = await self.of(wanted, addresses=True, sealed=sealed)
         return {record.customer.id: record for record in found}
 
@@ -182,11 +186,58 @@ class WriteRecords(Records):
         await self._put(vault, {name: text for name, text in changed.items() if text})
         await store.drop_fields(self._write, vault.customer, [name for name, text in changed.items() if not text])
         digests = [
-            store.Digest(kind, self.digest(kind, changed[name]), name)
+            digest
             for name, kind in _KINDS.items()
-            if changed.get(name) and FOLDS[kind](changed[name])
+            if changed.get(name)
+            for digest in self._digests(kind, changed[name], vault.customer, name)
         ]
-        return await store.put_digests(self._write, vault.customer, list(changed), digests)
+        return await self._put_digests(vault.customer, list(changed), digests)
+
+    def _digests(self, kind: int, value: str, owner: uuid.UUID, field: str) -> list[store.Digest]:
+        """What finds somebody by a value, by all keys; none for one of which nothing is left to compare."""
+        if not FOLDS[kind](value):
+            return []
+        made = self.digests(kind, value)
+        return [store.Digest(kind, version, digest, owner, field) for version, digest in made.items()]
+
+    async def _put_digests(self, customer: uuid.UUID, fields: Collection[str], digests: Sequence[store.Digest]) -> bool:
+        try:
+            return await store.put_digests(self._write, customer, fields, digests, sorted(self.keys.digests))
+        except store.KeysChanged:
+            raise Moved from None
+
+    async def renew_digests(self, customers: Collection[uuid.UUID]) -> int:
+        """While keys of digests are rotated: makes those of customers that are locked with the newest too. How many.
+
+        Whoever is about to write does it as well: two customers must not get hold of one e-mail by different keys, and
+        a merge must not take digests along to where the rotation has been. Moved.
+        """
+        newest = max(self.keys.digests)
+        if newest == min(self.keys.digests):
+            return 0
+        old = await store.old_digests(self._write, customers, newest)
+        texts = await self._texts({each.owner for each in old})
+        made: dict[uuid.UUID, list[store.Digest]] = {}
+        for each in old:
+            if (value := texts.get((each.owner, each.field))) is not None:
+                digest = self.digests(each.kind, value)[newest]
+                made.setdefault(each.customer, []).append(
+                    store.Digest(each.kind, newest, digest, each.owner, each.field)
+                )
+        for customer, digests in made.items():
+            try:
+                await store.add_digests(self._write, customer, digests, sorted(self.keys.digests))
+            except store.KeysChanged:
+                raise Moved from None
+        return sum(map(len, made.values()))
+
+    async def _texts(self, owners: Collection[uuid.UUID]) -> dict[tuple[uuid.UUID, str], str]:
+        """What is looked for of customers, by whose it is and field."""
+        texts: dict[tuple[uuid.UUID, str], str] = {}
+        for record in await self.of(owners, addresses=True) if owners else ():
+            texts |= {(record.customer.id, name): getattr(record.customer.profile, name) for name in _KINDS}
+            texts |= {(record.customer.id, _field(each)): each.postal_code for each in record.addresses}
+        return texts
 
     async def save_addresses(self, before: Record, after: Sequence[domain.Address]) -> None:
         """The addresses of a customer that is locked."""
@@ -196,12 +247,12 @@ class WriteRecords(Records):
         await self._put(vault, {name: _text(each) for name, each in changed.items()})
         await store.drop_fields(self._write, vault.customer, gone)
         digests = [
-            store.Digest(POSTAL_CODE, self.digest(POSTAL_CODE, each.postal_code), name)
+            digest
             for name, each in changed.items()
-            if folding.postal_code(each.postal_code)
+            for digest in self._digests(POSTAL_CODE, each.postal_code, vault.customer, name)
         ]
         if changed or gone:
-            await store.put_digests(self._write, vault.customer, [*changed, *gone], digests)
+            await self._put_digests(vault.customer, [*changed, *gone], digests)
 
     async def clear_addresses(self, record: Record) -> None:
         """Forgets addresses that have moved to another customer; what they are found by has moved with them."""

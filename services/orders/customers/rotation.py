@@ -3,18 +3,21 @@
 - The root key: a new one in the file, and all keys of tenants under it. No ciphertext of a customer is touched.
 - A tenant's key: a new one, and all keys of its customers under it. No personal data is touched.
 - Customers' keys: a new one for each customer, and its personal data under it.
+- A tenant's key of digests: a new one beside the old, and all digests made with it too, from the opened data; look-ups
+  ask both meanwhile, and writers write both. Then the old key goes, and what was made with it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.kit import audit, database, key_file
-from services.orders.customers import audited, keyring, records
+from services.kit import audit, database, ids, key_file
+from services.orders.customers import audited, crypto, keyring, records
 from services.orders.customers.store import keys as key_store
 from services.orders.customers.store import people as store
 
@@ -25,7 +28,10 @@ Progress = Callable[[int], None]
 OPERATOR = audit.Source(actor="operator", method="scripts/keys")
 
 
-NAMES = {keyring.WRAPPING: "wrapping", keyring.DIGESTS: "digests"}
+NAMES = {keyring.WRAPPING: "wrapping", keyring.DIGESTS: "digests", keyring.FINGERPRINTS: "fingerprints"}
+ROUNDS = 3
+CLEAR_BATCH = 5_000
+WAIT_SECONDS_MAX = 60.0
 
 
 class Busy(Exception):
@@ -175,6 +181,96 @@ class Rotation:
         """A new key for one customer. 0: it has none, being erased, or isn't there."""
         return await self._change_key(tenant, customer, alone=True)
 
+    # --- digests ---
+
+    async def rotate_digests(self, tenant: str, progress: Progress = lambda _: None) -> int:
+        """A new key of digests, unless a rotation is unfinished; then all digests made with it: how many.
+
+        Busy when a transaction of somebody's doesn't end, or a customer's data can't be read.
+        """
+        to = await self._begin_digests(tenant)
+        await self._settled()  # whoever read one key alone, and may have written with it, has ended
+        done = await self._renew_all(tenant, to, progress)
+        async with self._db.transaction(tenant) as session:
+            if await key_store.drop_digest_keys(session, to):
+                entry = _noted("removed", "tenant_key", NAMES[keyring.DIGESTS], "version", to - 1)
+                await audit.append(session, OPERATOR, [entry])
+        await self._settled()  # nobody writes with the old key any more
+        await self._clear_digests(tenant, to)
+        return done
+
+    async def _begin_digests(self, tenant: str) -> int:
+        async with self._db.transaction(tenant) as session:
+            keys = await self._ring.need(session, tenant)
+            under_way = await key_store.digest_rotation(session)
+            if under_way is not None:
+                return under_way.to_version
+            newest = max(keys.digests)
+            if await key_store.begin_digest_rotation(session, newest + 1):
+                await key_store.put_tenant_key(session, self._ring.new_tenant_key(tenant, keyring.DIGESTS, newest + 1))
+                entry = _noted("rotated", "tenant_key", NAMES[keyring.DIGESTS], "version", newest, newest + 1)
+                await audit.append(session, OPERATOR, [entry])
+            return newest + 1
+
+    async def _settled(self) -> None:
+        """Returns when every transaction that is under way now has ended, whatever it is about. Busy."""
+        async with self._db.worker() as session:
+            latest = await key_store.latest(session)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                while True:
+                    async with self._db.worker() as session:
+                        if await key_store.have_ended(session, latest):
+                            return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise Busy(f"a transaction of the database has been open for {WAIT_SECONDS_MAX:.0f} s") from None
+
+    async def _renew_all(self, tenant: str, to: int, progress: Progress) -> int:
+        done, left = 0, None
+        for _ in range(ROUNDS):
+            while some := await self._next_with_old_digests(tenant, to):
+                for customer in some:
+                    done += await self._renew_digests(tenant, customer)
+                async with self._db.transaction(tenant) as session:
+                    await key_store.reach_digests(session, to, some[-1])
+                progress(done)
+            async with self._db.read(tenant) as session:
+                left = await store.not_renewed(session, to)
+            if left is None:
+                return done
+            async with self._db.transaction(tenant) as session:
+                await key_store.reach_digests(session, to, None)
+        assert left is not None  # else it had returned
+        raise Busy(_unreadable(left))
+
+    async def _next_with_old_digests(self, tenant: str, to: int) -> list[uuid.UUID]:
+        """The next customers; none when all are done, or another command has finished this rotation."""
+        async with self._db.read(tenant) as session:
+            under_way = await key_store.digest_rotation(session)
+            if under_way is None or under_way.to_version != to or under_way.dropped:
+                return []
+            return await store.with_old_digests(session, to, under_way.reached, BATCH)
+
+    async def _renew_digests(self, tenant: str, customer: uuid.UUID) -> int:
+        async with self._db.transaction(tenant) as session:
+            kept = records.WriteRecords(session, self._ring, tenant)
+            await store.lock(session, [customer])
+            await kept.take_keys()
+            try:
+                return await kept.renew_digests([customer])
+            except crypto.Unreadable:
+                raise Busy(_unreadable(customer)) from None
+            except records.Moved:
+                raise Busy("another command has changed the keys meanwhile") from None
+
+    async def _clear_digests(self, tenant: str, to: int) -> None:
+        while True:
+            async with self._db.transaction(tenant) as session:
+                if not await store.clear_digests(session, to, CLEAR_BATCH):
+                    await key_store.end_digest_rotation(session, to)
+                    return
+
     async def _change_key(self, tenant: str, customer: uuid.UUID, *, alone: bool = False) -> int:
         """alone: not as one of all, which are noted together."""
         async with self._db.transaction(tenant) as session:
@@ -195,6 +291,10 @@ def _noted(
 ) -> audit.Entry:
     changes = {field: audit.Change(before, after)} if field else {}
     return audit.Entry(action=action, resource=resource, resource_id=resource_id, changes=changes)
+
+
+def _unreadable(customer: uuid.UUID) -> str:
+    return f"digests of the customer {ids.encode('cus', customer)} can't be made anew from its data"
 
 
 def _name(row: key_store.KeyRow) -> str:

@@ -121,7 +121,7 @@ class Desk:
         secret = self._digest_keys.get(key.tenant)
         if secret is None:
             async with self.db.transaction(key.tenant) as session:
-                secret = (await self.ring.need(session, key.tenant)).digests
+                secret = (await self.ring.need(session, key.tenant)).fingerprints
             self._digest_keys[key.tenant] = secret  # committed, and never rotated
         keyed = crypto.digest(secret, "fingerprint", key.fingerprint.hex())[:16]
         return dataclasses.replace(key, fingerprint=keyed)

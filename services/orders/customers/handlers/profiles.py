@@ -87,7 +87,10 @@ class Profiles:
     async def _by_email(
         self, kept: records.WriteRecords, session: database.WriteSession, email: str
     ) -> uuid.UUID | None:
-        return await store.owner_of_email(session, kept.digest(records.EMAIL, email)) if email else None
+        if not email:
+            return None
+        found = await store.owners_of_email(session, kept.digests(records.EMAIL, email).values())
+        return found[0] if found else None
 
     async def _add(
         self, kept: records.WriteRecords, session: database.WriteSession, draft: domain.Draft, *, guest: bool
@@ -142,7 +145,7 @@ class Profiles:
     async def _found(self, tenant: str, search: Search) -> list[domain.Customer]:
         async with self._desk.reading(tenant) as (kept, session):
             try:
-                digests = [(kind, kept.digest(kind, value)) for kind, value in search.wanted]
+                digests = [(kind, kept.digests(kind, value).values()) for kind, value in search.wanted]
             except (ValueError, errors.NotFound):  # no such value, or a tenant without customers
                 return []
             found = await store.search(session, digests, search.after, search.limit + 1)

@@ -61,7 +61,7 @@ class Recipients:
         async with self._desk.db.read(tenant) as session:
             keys = await self._desk.ring.find(session, tenant)
         text = json.dumps(dataclasses.asdict(place))
-        return b"" if keys is None else crypto.digest(keys.digests, FINGERPRINT, text)[:16]
+        return b"" if keys is None else crypto.digest(keys.fingerprints, FINGERPRINT, text)[:16]
 
     async def keep(
         self,

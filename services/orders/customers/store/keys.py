@@ -16,7 +16,14 @@ Session = sa_asyncio.AsyncConnection
 TENANT = "current_setting('app.tenant_id')::uuid"
 
 TENANT_KEYS = sa.text("SELECT purpose, version, root, wrapped FROM tenant_key ORDER BY purpose, version")
-KEEP_TENANT_KEYS = sa.text(f"{TENANT_KEYS.text} FOR KEY SHARE")
+# Keys of digests aren't kept: whoever rotates them waits for those who may have read the old one (rotation.py).
+KEEP_TENANT_KEYS = sa.text("""
+WITH kept AS MATERIALIZED (
+    SELECT purpose, version, root, wrapped FROM tenant_key WHERE purpose = 1 FOR KEY SHARE
+)
+SELECT * FROM kept UNION ALL SELECT purpose, version, root, wrapped FROM tenant_key WHERE purpose <> 1
+ORDER BY purpose, version
+""")
 PUT_TENANT_KEY = sa.text(f"""
 INSERT INTO tenant_key (tenant_id, purpose, version, root, wrapped)
 VALUES ({TENANT}, :purpose, :version, :root, :wrapped) ON CONFLICT DO NOTHING
@@ -56,7 +63,7 @@ class KeyInUse(Exception):
 
 
 class KeyRow(NamedTuple):
-    """A tenant's key as it is kept. purpose: 1 wraps, 2 makes digests."""
+    """A tenant's key as it is kept. purpose: 1 wraps, 2 makes digests, 3 fingerprints."""
 
     purpose: int
     version: int
@@ -74,7 +81,7 @@ class WrappedRow(NamedTuple):
 
 
 async def tenant_keys(session: Session, *, kept: bool = False) -> list[KeyRow]:
-    """The tenant's keys, by purpose and version. kept: nobody deletes one before the transaction ends."""
+    """The tenant's keys, by purpose and version. kept: nobody deletes one that wraps before the transaction ends."""
     return [KeyRow(*map(_plain, row)) for row in await session.execute(KEEP_TENANT_KEYS if kept else TENANT_KEYS)]
 
 
@@ -149,3 +156,66 @@ async def reach(session: database.WriteSession, customer: uuid.UUID) -> None:
 async def end_rotation(session: database.WriteSession) -> None:
     """Nothing is under way any more."""
     await session.execute(END_ROTATION)
+
+
+# --- rotations of keys of digests ---
+
+DIGEST_ROTATION = sa.text("SELECT to_version, reached, dropped FROM digest_rotation")
+BEGIN_DIGEST_ROTATION = sa.text(f"""
+INSERT INTO digest_rotation (tenant_id, to_version) VALUES ({TENANT}, :to_version) ON CONFLICT DO NOTHING
+""")
+REACH_DIGESTS = sa.text("UPDATE digest_rotation SET reached = :reached WHERE to_version = :to_version")
+DROP_NOTED = sa.text("UPDATE digest_rotation SET dropped = true WHERE to_version = :to_version AND NOT dropped")
+DROP_DIGEST_KEYS = sa.text("DELETE FROM tenant_key WHERE purpose = 2 AND version < :to_version")
+END_DIGEST_ROTATION = sa.text("DELETE FROM digest_rotation WHERE to_version = :to_version")
+LATEST = sa.text("SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text)")
+ENDED = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(:latest AS xid8)")
+
+
+class DigestRotation(NamedTuple):
+    """One that is under way: to which version, the last customer that is done, and whether the old key is gone."""
+
+    to_version: int
+    reached: uuid.UUID | None
+    dropped: bool
+
+
+async def digest_rotation(session: Session) -> DigestRotation | None:
+    """The tenant's rotation of digests that is under way."""
+    row = (await session.execute(DIGEST_ROTATION)).one_or_none()
+    return None if row is None else DigestRotation(*row)
+
+
+async def begin_digest_rotation(session: database.WriteSession, to_version: int) -> bool:
+    """Begins one, unless one is under way: whether it has."""
+    return (await session.execute(BEGIN_DIGEST_ROTATION, {"to_version": to_version})).rowcount > 0
+
+
+async def reach_digests(session: database.WriteSession, to_version: int, customer: uuid.UUID | None) -> None:
+    """Notes how far it is; None: at its beginning."""
+    await session.execute(REACH_DIGESTS, {"to_version": to_version, "reached": customer})
+
+
+async def drop_digest_keys(session: database.WriteSession, to_version: int) -> bool:
+    """Deletes the older keys of digests. False: another command has, or this rotation is over."""
+    if (await session.execute(DROP_NOTED, {"to_version": to_version})).rowcount == 0:
+        return False
+    await session.execute(DROP_DIGEST_KEYS, {"to_version": to_version})
+    return True
+
+
+async def end_digest_rotation(session: database.WriteSession, to_version: int) -> bool:
+    """Nothing is under way any more. False: another command has ended it."""
+    return (await session.execute(END_DIGEST_ROTATION, {"to_version": to_version})).rowcount > 0
+
+
+async def latest(session: Session) -> str:
+    """Stands for all transactions that are under way."""
+    found: str = (await session.execute(LATEST)).scalar_one()
+    return found
+
+
+async def have_ended(session: Session, latest: str) -> bool:
+    """Whether all that `latest` stood for have ended."""
+    found: bool = (await session.execute(ENDED, {"latest": latest})).scalar_one()
+    return found

@@ -77,12 +77,38 @@ DELETE FROM customer_digest
 WHERE customer_id = :customer AND owner_id = :customer AND field = ANY(CAST(:fields AS text[]))
 """)
 PUT_DIGESTS = sa.text(f"""
-INSERT INTO customer_digest (tenant_id, kind, digest, customer_id, owner_id, field)
-SELECT {TENANT}, d.kind, d.digest, :customer, :customer, d.field
-FROM unnest(CAST(:kinds AS smallint[]), CAST(:digests AS bytea[]), CAST(:fields AS text[])) d (kind, digest, field)
-ON CONFLICT DO NOTHING
+WITH put AS (
+    INSERT INTO customer_digest (tenant_id, kind, key_version, digest, customer_id, owner_id, field)
+    SELECT {TENANT}, d.kind, d.key_version, d.digest, :customer, d.owner_id, d.field
+    FROM unnest(CAST(:kinds AS smallint[]), CAST(:versions AS int[]), CAST(:digests AS bytea[]), CAST(:owners AS uuid[]),
+        CAST(:fields AS text[])) d (kind, key_version, digest, owner_id, field)
+    ON CONFLICT DO NOTHING
+)
+SELECT array_agg(version ORDER BY version) FROM tenant_key WHERE purpose = 2
 """)
-OWNER_OF_EMAIL = sa.text("SELECT customer_id FROM customer_digest WHERE kind = 1 AND digest = :digest")
+OWNERS_OF_EMAIL = sa.text(
+    "SELECT DISTINCT customer_id FROM customer_digest WHERE kind = 1 AND digest = ANY(CAST(:digests AS bytea[]))"
+)
+_RENEWED = """EXISTS (
+    SELECT FROM customer_digest n WHERE n.tenant_id = d.tenant_id AND n.customer_id = d.customer_id
+        AND n.owner_id = d.owner_id AND n.field = d.field AND n.kind = d.kind AND n.key_version = :newest)"""
+OLD_DIGESTS = sa.text(f"""
+SELECT DISTINCT kind, customer_id, owner_id, field FROM customer_digest d
+WHERE customer_id = ANY(CAST(:ids AS uuid[])) AND key_version < :newest AND NOT {_RENEWED}
+""")
+# Customers who come while it lasts are made with both keys: they are passed over, else it would run after them.
+WITH_OLD_DIGESTS = sa.text(f"""
+SELECT DISTINCT customer_id FROM customer_digest d
+WHERE key_version < :newest AND (CAST(:after AS uuid) IS NULL OR customer_id > :after) AND NOT {_RENEWED}
+ORDER BY customer_id LIMIT :limit
+""")
+NOT_RENEWED = sa.text(
+    f"SELECT customer_id FROM customer_digest d WHERE key_version < :newest AND NOT {_RENEWED} LIMIT 1"
+)
+CLEAR_DIGESTS = sa.text("""
+DELETE FROM customer_digest WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM customer_digest WHERE key_version < :newest LIMIT :limit))
+""")
 # After a merge: what found the source finds the target; addresses have moved, so their digests are the target's own.
 MOVE_DIGESTS = sa.text(f"""
 UPDATE customer_digest SET customer_id = :target,
@@ -106,11 +132,29 @@ ORDER BY id LIMIT :limit
 
 
 class Digest(NamedTuple):
-    """What finds a customer: kind (as customer_digest numbers them), keyed digest, and the field that it is of."""
+    """What finds a customer: kind (as customer_digest numbers them), keyed digest, and whose field it is of.
+
+    version: of the key that it was made with.
+    """
 
     kind: int
+    version: int
     digest: bytes
+    owner: uuid.UUID
     field: str
+
+
+class OldDigest(NamedTuple):
+    """A field that finds a customer by older keys alone."""
+
+    kind: int
+    customer: uuid.UUID
+    owner: uuid.UUID
+    field: str
+
+
+class KeysChanged(Exception):
+    """The tenant's keys of digests aren't those that were read any more: what was written must not stay."""
 
 
 async def now(session: Session) -> dt.datetime:
@@ -200,23 +244,63 @@ async def drop_fields(session: database.WriteSession, customer: uuid.UUID, field
 
 
 async def put_digests(
-    session: database.WriteSession, customer: uuid.UUID, fields: Collection[str], digests: Sequence[Digest]
+    session: database.WriteSession,
+    customer: uuid.UUID,
+    fields: Collection[str],
+    digests: Sequence[Digest],
+    versions: Sequence[int],
 ) -> bool:
-    """Keeps what finds the customer by these fields, in place of what did. False: the e-mail is another customer's."""
+    """Keeps what finds the customer by these fields, in place of what did. False: the e-mail is another customer's.
+
+    versions: of all keys of digests that were read. KeysChanged.
+    """
     await session.execute(DROP_DIGESTS, {"customer": customer, "fields": list(fields)})
-    if not digests:
-        return True
-    kinds, values, names = zip(*digests, strict=True)
-    given = {"customer": customer, "kinds": list(kinds), "digests": list(values), "fields": list(names)}
-    await session.execute(PUT_DIGESTS, given)  # waits for a transaction that takes the same e-mail
+    await add_digests(session, customer, digests, versions)  # waits for a transaction that takes the same e-mail
     emails = [each.digest for each in digests if each.kind == 1]
-    return not emails or await owner_of_email(session, emails[0]) == customer
+    return not emails or await owners_of_email(session, emails) == [customer]
 
 
-async def owner_of_email(session: Session, digest: bytes) -> uuid.UUID | None:
-    """Whom an e-mail finds."""
-    found: uuid.UUID | None = (await session.execute(OWNER_OF_EMAIL, {"digest": digest})).scalar_one_or_none()
+async def add_digests(
+    session: database.WriteSession, customer: uuid.UUID, digests: Sequence[Digest], versions: Sequence[int]
+) -> None:
+    """Keeps what finds the customer, besides what does. versions: as for put_digests. KeysChanged."""
+    if not digests:
+        return
+    kinds, made_with, values, owners, names = zip(*digests, strict=True)
+    given = {
+        "customer": customer, "kinds": list(kinds), "versions": list(made_with), "digests": list(values),
+        "owners": list(owners), "fields": list(names),
+    }  # fmt: skip
+    if (await session.execute(PUT_DIGESTS, given)).scalar_one() != list(versions):
+        raise KeysChanged
+
+
+async def owners_of_email(session: Session, digests: Collection[bytes]) -> list[uuid.UUID]:
+    """Whom an e-mail finds: one at most. digests: of the e-mail, by each key."""
+    return list((await session.execute(OWNERS_OF_EMAIL, {"digests": list(digests)})).scalars())
+
+
+async def old_digests(session: Session, ids: Collection[uuid.UUID], newest: int) -> list[OldDigest]:
+    """What finds these customers by older keys, and not by the newest."""
+    rows = await session.execute(OLD_DIGESTS, {"ids": list(ids), "newest": newest})
+    return [OldDigest(*row) for row in rows]
+
+
+async def with_old_digests(session: Session, newest: int, after: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
+    """Customers that older keys find by something that the newest doesn't, in order of their ids."""
+    given = {"newest": newest, "after": after, "limit": limit}
+    return list((await session.execute(WITH_OLD_DIGESTS, given)).scalars())
+
+
+async def not_renewed(session: Session, newest: int) -> uuid.UUID | None:
+    """A customer that an older key finds and the newest doesn't."""
+    found: uuid.UUID | None = (await session.execute(NOT_RENEWED, {"newest": newest})).scalar_one_or_none()
     return found
+
+
+async def clear_digests(session: database.WriteSession, newest: int, limit: int) -> int:
+    """Deletes digests that were made with older keys: how many."""
+    return (await session.execute(CLEAR_DIGESTS, {"newest": newest, "limit": limit})).rowcount
 
 
 async def move(session: database.WriteSession, source: uuid.UUID, target: uuid.UUID) -> None:
@@ -247,22 +331,25 @@ async def page(
 
 
 async def search(
-    session: Session, digests: Sequence[tuple[int, bytes]], after: uuid.UUID | None, limit: int
+    session: Session, digests: Sequence[tuple[int, Collection[bytes]]], after: uuid.UUID | None, limit: int
 ) -> list[uuid.UUID]:
-    """Ids of customers that all of the digests find, in order. digests: (kind, digest), the most telling first."""
+    """Ids of customers that all values find, in order. digests: kind of each, and its digests by all keys.
+
+    The most telling comes first.
+    """
     first = sa.text(
         """
         SELECT DISTINCT d.customer_id FROM customer_digest d
-        WHERE d.kind = :kind0 AND d.digest = :digest0 AND (CAST(:after AS uuid) IS NULL OR d.customer_id > :after)
+        WHERE d.kind = :kind0 AND d.digest = ANY(CAST(:digest0 AS bytea[])) AND (CAST(:after AS uuid) IS NULL OR d.customer_id > :after)
     """
         + "".join(
             f" AND EXISTS (SELECT FROM customer_digest e WHERE e.tenant_id = d.tenant_id AND e.kind = :kind{n}"
-            f" AND e.digest = :digest{n} AND e.customer_id = d.customer_id)"
+            f" AND e.digest = ANY(CAST(:digest{n} AS bytea[])) AND e.customer_id = d.customer_id)"
             for n in range(1, len(digests))
         )
         + " ORDER BY d.customer_id LIMIT :limit"
     )
     given: dict[str, Any] = {"after": after, "limit": limit}
-    for n, (kind, digest) in enumerate(digests):
-        given |= {f"kind{n}": kind, f"digest{n}": digest}
+    for n, (kind, values) in enumerate(digests):
+        given |= {f"kind{n}": kind, f"digest{n}": list(values)}
     return list((await session.execute(first, given)).scalars())

@@ -93,7 +93,7 @@ async def test_a_new_root_key_touches_nothing_of_customers(people: World, rotati
     fields, keys = await sealed(people), await wrapped(people)
     before = people.parts.desk.ring.roots.ids()
     async with writers(people, await some(people)):
-        assert await rotating.rotate_root(clock.now()) == 2
+        assert await rotating.rotate_root(clock.now()) == 3
 
     old, new = people.parts.desk.ring.roots.ids()
     assert [old] == before
@@ -120,7 +120,7 @@ async def test_a_new_root_key_that_was_interrupted_goes_on_with_it(people: World
     with pytest.raises(RuntimeError):
         await rotating.rotate_root(clock.now())
     rotating.rewrap_tenants = finish  # type: ignore[method-assign]
-    assert await rotating.rotate_root(clock.now()) == 2
+    assert await rotating.rotate_root(clock.now()) == 3
     assert len(people.parts.desk.ring.roots.ids()) == 2
     assert await rotating.rewrap_tenants() == 0
 
@@ -132,7 +132,7 @@ async def test_a_new_key_of_a_tenant_while_twenty_write(people: World, rotating:
     async with writers(people, ids_):
         assert await rotating.rotate_tenant(people.tenant) >= len(ids_) + 1
 
-    assert await people.rows("SELECT purpose, version FROM tenant_key ORDER BY 1") == [(1, 2), (2, 1)]
+    assert await people.rows("SELECT purpose, version FROM tenant_key ORDER BY 1") == [(1, 2), (2, 1), (3, 1)]
     assert await people.rows("SELECT DISTINCT tenant_key_version FROM customer_key") == [(2,)]
     after_fields, after_keys = await sealed(people), await wrapped(people)
     assert {name: after_fields[name] for name in fields} == fields
@@ -239,6 +239,10 @@ def test_the_commands_rotate_what_they_say(
     assert run("rotate", "customers", "--tenant", tenant_id, "--customer", made.id) == (
         0,
         "1 customers under a new key\n",
+    )
+    assert run("rotate", "digests", "--tenant", tenant_id) == (
+        0,
+        f"{tenant_id}: 3 …\n{tenant_id}: 3 digests made anew\n",
     )
     assert run("rotate", "customers", "--tenant", tenant_id, "--customer", ids.new("cus"))[0] == 1
     assert run("rotate", "customers", "--customer", made.id)[0] == 2

@@ -75,7 +75,9 @@ def test_a_digest_depends_on_key_kind_and_value() -> None:
 
 def test_nothing_that_is_printed_shows_a_key() -> None:
     root = key_file.new("root", clock.now())
-    tenant = keyring.TenantKeys(TENANT, b"digest key of 32 bytes, in clear", {1: b"wrapping key, 32 bytes, in clear"})
+    tenant = keyring.TenantKeys(
+        TENANT, {1: b"digest key of 32 bytes, in clear"}, {1: b"wrapping key, 32 bytes, in clear"}, b"another, in clear"
+    )
     shown = f"{vault()!r} {root!r} {tenant!r}"
     assert "kkkk" not in shown
     assert repr(root.key) not in shown
