@@ -4,8 +4,8 @@ from alembic import op
 
 from services.kit import schema
 
-revision = "0016"
-down_revision = "0015"
+revision = "0018"
+down_revision = "0017"
 
 STATEMENTS = [
     # 1 wraps the keys of customers, 2 is for digests, 3 for the fingerprints of idempotency keys, which outlive those.
