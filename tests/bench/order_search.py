@@ -143,7 +143,10 @@ class OrderSearch:
             ),
             "customer_state": lambda: self._search(customer_id=self._buyer(0), state=orders_pb2.ORDER_STATE_CANCELLED),
             "scarce": lambda: self._search(
-                location_id=self._place(0), channel=orders_pb2.CHANNEL_PHONE, state=orders_pb2.ORDER_STATE_EXPIRED
+                location_id=self._place(0),
+                channel=orders_pb2.CHANNEL_PHONE,
+                state=orders_pb2.ORDER_STATE_EXPIRED,
+                include_unplaced=True,
             ),
             "all_deep": lambda: self._search(deep=True),
             "state_deep": lambda: self._search(deep=True, state=orders_pb2.ORDER_STATE_PLACED),
@@ -191,6 +194,7 @@ class OrderSearch:
     def _search(self, *, deep: bool = False, **keep: Any) -> Ask:
         request = placement_pb2.ListOrdersRequest(page_size=PAGE, filter=placement_pb2.ListOrdersRequest.Filter(**keep))
         where = {
+            "include_unplaced": "true",
             "number": "number = %(number)s::bigint",
             "customer_id": "customer_id = %(customer_id)s",
             "state": "state = %(state)s",
@@ -246,7 +250,8 @@ class OrderSearch:
 
     def _where(self, ask: Ask, begin: Any) -> str:
         after = "" if begin is None else "AND (occurred_at, id) < (%(begin_at)s, %(begin_id)s)"
-        return f"tenant_id = %(tenant)s AND {ask.where} {after}"
+        placed = "" if "include_unplaced" in ask.given else "AND (placed_at IS NOT NULL OR state NOT IN (5, 6))"
+        return f"tenant_id = %(tenant)s AND {ask.where} {placed} {after}"
 
     def _values(self, ask: Ask, begin: Any) -> dict[str, Any]:
         values = {"tenant": self._tenant, **ask.given}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import random
 import uuid
 from collections.abc import Iterator, Mapping
@@ -286,6 +287,31 @@ async def test_a_search_reads_ranges_of_indexes_in_their_order(
         used |= {node["Index Name"] for node in read}
 
     assert used - {"sales_order_pkey", "order_group_order"} == indexes
+
+
+def test_more_is_looked_at_where_indexes_hold_what_is_asked() -> None:
+    def most(**keep: Any) -> list[int]:
+        ways, _ = searching.plan(str(uuid.UUID(int=1)), searching.Filter(**keep))
+        return [way.most for way in ways]
+
+    held, read = looking.ENTRIES_MAX, looking.ROWS_MAX
+    assert most(location_id=PLACE, channel=3) == [held, held]
+    assert most(location_id=PLACE, state=6, unplaced=True) == [held, held]
+    assert most(location_id=PLACE, state=6) == [read, read]  # whether it was ever placed stands in the row
+    assert most(fulfillment_location_id=PLACE, state=3) == [read, read]
+    assert most(customer_ids=(PLACE,), channel=3) == [read]
+
+
+async def test_what_an_index_holds_is_asked_without_reading_rows(db: database.Database, filled: uuid.UUID) -> None:
+    keep = searching.Filter(location_id=uuid.UUID(hex=hashlib.md5(b"7", usedforsecurity=False).hexdigest()), channel=3)
+    ways, given = searching.plan(str(filled), keep)
+    query, values = looking.statement(ways[0], given, after=None, limit=50)
+
+    (looked,) = [
+        node for node in await explained(db, filled, query, values) if node.get("Index Name") == "sales_order_occurred"
+    ]
+
+    assert (looked["Node Type"], looked["Actual Rows"]) == ("Index Only Scan", 100)
 
 
 async def test_a_page_of_few_hits_looks_at_no_more_than_it_may(
