@@ -14,7 +14,10 @@ from services.orders import catalogue, handlers, lane, moving, positions, recall
 from services.orders.customers import bundle
 from services.orders.customers.servicer import CustomersServicer
 from services.orders.domain import payments as domain
-from services.orders.mapping import inventory, stock
+from services.orders.mapping import inventory, levels, stock
+from services.orders.marketplaces import desk as marketplaces
+from services.orders.marketplaces.adapters import configured as marketplace_accounts
+from services.orders.marketplaces.servicer import MarketplacesServicer
 from services.orders.payments import operations, resuming
 from services.orders.payments.handlers import exceptions, paying, values, webhooks
 from services.orders.payments.providers import configured, registry, simulated
@@ -22,6 +25,7 @@ from services.orders.payments.servicer import PaymentsServicer
 from services.orders.placing import desk
 from services.orders.servicer import OrdersServicer
 from tillmesh.orders.v1 import customers_service_pb2_grpc as customers_rpc
+from tillmesh.orders.v1 import marketplaces_service_pb2_grpc as marketplaces_rpc
 from tillmesh.orders.v1 import orders_service_pb2_grpc as orders_rpc
 from tillmesh.orders.v1 import payments_service_pb2_grpc as payments_rpc
 
@@ -46,6 +50,8 @@ class Settings(settings.ServiceSettings):
     """So many days placements are kept that came to nothing and moved no money; 0: for ever."""
     providers_file: Path | None = pydantic.Field(default=None, validation_alias="TILLMESH_ORDERS_PROVIDERS_FILE")
     """Providers of single tenants (payments/providers/configured.py)."""
+    marketplaces_file: Path | None = pydantic.Field(default=None, validation_alias="TILLMESH_ORDERS_MARKETPLACES_FILE")
+    """Accounts of tenants at marketplaces (marketplaces/adapters/configured.py)."""
 
 
 def database_of() -> tuple[Settings, database.Database]:
@@ -93,7 +99,12 @@ class Orders:
             self.process.pings.send,
             refused_days=config.refused_days,
         )
+        self._markets = marketplace_accounts.Accounts(config.marketplaces_file)
+        self.marketplaces = marketplaces.Desk(
+            self.db, self._markets, client, levels.LevelsClient(channel), self.customers.profiles, self.desk
+        )
         self.process.open("bank", self._bank.close)
+        self.process.open("marketplaces", self._markets.close)
         self.process.open("accounts", self._accounts.close)
         self.process.open("catalogue", self.catalogue.close)
         self.process.open("lanes", self.lanes.stop, self.lanes.start)
@@ -118,6 +129,9 @@ class Orders:
         self.process.start(self.desk.run_due(), "sagas")
         self._add_payments()
         self.process.add_audit()
+        sold_elsewhere = MarketplacesServicer(self.marketplaces.handlers)
+        self.process.server.add(marketplaces_rpc.add_MarketplacesServiceServicer_to_server, sold_elsewhere)
+        self.process.start(self.marketplaces.tending.run(), "marketplaces")
         self.process.add_events()
 
     def _add_payments(self) -> None:

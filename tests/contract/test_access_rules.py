@@ -22,7 +22,12 @@ from tillmesh.inventory.v1 import (
     transfers_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
-from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2, payments_service_pb2
+from tillmesh.orders.v1 import (
+    customers_service_pb2,
+    marketplaces_service_pb2,
+    orders_service_pb2,
+    payments_service_pb2,
+)
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +39,7 @@ MODULES = (
     inventory_service_pb2,
     lots_service_pb2,
     marketing_service_pb2,
+    marketplaces_service_pb2,
     orders_service_pb2,
     payments_service_pb2,
     replenishment_service_pb2,

@@ -21,13 +21,19 @@ from tillmesh.inventory.v1 import (
     transfers_service_pb2,
 )
 from tillmesh.marketing.v1 import marketing_service_pb2
-from tillmesh.orders.v1 import customers_service_pb2, orders_service_pb2, payments_service_pb2
+from tillmesh.orders.v1 import (
+    customers_service_pb2,
+    marketplaces_service_pb2,
+    orders_service_pb2,
+    payments_service_pb2,
+)
 from tillmesh.reviews.v1 import reviews_service_pb2
 
 FILES = (
     catalog_service_pb2, inventory_service_pb2, lots_service_pb2, replenishment_service_pb2, bulk_data_service_pb2,
     transfers_service_pb2,
-    orders_service_pb2, customers_service_pb2, payments_service_pb2, reviews_service_pb2, marketing_service_pb2,
+    orders_service_pb2, customers_service_pb2, payments_service_pb2, marketplaces_service_pb2, reviews_service_pb2,
+    marketing_service_pb2,
 )  # fmt: skip
 NIL = "00000000000000000000000000"
 ADDRESS = {"lines": ["1 Main Street"], "city": "Graz", "postal_code": "8010", "country_code": "AT"}
@@ -255,6 +261,24 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ListStoreCredit": {"customer_id": f"cus_{NIL}"},
     "ListStoreCreditEntries": {"customer_id": f"cus_{NIL}", "currency_code": "EUR"},
     "GetStoredValueLiability": {},
+    "CreateMarketplaceConnection": {
+        "connection": {
+            "name": "ebay", "account": "nobody's", "location_id": "{location}", "stock_location_ids": ["{location}"],
+        },
+    },
+    "GetMarketplaceConnection": {"connection_id": f"mkc_{NIL}"},
+    "ListMarketplaceConnections": {},
+    "PauseMarketplaceConnection": {"connection_id": f"mkc_{NIL}"},
+    "ResumeMarketplaceConnection": {"connection_id": f"mkc_{NIL}"},
+    "ListMarketplaceOrders": {"connection_id": f"mkc_{NIL}"},
+    "RetryMarketplaceOrder": {"connection_id": f"mkc_{NIL}", "number": "1"},
+    "RejectMarketplaceOrder": {"connection_id": f"mkc_{NIL}", "number": "1"},
+    "SettleMarketplaceProblem": {"connection_id": f"mkc_{NIL}", "number": "1"},
+    "ListMarketplaceListings": {"connection_id": f"mkc_{NIL}"},
+    "ListMarketplaceEntries": {"connection_id": f"mkc_{NIL}", "currency_code": "EUR"},
+    "RecordMarketplacePayout": {
+        "connection_id": f"mkc_{NIL}", "kind": 3, "amount": {"currency_code": "EUR", "minor_units": 1}, "reference": "x",
+    },
     "CreateReview": {"product_id": "{product}"},
     "ListProductReviews": {"product_id": "{product}"},
     "ListLocationReviews": {"location_id": "{location}"},

@@ -28,10 +28,11 @@ class Provider(enum.IntEnum):
     OFFLINE = 3  # taken by hand: cash, a terminal of its own
     GIFT_CARD = 4
     STORE_CREDIT = 5
+    MARKETPLACE = 6  # it took the money, and owes it: domain/marketplaces/ledger.py
 
 
 #: Whose books are in our own database: their operations are settled in the transaction that begins them.
-OWN_BOOKS = frozenset({Provider.OFFLINE, Provider.GIFT_CARD, Provider.STORE_CREDIT})
+OWN_BOOKS = frozenset({Provider.OFFLINE, Provider.GIFT_CARD, Provider.STORE_CREDIT, Provider.MARKETPLACE})
 
 
 class State(enum.IntEnum):

@@ -41,6 +41,7 @@ class TenderType(enum.IntEnum):
     GIFT_CARD = 3
     STORE_CREDIT = 4
     OTHER = 5
+    MARKETPLACE = 6
 
 
 class Channel(enum.IntEnum):

@@ -13,6 +13,7 @@ PROVIDERS = {
     port.Method.CARD: frozenset({domain.Provider.SIMULATED, domain.Provider.STRIPE}),
     port.Method.GIFT_CARD: frozenset({domain.Provider.GIFT_CARD}),
     port.Method.STORE_CREDIT: frozenset({domain.Provider.STORE_CREDIT}),
+    port.Method.MARKETPLACE: frozenset({domain.Provider.MARKETPLACE}),
     port.Method.OFFLINE: frozenset({domain.Provider.OFFLINE}),
 }
 

@@ -1,4 +1,7 @@
-"""Payments whose books are ours: gift cards, store credit, and what was taken by hand. In the caller's transaction."""
+"""Payments whose books are ours: gift cards, store credit, what was taken by hand, and what marketplaces took.
+
+In the caller's transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,20 @@ from services.kit import database, ids
 from services.orders.customers.store import people
 from services.orders.domain import payments as domain
 from services.orders.domain import stored_value
+from services.orders.domain.marketplaces import ledger
 from services.orders.payments import port
 from services.orders.store import payments
 from services.orders.store import stored_value as store
+from services.orders.store.marketplaces import ledger as marketplaces
 
 KINDS = {
     domain.Provider.GIFT_CARD: stored_value.AccountKind.GIFT_CARD,
     domain.Provider.STORE_CREDIT: stored_value.AccountKind.STORE_CREDIT,
 }
+
+
+TAKEN_ELSEWHERE = frozenset({domain.Provider.OFFLINE, domain.Provider.MARKETPLACE})
+OWED = {domain.Kind.CAPTURE: ledger.EntryKind.SALE, domain.Kind.REFUND: ledger.EntryKind.REFUND}
 
 
 def _declined(code: str) -> port.Outcome:
@@ -32,7 +41,7 @@ async def _may_spend(session: database.WriteSession, owner: uuid.UUID | None, or
 
 async def authorise(session: database.WriteSession, payment: domain.Payment) -> port.Outcome:
     """Sets an amount aside in the account that the payment's method names."""
-    if payment.provider is domain.Provider.OFFLINE:
+    if payment.provider in TAKEN_ELSEWHERE:
         return port.Outcome(port.Status.SUCCEEDED, amount=payment.amount)
     account = await _account(session, payment)
     if account is None or account.kind is not KINDS[payment.provider]:
@@ -54,7 +63,9 @@ async def authorise(session: database.WriteSession, payment: domain.Payment) -> 
 async def move(session: database.WriteSession, payment: domain.Payment, operation: domain.Operation) -> port.Outcome:
     """Captures, releases or gives back. payment: with the operation's amount set aside."""
     done = port.Outcome(port.Status.SUCCEEDED, amount=operation.amount)
-    account = None if payment.provider is domain.Provider.OFFLINE else await _account(session, payment)
+    if payment.provider is domain.Provider.MARKETPLACE:
+        await _note_owed(session, payment, operation)
+    account = None if payment.provider in TAKEN_ELSEWHERE else await _account(session, payment)
     if account is None:
         return done
     now = await store.now(session)
@@ -72,6 +83,23 @@ async def move(session: database.WriteSession, payment: domain.Payment, operatio
             return _declined("account_ended")
     await store.save(session, account, entries, payment_id=payment.id, actor=operation.actor)
     return done
+
+
+async def _note_owed(session: database.WriteSession, payment: domain.Payment, operation: domain.Operation) -> None:
+    """A marketplace owes what is captured of it, and what is given back it gives back itself."""
+    kind = OWED.get(operation.kind)
+    if kind is not None:
+        await marketplaces.post(
+            session,
+            ids.decode("mkc", payment.method),
+            kind,
+            payment.currency_code,
+            operation.amount,
+            order_id=payment.order_id,
+            payment_id=payment.id,
+            reference="",
+            actor=operation.actor,
+        )
 
 
 async def _account(session: database.WriteSession, payment: domain.Payment) -> stored_value.Account | None:

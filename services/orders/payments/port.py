@@ -26,6 +26,7 @@ class Method(enum.Enum):
     CARD = "card"  # by the tenant's provider; token: what the provider calls the payment method
     GIFT_CARD = "gift_card"  # token: the account, TypeID `gft_…`, which LookUpGiftCard gives for a code
     STORE_CREDIT = "store_credit"  # token: the account, TypeID `gft_…`, of the order's customer
+    MARKETPLACE = "marketplace"  # it took the money; token: the connection, TypeID `mkc_…`
     OFFLINE = "offline"  # by hand; token: `cash`, `card_terminal`… Only Operations.record takes it
 
 

@@ -34,16 +34,18 @@ class Desk:
         refused_days: int = REFUSED_DAYS,
     ) -> None:
         """refused_days: so long placements are kept that came to nothing; 0: for ever."""
-        made = edit_effects.EditEffects(db, stock, moves, customers.profiles, customers.recipients, heard)
+        made = self.effects = edit_effects.EditEffects(
+            db, stock, moves, customers.profiles, customers.recipients, heard
+        )
         prices = pricing.Pricing(db, items, customers.recipients)
-        addresses = addressing.Addressing(db, made, customers.recipients)
+        addresses = self.addresses = addressing.Addressing(db, made, customers.recipients)
 
         def begin(tenant: effects.Tenant, saga: sagas.Saga, order: sale.Order | None) -> run_of.Run:
             kind = edit_saga.EditRun if saga.kind is sagas.Kind.EDIT else run_of.Run
             return kind(made, tenant, saga, order)
 
         self.runner = running.Runner(made, begin)
-        asked = asking.Asking(db, made, self.runner)
+        asked = self.asking = asking.Asking(db, made, self.runner)
         self.drafting = drafting.Drafting(db, prices, asked, contents.of_json, heard)
         self.placing = placing.Placing(db, prices, made, asked, addresses, contents.of_json)
         self.cancelling = cancelling.Cancelling(made, asked)

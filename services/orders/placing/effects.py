@@ -42,6 +42,7 @@ METHODS: Final = {
     sale.TenderType.CARD: payments.Method.CARD,
     sale.TenderType.GIFT_CARD: payments.Method.GIFT_CARD,
     sale.TenderType.STORE_CREDIT: payments.Method.STORE_CREDIT,
+    sale.TenderType.MARKETPLACE: payments.Method.MARKETPLACE,
 }
 Heard = Callable[[str, str], None]
 """Called after a commit with (tenant TypeID, key of an event)."""

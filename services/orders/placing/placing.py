@@ -80,8 +80,8 @@ class Placing:
         """What the order would come to. All that `place` refuses before it holds anything."""
         _refuse_staff_fields(caller, command)
         priced = await self._prices.price(tenant, command.content, command.actor, command.expected_total)
-        saga = _saga(command, PLACE, uuid.UUID(int=0), command.content, priced.quote)
-        return _pending(command, command.content, priced, saga, 0, dt.datetime.now(dt.UTC))
+        saga = saga_of(command, PLACE, uuid.UUID(int=0), command.content, priced.quote)
+        return pending(command, command.content, priced, saga, 0, dt.datetime.now(dt.UTC))
 
     async def place(self, caller: principals.Principal, tenant: Tenant, command: Place) -> sale.Order:
         """The order, placed. See PlaceOrder for what is refused; OutcomeUnknown: it goes on by itself."""
@@ -95,11 +95,11 @@ class Placing:
         command = dataclasses.replace(command, content=content)
         priced = await self._prices.price(tenant, command.content, command.actor, command.expected_total)
         placement.check_payment(command.payment, priced.quote.sums.total)
-        saga = _saga(command, PLACE, ids.new_uuid(), command.content, priced.quote)
+        saga = saga_of(command, PLACE, ids.new_uuid(), command.content, priced.quote)
         number = await self._asking.number(tenant)
 
         def build(at: dt.datetime) -> sale.Order:
-            return _pending(command, command.content, priced, saga, number, at)
+            return pending(command, command.content, priced, saga, number, at)
 
         try:
             order = await self._effects.begin(tenant, saga, build, sent_to)
@@ -127,13 +127,13 @@ class Placing:
         else:
             priced = await self._prices.price(tenant, content, command.actor, command.expected_total)
         placement.check_payment(command.payment, priced.quote.sums.total)
-        saga = _saga(command, PLACE_DRAFT, command.order_id, content, priced.quote)
+        saga = saga_of(command, PLACE_DRAFT, command.order_id, content, priced.quote)
 
         def build(draft: sale.Order, at: dt.datetime) -> sale.Order:
             placement.require_draft(draft, found.order.version, at)
             assert draft.placed is not None
-            pending = _pending(command, content, priced, saga, draft.placed.number, at)
-            return placement.still_a_draft(pending, draft)
+            begun = pending(command, content, priced, saga, draft.placed.number, at)
+            return placement.still_a_draft(begun, draft)
 
         try:
             order = await self._effects.begin_draft(tenant, saga, build, sent_to)
@@ -152,7 +152,7 @@ def _refuse_staff_fields(caller: principals.Principal, command: Place) -> None:
         raise placement.StaffOnly(path)
 
 
-def _pending(
+def pending(
     command: Place | PlaceDraft,
     content: placement.Content,
     priced: pricing.Priced,
@@ -160,6 +160,7 @@ def _pending(
     number: int,
     at: dt.datetime,
 ) -> sale.Order:
+    """The order before its saga has run."""
     return placement.order_of(
         content,
         priced.quote,
@@ -175,9 +176,10 @@ def _pending(
     )
 
 
-def _saga(
+def saga_of(
     command: Place | PlaceDraft, method: str, order_id: uuid.UUID, content: placement.Content, quote: placement.Quote
 ) -> sagas.Saga:
+    """The saga that places it."""
     how = content.method
     pickup_at = how.location_id if isinstance(how, placed_order.Pickup) else None
     lines = placement.hold_lines(content, quote.lines)

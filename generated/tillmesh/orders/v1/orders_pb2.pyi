@@ -306,6 +306,8 @@ class _TenderTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenderType
     """Store credit."""
     TENDER_TYPE_OTHER: _TenderType.ValueType  # 5
     """Anything else; details say what."""
+    TENDER_TYPE_MARKETPLACE: _TenderType.ValueType  # 6
+    """Collected by the marketplace that sold it; not at a till."""
 
 class TenderType(_TenderType, metaclass=_TenderTypeEnumTypeWrapper):
     """Means of payment."""
@@ -322,6 +324,8 @@ TENDER_TYPE_STORE_CREDIT: TenderType.ValueType  # 4
 """Store credit."""
 TENDER_TYPE_OTHER: TenderType.ValueType  # 5
 """Anything else; details say what."""
+TENDER_TYPE_MARKETPLACE: TenderType.ValueType  # 6
+"""Collected by the marketplace that sold it; not at a till."""
 Global___TenderType: _TypeAlias = TenderType  # noqa: Y015
 
 @_typing.final

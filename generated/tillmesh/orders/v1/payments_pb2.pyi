@@ -39,6 +39,8 @@ class _PaymentProviderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payme
     """A gift card."""
     PAYMENT_PROVIDER_STORE_CREDIT: _PaymentProvider.ValueType  # 5
     """A customer's store credit."""
+    PAYMENT_PROVIDER_MARKETPLACE: _PaymentProvider.ValueType  # 6
+    """The marketplace took the money of its order, and owes it (docs/marketplaces.md)."""
 
 class PaymentProvider(_PaymentProvider, metaclass=_PaymentProviderEnumTypeWrapper):
     """Who holds the money of a payment."""
@@ -55,6 +57,8 @@ PAYMENT_PROVIDER_GIFT_CARD: PaymentProvider.ValueType  # 4
 """A gift card."""
 PAYMENT_PROVIDER_STORE_CREDIT: PaymentProvider.ValueType  # 5
 """A customer's store credit."""
+PAYMENT_PROVIDER_MARKETPLACE: PaymentProvider.ValueType  # 6
+"""The marketplace took the money of its order, and owes it (docs/marketplaces.md)."""
 Global___PaymentProvider: _TypeAlias = PaymentProvider  # noqa: Y015
 
 class _TenderState:

@@ -101,7 +101,7 @@ def inventory_process(place: Place) -> Iterator[keyring.Keyring]:
         process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
         try:
             with grpc.insecure_channel(place.address) as channel:
-                grpc.channel_ready_future(channel).result(timeout=20)
+                grpc.channel_ready_future(channel).result(timeout=90)
             yield users
         finally:
             process.terminate()

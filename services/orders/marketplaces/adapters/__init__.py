@@ -1,0 +1,1 @@
+"""Who the marketplaces are. configured: accounts of tenants, from a file."""

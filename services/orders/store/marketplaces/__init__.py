@@ -1,0 +1,1 @@
+"""SQL of marketplaces. Row-level security picks the tenant's rows."""
