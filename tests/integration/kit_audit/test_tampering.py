@@ -37,18 +37,22 @@ async def test_a_log_that_nobody_touched_has_no_findings(log: Log) -> None:
 CHANGED = "UPDATE audit_entry SET {} WHERE tenant_id = :tenant AND id = :entry"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "actor = 'usr_other'", "action = 'read'", "resource_id = 'p-9'", "method = ''", "service = 'orders'",
-        "request_id = ''", "traceparent = 'x'", "resource = 'x'",
-        """changes = replace(changes, '"new"', '"old"')""", "changes = changes || ' '",
-    ],
+ALTERATIONS = (
+    "actor = 'usr_other'", "action = 'read'", "resource_id = 'p-9'", "method = ''", "service = 'orders'",
+    "request_id = ''", "traceparent = 'x'", "resource = 'x'", """changes = replace(changes, '"new"', '"old"')""",
+    "changes = changes || ' '",
 )  # fmt: skip
-async def test_an_entry_that_was_altered(log: Log, change: str) -> None:
-    entries = await log.sealed(2, 3)
-    log.tamper(CHANGED.format(change), entry=entries[3])
-    assert await log.findings() == [f"{name(entries[3])} of seal 2: was altered"]
+
+
+async def test_entries_that_were_altered(log: Log) -> None:
+    """Each in another way, and one in none."""
+    entries = await log.sealed(4, len(ALTERATIONS) - 3)
+    for entry, change in zip(entries[1:], ALTERATIONS, strict=True):
+        log.tamper(CHANGED.format(change), entry=entry)
+    seal_of = [1] * 4 + [2] * (len(ALTERATIONS) - 3)
+    assert await log.findings() == [
+        f"{name(entry)} of seal {seal}: was altered" for entry, seal in list(zip(entries, seal_of, strict=True))[1:]
+    ]
 
 
 async def test_an_entry_whose_time_was_altered(log: Log) -> None:
