@@ -19,7 +19,7 @@ from services.kit import audit, database, deadline, errors, failpoints, ids, out
 from services.orders import events
 from services.orders.customers import domain as people
 from services.orders.customers.handlers import desk, profiles, recipients
-from services.orders.domain import machines, placed_order, placement, sagas, sale
+from services.orders.domain import machines, outcomes, placed_order, placement, sagas, sale
 from services.orders.domain import payments as money
 from services.orders.domain.machines import FulfillmentState, Machine
 from services.orders.domain.placed_order import Entry
@@ -182,7 +182,7 @@ class Effects:
             order = build(at)
             await store.insert(session, tenant.uuid, order, None)
             await self._keep_recipient(session, tenant, order.id, sent_to)
-            told = _told(Machine.ORDER, "", sale.OrderState.PENDING.name, order, order.actor)
+            told = outcomes.told(Machine.ORDER, "", sale.OrderState.PENDING.name, order, order.actor)
             await store.start_history(session, tenant.uuid, order.id, [told])
             return order
 
@@ -279,7 +279,7 @@ class Effects:
                 at=at,
                 new_id=[ids.new_uuid() for _ in reservation.held],
             )
-            order = _placed(pending, saga, groups, at)
+            order = outcomes.placed(pending, saga, groups, at)
             if placement.was_draft(pending):
                 await drafts.drop_due(session, order.id)
             await store.insert_tenders(session, tenant.uuid, order)
@@ -313,7 +313,7 @@ class Effects:
             reason = sagas.cancel_reason(saga.failure)
             expired = reason is placed_order.CancelReason.EXPIRED
             state = sale.OrderState.EXPIRED if expired else sale.OrderState.CANCELLED
-            order = _ended(pending, state, reason, "", (), at)
+            order = outcomes.ended(pending, state, reason, "", (), at)
             moved = machines.ORDER.move(pending.state, state, machines.By.SYSTEM)
             entry = dataclasses.replace(_moved(moved, order), reason=saga.failure.reason if saga.failure else "")
             await self._tell(session, tenant, pb.OrderCancelled, order, [entry], saga)
@@ -359,7 +359,7 @@ class Effects:
             assert before.placed is not None
             groups = [group for group in before.placed.groups if group.state is not FulfillmentState.CANCELLED]
             gone = tuple(dataclasses.replace(each, state=FulfillmentState.CANCELLED, updated_at=at) for each in groups)
-            order = _ended(before, sale.OrderState.CANCELLED, plan.reason, plan.note, gone, at)
+            order = outcomes.ended(before, sale.OrderState.CANCELLED, plan.reason, plan.note, gone, at)
             await store.put_groups(session, tenant.uuid, order, gone)
             await store.count_lines(session, tenant.uuid, order, counted=False)
             by_system = machines.By.SYSTEM
@@ -412,45 +412,10 @@ def _noted(action: str, order: sale.Order, changes: Mapping[str, audit.Change]) 
     return audit.Entry(action=action, resource="order", resource_id=ids.encode("ord", order.id), changes=changes)
 
 
-def _placed(pending: sale.Order, saga: sagas.Saga, groups: Sequence[placed_order.Group], at: dt.datetime) -> sale.Order:
-    assert pending.placed is not None
-    tenders = tuple(sale.Tender(each.type, each.amount, pending.currency_code, "") for each in saga.plan.tenders)
-    placed = dataclasses.replace(pending.placed, groups=tuple(groups), placed_at=at, updated_at=at, valid_until=None)
-    return dataclasses.replace(
-        pending,
-        state=sale.OrderState.PLACED,
-        version=pending.version + 1,
-        tenders=tenders,
-        placed=placed,
-    )
-
-
-def _ended(
-    before: sale.Order,
-    state: sale.OrderState,
-    reason: placed_order.CancelReason,
-    note: str,
-    groups: Sequence[placed_order.Group],
-    at: dt.datetime,
-) -> sale.Order:
-    assert before.placed is not None
-    placed = dataclasses.replace(
-        before.placed, cancel_reason=int(reason), cancel_note=note, groups=tuple(groups), updated_at=at
-    )
-    return dataclasses.replace(before, state=state, version=before.version + 1, placed=placed)
-
-
 def _moved(
-    moved: machines.Move[sale.OrderState] | machines.Move[FulfillmentState],
+    move: machines.Move[sale.OrderState] | machines.Move[FulfillmentState],
     order: sale.Order,
     target: uuid.UUID | None = None,
     actor: str = ACTOR,
 ) -> Entry:
-    before = "" if moved.from_state is None else moved.from_state.name
-    return dataclasses.replace(_told(moved.machine, before, moved.to_state.name, order, actor), target=target)
-
-
-def _told(machine: Machine, before: str, after: str, order: sale.Order, actor: str) -> Entry:
-    assert order.placed is not None
-    assert order.placed.updated_at is not None
-    return Entry(0, int(machine), None, before, after, "", actor, order.version, order.placed.updated_at)
+    return outcomes.moved(move, order, target, actor=actor)
