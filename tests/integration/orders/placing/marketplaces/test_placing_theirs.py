@@ -201,7 +201,6 @@ async def change(theirs: dict[str, Any], how: str) -> None:
         ("nameless", "SKU_UNKNOWN", "sku=A listing of lip"),
         ("currency", "CURRENCY_DIFFERS", "expected=EUR"),
         ("differs", "AMOUNTS_DIFFER", "2000 and 1999"),
-        ("unreadable", "UNREADABLE", "no lineItemCost"),
     ],
 )
 async def test_what_cannot_be_placed_waits_for_a_person(
