@@ -135,10 +135,13 @@ async def test_orders_come_with_their_own_lines_and_tenders(world: World, shop: 
 
 
 async def test_tables_are_what_migrations_make(db: database.Database) -> None:
-    columns = sa.text("SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_name = :t")
+    columns = sa.text("""
+    SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+    WHERE attrelid = to_regclass(:t) AND attnum > 0 AND NOT attisdropped
+    """)
     async with db.read(str(ids.new_uuid())) as session:
         for table in tables.metadata.sorted_tables:
-            made = {row.column_name: row.data_type for row in await session.execute(columns, {"t": table.name})}
+            made = {row.attname: row.type for row in await session.execute(columns, {"t": table.name})}
             ours = {column.name: column.type.compile(dialect=postgresql.dialect()).lower() for column in table.columns}
             assert ours == made, table.name
 
