@@ -19,3 +19,8 @@ def cluster() -> Iterator[postgres.Cluster]:
     """A running PostgreSQL with the roles and empty databases of all services: one a test process."""
     with throwaway.cluster() as server:
         yield server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The run of prove comes first: two minutes at the end of a run would leave the other test process idle."""
+    items.sort(key=lambda item: item.path.name != "test_prove.py")
