@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.prove import broken_events, broken_lots, broken_orders, checks, history, made
+from tests.prove import broken_events, broken_lots, broken_orders, checks, ending, history, made, model
 from tests.prove.broken import Break, again, movement, named, told, without
 from tests.prove.by_hand import HERE, START, at, attempt, call, level, refusal
-from tests.prove.history import History
+from tests.prove.history import End, History
 from tests.prove.made import AWAY, NEAR, THERE
 
 DECLARED = "answers are declared, none is INTERNAL"
@@ -413,3 +413,16 @@ def test_a_call_of_unknown_outcome_may_have_happened_or_not() -> None:
     of.calls.append(call("adjust", "never heard of", {"sku": "A", "delta": 1}, attempt(5, None, "UNAVAILABLE", 503)))
 
     assert [check.violations for check in checks.judge(of) if check.violations] == []
+
+
+def test_an_end_is_read_again_when_a_hold_ran_out_meanwhile() -> None:
+    """Found in an hour's run, whose end took minutes to read: streams told of a change that the ledger didn't have yet."""
+    ends = "2026-11-26T00:26:00Z"
+    rows = [
+        {"id": "rsv_1", "state": "RESERVATION_STATE_ACTIVE", "expires_at": ends},
+        {"id": "rsv_2", "state": "RESERVATION_STATE_CONFIRMED", "expires_at": ends},
+    ]
+    end = End(reservations={"loc_1": rows})
+
+    assert ending.ran_out(end, model.seconds(ends) + 1) == ["rsv_1"]
+    assert ending.ran_out(end, model.seconds(ends)) == []
