@@ -94,7 +94,7 @@ async def test_if_none_match_means_nothing_to_a_write(rpc):
 
 async def test_the_callers_deadline_is_the_servicers(rpc):
     await rpc.stub.GetEcho(echo.Request(), metadata=rpc.user(), timeout=7)
-    assert 6 < rpc.servicer.seen["deadline"] <= 7
+    assert 6 < rpc.servicer.seen["deadline"] < 7.1  # grpc rounds it up on its way
 
 
 async def test_a_caller_without_a_deadline_gets_ours_and_a_stream_none(rpc):

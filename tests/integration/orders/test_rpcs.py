@@ -160,7 +160,7 @@ async def test_orders_asks_inventory_with_its_own_token_on_behalf_of_the_user(do
     shop = door.inventory.open_shop()
     await door.call("RecordSale", sale(shop), sub="usr_ana", roles=["associate"], scope="sales:write", locs=[shop])
 
-    (caller,) = door.inventory.callers
+    caller, *_ = door.inventory.callers  # a slow machine may renew the items meanwhile, for nobody
     assert (caller.service, caller.subject, caller.tenant_id) == ("orders", "usr_ana", door.tenant)
 
 
